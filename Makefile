@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BENCHMARKS := tree proofs verify middleware ingest footprint
 
-.PHONY: demo test test-long lint bench vectors clean
+.PHONY: demo test test-long lint bench clean
 
 $(READY): pyproject.toml Makefile tests/anvil/package.json
 	$(PYTHON) -m venv $(VENV)
@@ -36,10 +37,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
-	@for program in tests/benchmarks/bench_*.py; do $(BIN)/python $$program || exit 1; done
-
-vectors: $(READY)
-	$(BIN)/python -m tests.support.build_vectors
+	@for program in $(BENCHMARKS); do echo "# $$program"; $(BIN)/python tests/benchmarks/$$program.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) tests/anvil/node_modules

@@ -1,0 +1,126 @@
+"""Child processes of the demo: the log service, the model servers, the verifier.
+
+Each runs in its own process group and is ended with it, so nothing outlives the demo. Output goes to a file per process,
+quoted only when something fails.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+
+from auditlog.errors import AuditLogError
+
+_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 20.0
+
+
+def free_port() -> int:
+    """Ask the system for a free loopback port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished command said."""
+
+    exit_code: int
+    output: str
+
+
+def run_verifier(arguments: Sequence[str], *, folder: Path) -> Outcome:
+    """Run `auditlog ARGUMENTS` in a process of its own, with an empty environment and `folder` as its home.
+
+    It sees what a stranger would: files named on the command line and nothing else.
+    """
+    finished = subprocess.run(  # noqa: S603 - the interpreter running us, and arguments made by the demo
+        [sys.executable, "-m", "auditlog.cli.main", *arguments],
+        cwd=folder,
+        env={"PATH": os.defpath, "HOME": str(folder), "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Outcome(finished.returncode, finished.stdout + finished.stderr)
+
+
+class Servers:
+    """The running servers of a demo. Use as a context manager: leaving it ends every process."""
+
+    def __init__(self, log_folder: Path) -> None:
+        self._log_folder = log_folder
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        log_folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in list(reversed(self._running)):
+            self.stop(name)
+
+    def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start `python ARGUMENTS` in the background."""
+        with (self._log_folder / f"{name}.log").open("ab") as output:
+            self._running[name] = subprocess.Popen(  # noqa: S603 - see run_verifier
+                [sys.executable, *arguments],
+                env={**os.environ, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def serve_app(self, name: str, factory: str, port: int, environment: Mapping[str, str]) -> None:
+        """Start an ASGI application factory under uvicorn."""
+        arguments = ["-m", "uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", str(port)]
+        self.start(name, [*arguments, "--log-level", "warning", "--no-access-log"], environment)
+
+    def wait(self, name: str, url: str, *, tick: Callable[[], None] = lambda: None) -> None:
+        """Wait until `url` answers 200.
+
+        Raises:
+            AuditLogError: The process ended, or did not answer in time; the message ends with what it printed last.
+        """
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._running[name].poll() is not None:
+                raise AuditLogError(f"expected {name} to serve, found it ended: {self._last_words(name)}")
+            try:
+                if httpx.get(url, timeout=2.0).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            tick()
+            time.sleep(0.05)
+        raise AuditLogError(f"expected {name} to answer within {_START_TIMEOUT_S:.0f} s: {self._last_words(name)}")
+
+    def stop(self, name: str) -> None:
+        """End a server: ask first, so that it drains; then insist."""
+        process = self._running.pop(name)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _last_words(self, name: str) -> str:
+        text = (self._log_folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+        return text[-2000:]
