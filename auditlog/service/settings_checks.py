@@ -1,0 +1,151 @@
+"""Combinations of settings that are each fine alone and dangerous together. One function per danger.
+
+Spec: auditlog/spec/api.md, section "Configuration". Promises: `refuse_dangerous` raises ConfigurationError
+with what was expected and what was found. Must never: read or print a secret, or touch the file system.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auditlog.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from auditlog.service.settings import LogSettings, Settings
+
+
+def refuse_dangerous(settings: Settings) -> None:
+    """Run every check below. Raises ConfigurationError at the first danger."""
+    _check_exposure(settings)
+    _check_limits(settings)
+    _check_tokens(settings)
+    _check_anchoring(settings)
+    _check_unique(settings)
+    for log in settings.logs:
+        check_log(settings, log)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listening address is reachable from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_exposure(settings: Settings) -> None:
+    """Tokens and capabilities are bearer secrets: on a network they need TLS, or an explicit acceptance."""
+    service = settings.service
+    if is_loopback(service.host) or service.allow_plain_http:
+        return
+    if service.public_url is None or not service.public_url.startswith("https://"):
+        raise ConfigurationError(
+            f"expected service.public_url to be https:// (TLS ends in front of the service) for host
+            {service.host}, " f"found {service.public_url}; allow_plain_http = true accepts tokens in clear"
+        )
+
+
+def _check_limits(settings: Settings) -> None:
+    """One batch must fit what may wait, or no batch would ever be accepted."""
+    service = settings.service
+    if service.max_waiting_bytes < service.max_batch_bytes:
+        raise ConfigurationError(
+            f"expected service.max_waiting_bytes >= max_batch_bytes ({service.max_batch_bytes}), "
+            f"found {service.max_waiting_bytes}"
+        )
+    if service.database_url is not None and service.database_url_file is not None:
+        raise ConfigurationError("expected one of service.database_url and database_url_file, found both")
+
+
+def _check_tokens(settings: Settings) -> None:
+    """A token has exactly one source, and names only logs that exist."""
+    names = {log.name for log in settings.logs}
+    for token in settings.tokens:
+        if (token.sha256 is None) == (token.token_file is None):
+            raise ConfigurationError(f"expected token {token.name} to have one of sha256 and token_file")
+        missing = set(token.logs or ()) - names
+        if missing:
+            raise ConfigurationError(
+                f"expected token {token.name} to name configured logs, found {sorted(missing)}"
+            )
+
+
+def _check_anchoring(settings: Settings) -> None:
+    """A real chain needs a node, the contract and the owner's key; no setting of it may be left half made."""
+    anchoring = settings.anchoring
+    if anchoring.rpc_url is not None and anchoring.rpc_url_file is not None:
+        raise ConfigurationError("expected one of anchoring.rpc_url and rpc_url_file, found both")
+    if anchoring.mode != "rpc":
+        return
+    missing = [
+        name
+        for name, value in (
+            ("rpc_url or rpc_url_file", anchoring.rpc_url or anchoring.rpc_url_file),
+            ("contract", anchoring.contract),
+            ("key_file", anchoring.key_file),
+        )
+        if value is None
+    ]
+    if missing:
+        raise ConfigurationError(
+            f"expected anchoring.mode rpc with rpc_url, contract and key_file, found no {missing}"
+        )
+
+
+def _check_unique(settings: Settings) -> None:
+    """Two logs that share a name, an origin, a key or a folder would sign two histories of one log."""
+    paths = [settings.paths(log) for log in settings.logs]
+    for what, values in (
+        ("name", [log.name for log in settings.logs]),
+        ("origin", [log.origin for log in settings.logs]),
+        ("key_file", [str(each.key_file) for each in paths]),
+        ("public_dir", [str(each.public_dir) for each in paths]),
+        ("private_dir", [str(each.private_dir) for each in paths]),
+        ("high_water_file", [str(each.high_water_file) for each in paths if each.high_water_file]),
+        ("name of a token", [token.name for token in settings.tokens]),
+    ):
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            raise ConfigurationError(f"expected every {what} once, found {twice[0]} twice")
+
+
+def check_log(settings: Settings, log: LogSettings) -> None:
+    """Secrets stay out of the folder that may be published; the rollback guard stays out of what a backup
+    restores.
+
+    Raises:
+        ConfigurationError: a path of `log` lies where it must not.
+    """
+    paths = settings.paths(log)
+    secrets = [paths.key_file, paths.receipt_secret_file, paths.private_dir]
+    for secret in secrets:
+        _expect_outside(secret, paths.public_dir, f"log {log.name}: secrets and private bundles")
+    if settings.service.data_dir == paths.public_dir:
+        raise ConfigurationError(
+            f"log {log.name}: expected public_dir apart from data_dir, found the same folder"
+        )
+    _expect_outside(settings.service.data_dir, paths.public_dir, f"log {log.name}: data_dir")
+    if paths.high_water_file is not None:
+        for folder in (settings.service.data_dir, paths.public_dir):
+            _expect_outside(paths.high_water_file, folder, f"log {log.name}: high_water_file")
+    elif not log.allow_unguarded_start and settings.anchoring.mode != "rpc":
+        raise ConfigurationError(
+            f"log {log.name}: expected a rollback guard (high_water_file, or anchoring.mode rpc), found none;
+            " "allow_unguarded_start = true goes on without and says so in the log"
+        )
+    if log.publish_interval_s > log.max_merge_delay_s:
+        raise ConfigurationError(
+            f"log {log.name}: expected publish_interval_s <= max_merge_delay_s ({log.max_merge_delay_s}), "
+            f"found {log.publish_interval_s}"
+        )
+
+
+def _expect_outside(path: Path, folder: Path, what: str) -> None:
+    """Refuse `path` inside `folder`."""
+    if path.is_relative_to(folder):
+        raise ConfigurationError(f"{what}: expected outside {folder}, found {path}")
