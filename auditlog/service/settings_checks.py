@@ -45,8 +45,8 @@ def _check_exposure(settings: Settings) -> None:
         return
     if service.public_url is None or not service.public_url.startswith("https://"):
         raise ConfigurationError(
-            f"expected service.public_url to be https:// (TLS ends in front of the service) for host
-            {service.host}, " f"found {service.public_url}; allow_plain_http = true accepts tokens in clear"
+            f"expected an https:// service.public_url (TLS ends in front) for host {service.host}, "
+            f"found {service.public_url}; allow_plain_http = true accepts tokens in clear"
         )
 
 
@@ -135,8 +135,8 @@ def check_log(settings: Settings, log: LogSettings) -> None:
             _expect_outside(paths.high_water_file, folder, f"log {log.name}: high_water_file")
     elif not log.allow_unguarded_start and settings.anchoring.mode != "rpc":
         raise ConfigurationError(
-            f"log {log.name}: expected a rollback guard (high_water_file, or anchoring.mode rpc), found none;
-            " "allow_unguarded_start = true goes on without and says so in the log"
+            f"log {log.name}: expected a rollback guard (high_water_file, or anchoring.mode rpc), found "
+            "none; allow_unguarded_start = true goes on without and says so in the log"
         )
     if log.publish_interval_s > log.max_merge_delay_s:
         raise ConfigurationError(
