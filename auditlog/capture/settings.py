@@ -1,0 +1,205 @@
+"""The settings of the capture layer, from the environment. Spec: README.md of this package.
+
+Promises that no value, however wrong, raises here or breaks the application: what is wrong is listed in
+`problems` (shown by `auditlog doctor`), and the recorder then counts decisions without recording them.
+Secrets are never in a problem's text nor in `repr`. Every secret also has a `*_FILE` form, read again
+whenever the log refuses the token.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+RouteMode = Literal["values", "record", "skip"]
+"""What AUDITLOG_ROUTES may say of a route: keep values, record without values, or do not record."""
+
+_DAY_S = 86_400
+_MIB = 1 << 20
+_OFF = frozenset({"0", "false", "no", "off"})
+_ON = frozenset({"1", "true", "yes", "on"})
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRule:
+    """One item of AUDITLOG_ROUTES: `METHOD path=values|record|skip`; the method `*` is any."""
+
+    method: str
+    path: str
+    mode: RouteMode
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSettings:
+    """What the recorder needs to know. Build it by hand in tests, by `from_environ` in a serving process.
+
+    Sizes are bytes, times are in the unit of the name. `log_url` is the prefix of one log, without a final
+    slash. `strict` re-raises the layer's own errors (tests only: never set it in front of users).
+    """
+
+    log_url: str = ""
+    origin: str | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    producer: str = "producer"
+    state_dir: Path = Path("auditlog-state")
+    model_path: Path | None = None
+    model_name: str | None = None
+    routes: tuple[RouteRule, ...] = ()
+    public_url: str = ""
+    wait_ms: int = 20
+    enabled: bool = True
+    strict: bool = False
+    max_queue_items: int = 10_000
+    max_queue_bytes: int = 64 * _MIB
+    max_spool_bytes: int = 1024 * _MIB
+    segment_bytes: int = 8 * _MIB
+    max_batch_entries: int = 500
+    max_batch_bytes: int = 1 * _MIB
+    keep_s: int = 400 * _DAY_S
+    max_store_bytes: int = 10 * 1024 * _MIB
+    max_body_bytes: int = 4 * _MIB
+    request_timeout_s: float = 10.0
+    close_timeout_s: float = 5.0
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether decisions can be recorded at all: switched on, and nothing wrong with the settings."""
+        return self.enabled and not self.problems and bool(self.log_url)
+
+    @property
+    def receipt_base(self) -> str:
+        """The prefix of the receipt URLs given to callers."""
+        return self.public_url or self.log_url
+
+    def read_token(self) -> str | None:
+        """The bearer token, from its file each time, so that a rotated one is found. Raises OSError."""
+        if self.token_file is not None:
+            return self.token_file.read_text(encoding="utf-8").strip() or None
+        return self.token
+
+    @classmethod
+    def from_environ(cls, env: Mapping[str, str]) -> CaptureSettings:
+        """Read `AUDITLOG_*` from `env`. Never raises: a bad value is listed in `problems` and its default
+        kept.
+        """
+        problems: list[str] = []
+        enabled = _switch(env, "AUDITLOG_ENABLED", True, problems)
+        log_url = _url(env, "AUDITLOG_LOG", problems)
+        if enabled and "AUDITLOG_LOG" not in env:
+            problems.append("AUDITLOG_LOG: expected the URL of a log, found nothing")
+        token_file = env.get("AUDITLOG_TOKEN_FILE")
+        if env.get("AUDITLOG_TOKEN") and token_file:
+            problems.append("AUDITLOG_TOKEN and AUDITLOG_TOKEN_FILE: expected one of them, found both")
+        return cls(
+            log_url=log_url,
+            origin=env.get("AUDITLOG_ORIGIN") or None,
+            token=env.get("AUDITLOG_TOKEN") or None,
+            token_file=Path(token_file) if token_file else None,
+            producer=_producer(env, problems),
+            state_dir=Path(env.get("AUDITLOG_STATE") or _default_state(env)),
+            model_path=Path(env["AUDITLOG_MODEL"]) if env.get("AUDITLOG_MODEL") else None,
+            model_name=env.get("AUDITLOG_MODEL_NAME") or None,
+            routes=parse_routes(env.get("AUDITLOG_ROUTES", ""), problems),
+            public_url=_url(env, "AUDITLOG_PUBLIC_URL", problems),
+            wait_ms=_number(env, "AUDITLOG_WAIT_MS", 20, problems, low=0, high=60_000),
+            enabled=enabled,
+            strict=_switch(env, "AUDITLOG_STRICT", False, problems),
+            keep_s=_number(env, "AUDITLOG_KEEP_DAYS", 400, problems, low=0, high=36_500) * _DAY_S,
+            max_spool_bytes=_number(env, "AUDITLOG_SPOOL_MIB", 1024, problems, low=1, high=1 << 20) * _MIB,
+            max_store_bytes=_number(env, "AUDITLOG_STORE_MIB", 10_240, problems, low=1, high=1 << 24) * _MIB,
+            problems=tuple(problems),
+        )
+
+
+def parse_routes(text: str, problems: list[str]) -> tuple[RouteRule, ...]:
+    """Parse AUDITLOG_ROUTES (`POST /score=values, * /health=skip`); bad items are listed in `problems`."""
+    rules = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        rule = _route(item)
+        if rule is None:
+            problems.append(
+                f"AUDITLOG_ROUTES: expected 'METHOD /path=values|record|skip', found {item[:80]!r}"
+            )
+        else:
+            rules.append(rule)
+    return tuple(rules)
+
+
+def _route(item: str) -> RouteRule | None:
+    target, equals, mode = item.rpartition("=")
+    method, space, path = target.strip().partition(" ")
+    path = path.strip()
+    if not equals or not space or not path.startswith("/"):
+        return None
+    if mode.strip() == "values":
+        return RouteRule(method.upper(), path, "values")
+    if mode.strip() == "record":
+        return RouteRule(method.upper(), path, "record")
+    return RouteRule(method.upper(), path, "skip") if mode.strip() == "skip" else None
+
+
+def _producer(env: Mapping[str, str], problems: list[str]) -> str:
+    """The name prefix of the slots: it becomes part of a key name, so no space, plus, slash or control
+    character.
+    """
+    name = env.get("AUDITLOG_PRODUCER") or socket.gethostname() or "producer"
+    if len(name) <= 100 and all(c.isascii() and (c.isalnum() or c in "-._") for c in name):
+        return name
+    problems.append(
+        "AUDITLOG_PRODUCER: expected up to 100 letters, digits, '-', '.', '_', found something else"
+    )
+    return "producer"
+
+
+def _default_state(env: Mapping[str, str]) -> Path:
+    base = env.get("XDG_STATE_HOME")
+    if base:
+        return Path(base) / "auditlog"
+    home = env.get("HOME")
+    return Path(home) / ".local/state/auditlog" if home else Path("auditlog-state")
+
+
+def _url(env: Mapping[str, str], name: str, problems: list[str]) -> str:
+    text = env.get(name, "").strip().rstrip("/")
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_good = is_good and not parts.query and not parts.fragment and parts.username is None
+    except ValueError:
+        is_good = False
+    if not is_good:
+        problems.append(
+            f"{name}: expected an http(s) URL without user, query or fragment, found something else"
+        )
+        return ""
+    return text
+
+
+def _number(
+    env: Mapping[str, str], name: str, default: int, problems: list[str], *, low: int, high: int
+) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    if text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high:
+        return int(text)
+    problems.append(f"{name}: expected a number from {low} to {high}, found {text[:40]!r}")
+    return default
+
+
+def _switch(env: Mapping[str, str], name: str, default: bool, problems: list[str]) -> bool:
+    text = env.get(name, "").strip().lower()
+    if not text:
+        return default
+    if text in _ON | _OFF:
+        return text in _ON
+    problems.append(f"{name}: expected 1 or 0, found {text[:40]!r}")
+    return default
