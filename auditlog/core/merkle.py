@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 NodeReader = Callable[[int, int], bytes]
-"""`node(level, index)`: hash of the complete subtree over leaves [index * 2**level, (index + 1) * 2**level)."""
+"""`node(level, index)`: hash of the complete subtree of 2**level leaves that starts at leaf index * 2**level."""
 
 
 def hash_pairs(hashes: Sequence[bytes]) -> list[bytes]:
@@ -163,7 +163,7 @@ def range_hash(node: NodeReader, low: int, high: int) -> bytes:
 class CompactRange:
     """The right edge of a growing tree: one hash for each set bit of its size, largest subtree first.
 
-    Enough to append and to give the root, at 32 bytes a bit; not enough to prove. Not to be shared by threads.
+    Enough to append and to give the root, not enough to prove. Not to be shared by threads.
     """
 
     __slots__ = ("_peaks", "_size")
@@ -202,7 +202,7 @@ class CompactRange:
         self._size += 1
 
     def extend(self, leaf_hashes: Iterable[bytes]) -> None:
-        """Add leaf hashes in order; whole levels at once, so that long runs go at nearly raw SHA-256 speed."""
+        """Add leaf hashes in order; whole levels at once, so that long runs go at nearly raw hashing speed."""
         level = list(leaf_hashes)
         _check_hashes(level)
         size, old, peaks = self._size + len(level), self._size, self._peaks

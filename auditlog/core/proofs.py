@@ -2,8 +2,8 @@
 
 Spec: `auditlog/spec/log.md`, "Proofs".
 
-Every argument here is attacker-controlled except the sizes and roots, which must come from a signed checkpoint and
-never from beside the proof. A function returns None only if the statement is true; whatever else it is given
+Every argument here is attacker-controlled except the sizes and roots, which must come from a signed checkpoint
+and never from beside the proof. A function returns None only if the statement is true; whatever else it is given
 (negative, huge or boolean numbers, hashes of other lengths, proofs too short or too long) it raises a
 `VerificationError` and nothing else. Work is bounded by 2 * 63 hashes.
 """
@@ -21,6 +21,9 @@ HASH_BYTES = 32
 
 MAX_TREE_SIZE = 2**63 - 1
 """Largest tree size accepted anywhere: what fits the signed 64-bit integers of other implementations."""
+
+MAX_PROOF_HASHES = 2 * MAX_TREE_SIZE.bit_length()
+"""No proof in a tree of any accepted size is longer."""
 
 EMPTY_ROOT = sha256(b"").digest()
 """Root hash of the tree without leaves."""
@@ -61,8 +64,8 @@ def root_from_inclusion(leaf_hash: bytes, index: int, tree_size: int, proof: Seq
     """The root that `proof` leads to; proves nothing until compared with a root one trusts.
 
     Raises:
-        InclusionError: the index is outside the tree, the proof has another length than this place in this tree
-            needs, or something is not a 32-byte hash.
+        InclusionError: the index is outside the tree, the proof has another length than this place in this
+            tree needs, or something is not a 32-byte hash.
     """
     size = _number(tree_size, "tree size", InclusionError)
     place = _number(index, "index", InclusionError)
@@ -70,7 +73,7 @@ def root_from_inclusion(leaf_hash: bytes, index: int, tree_size: int, proof: Seq
         raise InclusionError(f"expected an index below the tree size {size}, found {place}")
     result = _hash(leaf_hash, "leaf hash", InclusionError)
     hashes = _hashes(proof, InclusionError)
-    # Below the level where the path meets the right edge there is a sibling at every level; above it only on the left.
+    # Below the level where the path meets the right edge every level has a sibling; above it only left ones.
     inner = (place ^ (size - 1)).bit_length()
     border = (place >> inner).bit_count()
     if len(hashes) != inner + border:
@@ -86,8 +89,8 @@ def verify_consistency(
 ) -> None:
     """Check that the tree (old_size, old_root) is a prefix of the tree (new_size, new_root).
 
-    From size 0 the proof is empty and the old root is SHA-256(""); between equal sizes the proof is empty and the
-    roots are equal (C2SP tlog-witness, RFC 9162 section 2.1.4.2).
+    From size 0 the proof is empty and the old root is SHA-256(""); between equal sizes the proof is empty and
+    the roots are equal (C2SP tlog-witness, RFC 9162 section 2.1.4.2).
 
     Raises:
         VerificationError: an argument is not what it has to be, or the proof has the wrong length.
@@ -151,7 +154,7 @@ def _roots_from_consistency(
 
 
 def _consistency_length(fn: int, sn: int) -> int:
-    """Hashes on the path from node `fn` to the root of a tree whose last node on that level is `sn`, itself counted."""
+    """Hashes on the path from node `fn`, itself counted, to the root of a tree whose last node there is `sn`."""
     inner = (fn ^ sn).bit_length()
     return 1 + inner + (fn >> inner).bit_count()
 
@@ -180,8 +183,6 @@ def _hash(value: object, what: str, error: type[VerificationError]) -> bytes:
 def _hashes(proof: object, error: type[VerificationError]) -> list[bytes]:
     if not isinstance(proof, (list, tuple)):
         raise error(f"expected a list of hashes, found {type(proof).__name__}")
-    if len(proof) > 2 * MAX_TREE_SIZE.bit_length():
-        raise error(
-            f"expected a proof of at most {2 * MAX_TREE_SIZE.bit_length()} hashes, found {len(proof)}"
-        )
+    if len(proof) > MAX_PROOF_HASHES:
+        raise error(f"expected a proof of at most {MAX_PROOF_HASHES} hashes, found {len(proof)}")
     return [_hash(value, "proof hash", error) for value in proof]
