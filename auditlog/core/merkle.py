@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 NodeReader = Callable[[int, int], bytes]
-"""`node(level, index)`: hash of the complete subtree of 2**level leaves that starts at leaf index * 2**level."""
+"""`node(level, index)`: hash of the complete subtree of 2**level leaves from leaf index * 2**level on."""
 
 
 def hash_pairs(hashes: Sequence[bytes]) -> list[bytes]:
@@ -202,7 +202,7 @@ class CompactRange:
         self._size += 1
 
     def extend(self, leaf_hashes: Iterable[bytes]) -> None:
-        """Add leaf hashes in order; whole levels at once, so that long runs go at nearly raw hashing speed."""
+        """Add leaf hashes in order, whole levels at once: long runs go at nearly raw hashing speed."""
         level = list(leaf_hashes)
         _check_hashes(level)
         size, old, peaks = self._size + len(level), self._size, self._peaks

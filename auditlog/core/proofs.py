@@ -2,8 +2,8 @@
 
 Spec: `auditlog/spec/log.md`, "Proofs".
 
-Every argument here is attacker-controlled except the sizes and roots, which must come from a signed checkpoint
-and never from beside the proof. A function returns None only if the statement is true; whatever else it is given
+Every argument is attacker-controlled except the sizes and roots, which must come from a signed checkpoint
+and never from beside the proof. A function returns None only if the statement is true; on anything else
 (negative, huge or boolean numbers, hashes of other lengths, proofs too short or too long) it raises a
 `VerificationError` and nothing else. Work is bounded by 2 * 63 hashes.
 """
@@ -154,7 +154,7 @@ def _roots_from_consistency(
 
 
 def _consistency_length(fn: int, sn: int) -> int:
-    """Hashes on the path from node `fn`, itself counted, to the root of a tree whose last node there is `sn`."""
+    """Hashes on the path from node `fn`, itself counted, to the root; `sn` is the last node of its level."""
     inner = (fn ^ sn).bit_length()
     return 1 + inner + (fn >> inner).bit_count()
 

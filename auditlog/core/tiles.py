@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from struct import Struct
 
-from auditlog.core.encoding import parse_decimal
+from auditlog.core.decimals import parse_decimal
 from auditlog.core.proofs import HASH_BYTES, MAX_TREE_SIZE
 from auditlog.errors import MalformedError, TooLargeError
 
