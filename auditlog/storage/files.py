@@ -1,0 +1,198 @@
+"""Durable objects in a directory: temporary file, fsync, link or rename, fsync of the directory.
+
+Contract: `auditlog.storage.ports.ObjectStore`. What a power loss can leave at each step:
+
+    temporary file written, fsynced     nothing in the store; a stray file in the temporary directory
+    link (create) or rename (replace)   the object whole, or not there
+    fsync of the directory              the object is there for good
+
+Temporary files never lie below the root, because the root may be served to the world: they lie in a hidden
+directory beside it (same file system), and leftovers of a crash are swept when the store is opened.
+Must never: follow a path out of the root, or show a half-written object.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from auditlog.errors import ImmutableObjectError, StorageError
+
+_SWEEP_AGE_S = 3600.0
+
+
+class FileStore:
+    """An `ObjectStore` in a directory, which is created if it is missing."""
+
+    def __init__(self, root: str | Path, *, temp: str | Path | None = None) -> None:
+        """Open the store below `root`; `temp` (default `.<root name>.tmp` beside it) must be on its file system."""
+        self.root = Path(root).absolute()
+        self._temp = Path(temp).absolute() if temp else self.root.with_name(f".{self.root.name}.tmp")
+        self._known_dirs: set[Path] = set()
+        try:
+            for directory in (self.root, self._temp):
+                self._make_dir(directory)
+            self._sweep()
+        except OSError as error:
+            raise _failed("opening", str(self.root), error) from error
+
+    def put_new(self, path: str, data: bytes) -> None:
+        """Create the object; see the port."""
+        self.put_new_all([(path, data)])
+
+    def put_new_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Create several objects with one directory fsync for each directory; see the port."""
+        touched: set[Path] = set()
+        for path, data in objects:
+            target = self._target(path)
+            try:
+                self._make_dir(target.parent)
+                self._create(target, path, data)
+            except OSError as error:
+                raise _failed("creating", path, error) from error
+            touched.add(target.parent)
+        for directory in touched:
+            try:
+                _sync_dir(directory)
+            except OSError as error:
+                raise _failed("syncing the directory of", str(directory), error) from error
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Put `data` in the place of the object; see the port."""
+        target = self._target(path)
+        try:
+            self._make_dir(target.parent)
+            temporary = self._write_temp(data)
+            temporary.replace(target)
+            _sync_dir(target.parent)
+        except OSError as error:
+            raise _failed("replacing", path, error) from error
+
+    def get(self, path: str) -> bytes | None:
+        """The bytes, or None."""
+        try:
+            return self._target(path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _failed("reading", path, error) from error
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Paths that begin with `prefix`, sorted."""
+        # Only the directory that the prefix names is walked: staging is listed on every start.
+        top = self.root / prefix.rpartition("/")[0]
+        paths = [
+            (Path(folder) / name).relative_to(self.root).as_posix()
+            for folder, _, names in os.walk(top)
+            for name in names
+        ]
+        return sorted(path for path in paths if path.startswith(prefix))
+
+    def delete(self, path: str) -> None:
+        """Remove the object if it is there."""
+        try:
+            self._target(path).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed("deleting", path, error) from error
+
+    def _target(self, path: str) -> Path:
+        parts = path.split("/")
+        if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+            raise StorageError(f"expected a relative path without empty, . or .. parts, found {path!r}")
+        return self.root.joinpath(*parts)
+
+    def _create(self, target: Path, path: str, data: bytes) -> None:
+        temporary = self._write_temp(data)
+        try:
+            # link, unlike rename, refuses to take the place of what is there: create-only without a race.
+            os.link(temporary, target)
+        except FileExistsError:
+            if target.read_bytes() != data:
+                raise ImmutableObjectError(
+                    f"expected no object or the same {len(data)} bytes at {path}, found other bytes"
+                ) from None
+            # The bytes are right but whoever wrote them may have died before their fsync.
+            _sync_file(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _write_temp(self, data: bytes) -> Path:
+        temporary = self._temp / secrets.token_hex(16)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+        return temporary
+
+    def _make_dir(self, directory: Path) -> None:
+        """Create the directory and its parents, each durable in its parent before anything is put in it."""
+        if directory in self._known_dirs:
+            return
+        if not directory.is_dir():
+            self._make_dir(directory.parent)
+            directory.mkdir(exist_ok=True)
+            _sync_dir(directory.parent)
+        self._known_dirs.add(directory)
+
+    def _sweep(self) -> None:
+        """Remove temporary files that a crash left. Age is told by the file system's own clock."""
+        probe = self._write_temp(b"")
+        now = probe.stat().st_mtime
+        probe.unlink()
+        for leftover in self._temp.iterdir():
+            try:
+                if now - leftover.stat().st_mtime > _SWEEP_AGE_S:
+                    leftover.unlink(missing_ok=True)
+            except FileNotFoundError:
+                continue  # another store on the same directory just finished with it
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace one file outside any store, atomically and durably; its directory is created.
+
+    Raises:
+        StorageError: it failed, and may have happened all the same.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            os.write(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.replace(path)
+        _sync_dir(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _failed("replacing", str(path), error) from error
+
+
+def _sync_dir(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_file(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _failed(doing: str, what: str, error: OSError) -> StorageError:
+    return StorageError(f"{doing} {what}: expected the file system to obey, found {error.strerror or error}")

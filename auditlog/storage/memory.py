@@ -1,0 +1,248 @@
+"""The reference implementation of both ports, in memory: it asserts the contract and can be made to fail.
+
+Contract: `auditlog.storage.ports`. Used by tests, and by whoever wants to read what the ports mean without
+SQL or files in the way. `fault` is called before every write with (operation, path); what it returns decides:
+None lets the write through, a `Fault` spoils it. Must never be used where data has to survive the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+from auditlog.errors import CommitConflictError, ImmutableObjectError, StorageError
+from auditlog.storage.records import (
+    AnchorRecord,
+    BatchHead,
+    ChainHead,
+    ChainRun,
+    Commit,
+    Committed,
+    IndexRows,
+    ModelRow,
+    ProducerRecord,
+)
+
+
+class Fault(Enum):
+    """How a write goes wrong. All of them raise `StorageError` to the caller."""
+
+    REFUSED = "refused"
+    """It did not happen."""
+    STORED = "stored"
+    """It happened, and was reported as failed."""
+    TORN = "torn"
+    """Half of the bytes were stored. (A transaction cannot be torn: it is refused instead.)"""
+
+
+FaultHook = Callable[[str, str], Fault | None]
+
+
+class MemoryStore:
+    """An `ObjectStore` in a dictionary."""
+
+    def __init__(self, fault: FaultHook | None = None) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.fault = fault
+        self._lock = threading.Lock()
+
+    def put_new(self, path: str, data: bytes) -> None:
+        """Create the object; see the port."""
+        _check_path(path)
+        fault = self.fault("put_new", path) if self.fault else None
+        with self._lock:
+            held = self.objects.get(path)
+            if fault is None and held is not None and held != data:
+                raise ImmutableObjectError(
+                    f"expected no object or the same bytes at {path}, found other bytes"
+                )
+            if held is None:
+                self._store(path, data, fault)
+        _raise(fault, "put_new", path)
+
+    def put_new_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Create several objects; see the port."""
+        for path, data in objects:
+            self.put_new(path, data)
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Put `data` in the place of the object; see the port."""
+        _check_path(path)
+        fault = self.fault("replace", path) if self.fault else None
+        with self._lock:
+            self._store(path, data, fault)
+        _raise(fault, "replace", path)
+
+    def get(self, path: str) -> bytes | None:
+        """The bytes, or None."""
+        _check_path(path)
+        return self.objects.get(path)
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Paths that begin with `prefix`, sorted."""
+        with self._lock:
+            return sorted(path for path in self.objects if path.startswith(prefix))
+
+    def delete(self, path: str) -> None:
+        """Remove the object if it is there."""
+        _check_path(path)
+        fault = self.fault("delete", path) if self.fault else None
+        with self._lock:
+            if fault in {None, Fault.STORED}:
+                self.objects.pop(path, None)
+        _raise(fault, "delete", path)
+
+    def _store(self, path: str, data: bytes, fault: Fault | None) -> None:
+        if fault is not Fault.REFUSED:
+            self.objects[path] = bytes(data[: len(data) // 2]) if fault is Fault.TORN else bytes(data)
+
+
+class MemoryState:
+    """A `LogState` in plain attributes."""
+
+    def __init__(self, fault: FaultHook | None = None) -> None:
+        self.fault = fault
+        self._lock = threading.Lock()
+        self._committed: Committed | None = None
+        self._producers: list[ProducerRecord] = []
+        self._heads: dict[bytes, ChainHead] = {}
+        self._runs: list[ChainRun] = []
+        self._batch_heads: list[BatchHead] = []
+        self._anchors: list[AnchorRecord] = []
+        self._index = IndexRows(0, 0)
+
+    def read(self) -> Committed | None:
+        """The newest committed state."""
+        return self._committed
+
+    def commit(self, change: Commit) -> None:
+        """Apply the whole change or nothing; see the port."""
+        fault = self.fault("commit", change.note) if self.fault else None
+        with self._lock:
+            if fault in {None, Fault.STORED}:
+                self._compare(change)
+                self._apply(change)
+        _raise(fault, "commit", "state")
+
+    def _compare(self, change: Commit) -> None:
+        old = self._committed
+        if (old.note if old else None) != change.previous_note:
+            raise CommitConflictError("expected the previous checkpoint, found another")
+        if (old.own_head if old else None) != change.own_expected:
+            raise CommitConflictError("expected the previous head of the log's own chain, found another")
+        touched = [update.producer for update in change.heads]
+        assert len(set(touched)) == len(touched), "one update a chain"
+        for update in change.heads:
+            if self._heads.get(update.producer) != update.expected:
+                raise CommitConflictError("expected the previous head of a producer, found another")
+        names = {record.name for record in self._producers}
+        if any(record.name in names for record in change.producers):
+            raise CommitConflictError("expected a new producer name, found a taken one")
+
+    def _apply(self, change: Commit) -> None:
+        old = self._committed
+        decisions = (
+            change.decisions_size if change.decisions_size is not None else (old.decisions_size if old else 0)
+        )
+        self._producers += change.producers
+        self._heads.update({update.producer: update.new for update in change.heads})
+        self._runs += change.runs
+        self._batch_heads += change.batch_heads
+        self._committed = Committed(change.note, change.own_head, decisions, old.anchored_size if old else 0)
+
+    def producers(self) -> list[ProducerRecord]:
+        """Every enrolled producer."""
+        return list(self._producers)
+
+    def heads(self) -> dict[bytes, ChainHead]:
+        """The newest entry of every producer."""
+        return dict(self._heads)
+
+    def run_of(self, producer: bytes, instance: str, seq: int) -> ChainRun | None:
+        """The run that holds a number."""
+        for run in self._runs:
+            if (run.producer, run.instance) == (producer, instance) and run.first_seq <= seq <= run.seq:
+                return run
+        return None
+
+    def batch_head_of(self, producer: bytes, instance: str, seq: int) -> BatchHead | None:
+        """The head with the lowest last number that covers `seq`."""
+        covering = [
+            head
+            for head in self._batch_heads
+            if (head.producer, head.instance) == (producer, instance) and head.first_seq <= seq <= head.seq
+        ]
+        return min(covering, key=lambda head: head.seq, default=None)
+
+    def add_anchor(self, anchor: AnchorRecord) -> None:
+        """Keep an anchor; see the port."""
+        fault = self.fault("add_anchor", anchor.type) if self.fault else None
+        with self._lock:
+            old = self._committed
+            if old is None:
+                raise StorageError("expected a created log, found none")
+            if fault in {None, Fault.STORED} and anchor not in self._anchors:
+                self._anchors.append(anchor)
+                done = max(old.anchored_size, anchor.tree_size)
+                self._committed = Committed(old.note, old.own_head, old.decisions_size, done)
+        _raise(fault, "add_anchor", anchor.type)
+
+    def anchors(self) -> list[AnchorRecord]:
+        """Every anchor, oldest first."""
+        return list(self._anchors)
+
+    def newest_anchor(self, above_index: int) -> AnchorRecord | None:
+        """The anchor recorded last whose tree holds that index."""
+        return next((a for a in reversed(self._anchors) if a.tree_size > above_index), None)
+
+    def index_size(self) -> int:
+        """Entries in the index."""
+        return self._index.end
+
+    def add_index_rows(self, rows: IndexRows) -> None:
+        """Add rows; see the port."""
+        fault = self.fault("add_index_rows", "") if self.fault else None
+        with self._lock:
+            if rows.start != self._index.end:
+                raise CommitConflictError(f"expected rows from {self._index.end} on, found {rows.start}")
+            if fault in {None, Fault.STORED}:
+                for name in ("leaves", "decisions", "models", "flags"):
+                    getattr(self._index, name).extend(getattr(rows, name))
+                self._index.end = rows.end
+        _raise(fault, "add_index_rows", "index")
+
+    def clear_index(self) -> None:
+        """Drop the index."""
+        self._index = IndexRows(0, 0)
+
+    def indices_by_decision(self, decision_id: str) -> list[int]:
+        """Indices of all decisions with this id."""
+        return [index for known, index in self._index.decisions if known == decision_id]
+
+    def indices_by_leaf(self, leaf_hash: bytes) -> list[int]:
+        """Indices of entries that may have this leaf hash."""
+        return [index for known, index in self._index.leaves if known == leaf_hash]
+
+    def next_model(self, producer: bytes, instance: str, after_seq: int) -> ModelRow | None:
+        """The next `model` entry of an instance."""
+        rows = [
+            row
+            for row in self._index.models
+            if (row.producer, row.instance) == (producer, instance) and row.seq > after_seq
+        ]
+        return min(rows, key=lambda row: row.seq, default=None)
+
+    def flags(self, index: int) -> list[str]:
+        """What the index found odd."""
+        return [flag for flagged, flag in self._index.flags if flagged == index]
+
+
+def _check_path(path: str) -> None:
+    if any(part in {"", ".", ".."} for part in path.split("/")):
+        raise StorageError(f"expected a relative path without empty, . or .. parts, found {path!r}")
+
+
+def _raise(fault: Fault | None, operation: str, path: str) -> None:
+    if fault is not None:
+        raise StorageError(f"{operation} {path}: expected success, found an injected fault ({fault.value})")

@@ -1,0 +1,132 @@
+"""The two ports the engine stands on, each with its contract in writing (design sections 4 and 6).
+
+`ObjectStore` holds bytes under paths: tiles, bundles, the checkpoint, staged commits. `LogState` holds what
+must change together: the committed checkpoint, producer heads, the outbox; and beside it the derived index.
+`tests/unit/storage/contract.py` is the contract as tests; every implementation passes it.
+
+Raises, everywhere: `StorageError` when an operation failed. A failed write may have happened all the same:
+callers re-read, they never assume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from auditlog.storage.records import (
+    AnchorRecord,
+    BatchHead,
+    ChainHead,
+    ChainRun,
+    Commit,
+    Committed,
+    IndexRows,
+    ModelRow,
+    ProducerRecord,
+)
+
+
+class ObjectStore(Protocol):
+    """Bytes under relative paths (`tile/0/x001/234`). Safe to call from several threads.
+
+    A path has no empty, `.` or `..` part. After a write returned, a power loss does not undo it. A reader sees
+    an object whole or not at all.
+    """
+
+    def put_new(self, path: str, data: bytes) -> None:
+        """Create the object; durable on return. The same bytes again are fine.
+
+        Raises:
+            ImmutableObjectError: it exists with other bytes; they are left as they were.
+        """
+
+    def put_new_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Create several objects, each as `put_new` does, all durable on return. Not atomic as a whole."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Create the object or take the place of the old one, atomically; durable on return."""
+
+    def get(self, path: str) -> bytes | None:
+        """The bytes, or None if there is no such object."""
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Every path that begins with `prefix`, sorted."""
+
+    def delete(self, path: str) -> None:
+        """Remove the object; nothing happens if there is none. Need not be durable on return."""
+
+
+class CommitState(Protocol):
+    """The one commit point of one log."""
+
+    def read(self) -> Committed | None:
+        """The newest committed state, or None for a log never created. Reads what is durable, not a cache."""
+
+    def commit(self, change: Commit) -> None:
+        """Apply the whole change in one transaction, durable on return, or nothing of it.
+
+        The whole previous note, the log's own chain head and every producer head are compared with what the
+        change expects, inside the transaction.
+
+        Raises:
+            CommitConflictError: something else was found; nothing changed.
+            StorageError: it failed, and may have happened all the same: read again.
+        """
+
+    def producers(self) -> list[ProducerRecord]:
+        """Every enrolled producer, in order of enrolment."""
+
+    def heads(self) -> dict[bytes, ChainHead]:
+        """The newest entry of every producer that has one."""
+
+    def run_of(self, producer: bytes, instance: str, seq: int) -> ChainRun | None:
+        """The run that holds number `seq` of this instance."""
+
+    def batch_head_of(self, producer: bytes, instance: str, seq: int) -> BatchHead | None:
+        """The head with the lowest last number that covers `seq`."""
+
+
+class AnchorState(Protocol):
+    """Anchors of published checkpoints, and how far the outbox is done."""
+
+    def add_anchor(self, anchor: AnchorRecord) -> None:
+        """Keep an anchor and mark the outbox done up to its size, in one transaction. Twice is once."""
+
+    def anchors(self) -> list[AnchorRecord]:
+        """Every anchor, oldest first."""
+
+    def newest_anchor(self, above_index: int) -> AnchorRecord | None:
+        """The anchor recorded last whose tree holds that index."""
+
+
+class IndexState(Protocol):
+    """The derived index: follows the log, may lag, may be dropped and built again."""
+
+    def index_size(self) -> int:
+        """Entries 0..size-1 are in the index."""
+
+    def add_index_rows(self, rows: IndexRows) -> None:
+        """Add rows and move the index from `rows.start` to `rows.end`, in one transaction.
+
+        Raises:
+            CommitConflictError: the index does not end at `rows.start`.
+        """
+
+    def clear_index(self) -> None:
+        """Drop every row of this log's index and start again from 0."""
+
+    def indices_by_decision(self, decision_id: str) -> list[int]:
+        """Indices of all decisions with this id, ascending: ids can repeat, and all are told."""
+
+    def indices_by_leaf(self, leaf_hash: bytes) -> list[int]:
+        """Indices of entries that may have this leaf hash, ascending: the caller compares the whole hash."""
+
+    def next_model(self, producer: bytes, instance: str, after_seq: int) -> ModelRow | None:
+        """The first `model` entry of this instance with a number above `after_seq`."""
+
+    def flags(self, index: int) -> list[str]:
+        """What the index found odd about an entry."""
+
+
+class LogState(CommitState, AnchorState, IndexState, Protocol):
+    """Everything the engine keeps about one log, behind one object bound to its origin."""

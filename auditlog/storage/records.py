@@ -1,0 +1,131 @@
+"""What the engine keeps in its state store, as plain frozen records (spec: design section 6, log/README.md).
+
+Hashes are 32 bytes, instances 32 hex digits, sizes and indices count from 0. No record is attacker-controlled:
+each was checked by admission before it got here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+LOG_CHAIN = b"log"
+"""The chain id of the log's own entries in `ChainRun.producer`; every other chain id is a 32-byte leaf hash."""
+
+LOG_INSTANCE = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """The newest entry of one chain."""
+
+    instance: str
+    seq: int
+    leaf_hash: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerRecord:
+    """One enrolled producer; `producer` is the leaf hash of its `producer` entry at `index`."""
+
+    producer: bytes
+    name: str
+    vkey: str
+    note: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeadUpdate:
+    """Move one chain from `expected` (None: its first entry) to `new`."""
+
+    producer: bytes
+    expected: ChainHead | None
+    new: ChainHead
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRun:
+    """Numbers `first_seq`..`seq` of one instance lie at `first_index`.. without a hole."""
+
+    producer: bytes
+    instance: str
+    first_seq: int
+    seq: int
+    first_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHead:
+    """The head note a producer signed over `first_seq`..`seq`."""
+
+    producer: bytes
+    instance: str
+    first_seq: int
+    seq: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """Everything one commit changes, with what it expects to find.
+
+    `previous_note` is the whole previous signed checkpoint (None only for the first commit of a log). `own_head`
+    is the log's own chain after the commit. `decisions_size`, if given, is the new tree size after which
+    a decision waits to be anchored (the outbox).
+    """
+
+    previous_note: str | None
+    note: str
+    own_expected: ChainHead | None
+    own_head: ChainHead
+    heads: Sequence[HeadUpdate] = ()
+    producers: Sequence[ProducerRecord] = ()
+    runs: Sequence[ChainRun] = ()
+    batch_heads: Sequence[BatchHead] = ()
+    decisions_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The one row that says what the log is."""
+
+    note: str
+    own_head: ChainHead
+    decisions_size: int
+    anchored_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorRecord:
+    """One anchor of one published checkpoint, with the evidence a receipt will carry."""
+
+    type: str
+    tree_size: int
+    root_hash: bytes
+    checkpoint: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """Where a `model` entry lies, for decisions whose model was pending."""
+
+    producer: bytes
+    instance: str
+    seq: int
+    index: int
+    leaf_hash: bytes
+
+
+@dataclass(slots=True)
+class IndexRows:
+    """Rows of the derived index for entries `start`..`end`-1. Derived: may be dropped and built again."""
+
+    start: int
+    end: int
+    leaves: list[tuple[bytes, int]] = field(default_factory=list)
+    decisions: list[tuple[str, int]] = field(default_factory=list)
+    models: list[ModelRow] = field(default_factory=list)
+    flags: list[tuple[int, str]] = field(default_factory=list)

@@ -1,0 +1,141 @@
+"""One database, SQLite or PostgreSQL: connections that are durable, transactions that fail as `StorageError`.
+
+SQLite: the `pysqlite3` build (the interpreter's own may lack the fix of the WAL-reset corruption), WAL,
+`synchronous=FULL`, one writer at a time, by a lock here and `BEGIN IMMEDIATE` there. PostgreSQL: psycopg 3,
+`synchronous_commit=on`, time-outs on locks and statements, so that a stuck peer is an error and not a hang.
+Opening applies the migrations. Must never be imported outside `auditlog.storage.sql` and the composition root.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from auditlog.errors import ConfigurationError, StorageError
+from auditlog.storage.sql.migrate import migrate
+
+_WRITES = "auditlog_writes"
+_POSTGRES_OPTIONS = (
+    "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=30s "
+    "-c idle_in_transaction_session_timeout=60s"
+)
+
+
+class Database:
+    """Connections to one database. Safe to share between threads and logs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._writer = threading.Lock()
+
+    @classmethod
+    def open(cls, url: str) -> Database:
+        """Connect to a SQLAlchemy URL (`sqlite:///path`, `postgresql://...`) and apply the migrations.
+
+        Raises:
+            ConfigurationError: another kind of database, or SQLite without a file.
+            StorageError: it cannot be reached, or a migration failed. Never holds the URL, which may hold
+            a password.
+        """
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            engine = _sqlite(parsed)
+        elif parsed.get_backend_name() == "postgresql":
+            engine = _postgres(parsed)
+        else:
+            raise ConfigurationError(
+                f"expected a sqlite or postgresql database, found {parsed.get_backend_name()}"
+            )
+        try:
+            migrate(engine)
+        except SQLAlchemyError as error:
+            engine.dispose()
+            raise _failed("opening the database", error) from error
+        return cls(engine)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction: committed and durable when the block ends, rolled back if it raises.
+
+        Raises:
+            StorageError: a statement or the commit failed. If it was the commit, it may have happened.
+        """
+        if self._is_sqlite:
+            with self._writer, self._transaction(writes=True) as connection:
+                yield connection
+        else:
+            with self._transaction(writes=True) as connection:
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One read transaction: sees what is committed when it starts."""
+        with self._transaction(writes=False) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        try:
+            with (
+                self.engine.connect().execution_options(**{_WRITES: writes}) as connection,
+                connection.begin(),
+            ):
+                yield connection
+        except SQLAlchemyError as error:
+            raise _failed("a database transaction", error) from error
+
+    def close(self) -> None:
+        """Close every connection; SQLite then folds its WAL into the file."""
+        self.engine.dispose()
+
+
+def _sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise ConfigurationError("expected a SQLite database in a file, found one in memory")
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    from pysqlite3 import dbapi2
+
+    engine = create_engine(url, module=dbapi2, connect_args={"check_same_thread": False, "timeout": 30})
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
+    # The driver would begin transactions late and only for some statements; we say BEGIN ourselves.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock at once: a read that turns into a write later could find itself stale.
+    writes = connection.get_execution_options().get(_WRITES, True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgres(url: URL) -> Engine:
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        connect_args={"options": _POSTGRES_OPTIONS, "connect_timeout": 10},
+        pool_pre_ping=True,
+    )
+
+
+def _failed(what: str, error: SQLAlchemyError) -> StorageError:
+    # The driver's own words, without SQLAlchemy's statement and parameters: those hold payloads.
+    cause = getattr(error, "orig", None)
+    detail = (
+        str(cause).strip().splitlines()[0]
+        if cause is not None and str(cause).strip()
+        else type(error).__name__
+    )
+    return StorageError(f"expected {what} to succeed, found {type(error).__name__}: {detail}")

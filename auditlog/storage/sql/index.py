@@ -1,0 +1,149 @@
+"""`IndexState` in SQL: where decisions, leaf hashes and models lie. Derived from the log, rebuilt at will.
+
+Contract: `auditlog.storage.ports.IndexState`. Off the commit path: it has its own transactions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, delete, insert, select, update
+
+from auditlog.errors import CommitConflictError, StorageError
+from auditlog.storage.records import IndexRows, ModelRow
+from auditlog.storage.sql import schema
+from auditlog.storage.sql.database import Database
+
+_DERIVED = (schema.decision_index, schema.leaf_index, schema.model_entry, schema.entry_flag)
+
+
+class SqlIndex:
+    """The derived index of the log `origin` in a shared database."""
+
+    def __init__(self, database: Database, origin: str) -> None:
+        self._database = database
+        self.origin = origin
+
+    def log_id(self, connection: Connection) -> int:
+        """This log's number in the database.
+
+        Raises:
+            StorageError: the log was never created here.
+        """
+        found = connection.execute(
+            select(schema.log.c.log_id).where(schema.log.c.origin == self.origin)
+        ).scalar_one_or_none()
+        if found is None:
+            raise StorageError(f"expected a log of origin {self.origin} in the database, found none")
+        return int(found)
+
+    def _mine(self, table: Table) -> Select[Any]:
+        """Rows of `table` that belong to this log."""
+        mine = select(schema.log.c.log_id).where(schema.log.c.origin == self.origin).scalar_subquery()
+        return select(table).where(table.c.log_id == mine)
+
+    def index_size(self) -> int:
+        """Entries 0..size-1 are in the index."""
+        with self._database.read() as connection:
+            size = connection.execute(
+                select(schema.log.c.index_size).where(schema.log.c.origin == self.origin)
+            ).scalar_one_or_none()
+        return int(size or 0)
+
+    def add_index_rows(self, rows: IndexRows) -> None:
+        """Add rows and move the index on, in one transaction; see the port."""
+        with self._database.write() as connection:
+            log_id = self.log_id(connection)
+            moved = connection.execute(
+                update(schema.log)
+                .where(schema.log.c.log_id == log_id, schema.log.c.index_size == rows.start)
+                .values(index_size=rows.end)
+            )
+            if moved.rowcount != 1:
+                raise CommitConflictError(f"expected the index to end at {rows.start}, found another size")
+            for table, values in _tables(log_id, rows):
+                if values:
+                    connection.execute(insert(table), values)
+
+    def clear_index(self) -> None:
+        """Drop every row of this log's index and start again from 0."""
+        with self._database.write() as connection:
+            log_id = self.log_id(connection)
+            for table in _DERIVED:
+                connection.execute(delete(table).where(table.c.log_id == log_id))
+            connection.execute(update(schema.log).where(schema.log.c.log_id == log_id).values(index_size=0))
+
+    def indices_by_decision(self, decision_id: str) -> list[int]:
+        """Indices of all decisions with this id, ascending."""
+        table = schema.decision_index
+        return self._indices(self._mine(table).where(table.c.decision_id == decision_id))
+
+    def indices_by_leaf(self, leaf_hash: bytes) -> list[int]:
+        """Indices of entries that may have this leaf hash, ascending."""
+        table = schema.leaf_index
+        return self._indices(self._mine(table).where(table.c.leaf_key == leaf_key(leaf_hash)))
+
+    def _indices(self, query: Select[Any]) -> list[int]:
+        with self._database.read() as connection:
+            return sorted(row["entry_index"] for row in connection.execute(query).mappings())
+
+    def next_model(self, producer: bytes, instance: str, after_seq: int) -> ModelRow | None:
+        """The first `model` entry of this instance with a number above `after_seq`."""
+        table = schema.model_entry
+        query = (
+            self._mine(table)
+            .where(table.c.producer == producer, table.c.instance == instance, table.c.seq > after_seq)
+            .order_by(table.c.seq)
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            return None
+        return ModelRow(producer, instance, row["seq"], row["entry_index"], bytes(row["leaf_hash"]))
+
+    def flags(self, index: int) -> list[str]:
+        """What the index found odd about an entry."""
+        table = schema.entry_flag
+        with self._database.read() as connection:
+            rows = connection.execute(self._mine(table).where(table.c.entry_index == index)).mappings()
+            return sorted(row["flag"] for row in rows)
+
+
+def leaf_key(leaf_hash: bytes) -> int:
+    """The first eight bytes as a signed number: a tenth of the space of the whole hash, and as good to find it."""
+    return int.from_bytes(leaf_hash[:8], "big", signed=True)
+
+
+def _tables(log_id: int, rows: IndexRows) -> list[tuple[Table, list[dict[str, Any]]]]:
+    # In key order: SQLite then fills neighbouring pages of its trees instead of jumping about.
+    decisions = sorted(rows.decisions)
+    leaves = sorted((leaf_key(leaf), index) for leaf, index in rows.leaves)
+    return [
+        (
+            schema.decision_index,
+            [{"log_id": log_id, "decision_id": known, "entry_index": index} for known, index in decisions],
+        ),
+        (
+            schema.leaf_index,
+            [{"log_id": log_id, "leaf_key": key, "entry_index": index} for key, index in leaves],
+        ),
+        (
+            schema.model_entry,
+            [
+                {
+                    "log_id": log_id,
+                    "producer": row.producer,
+                    "instance": row.instance,
+                    "seq": row.seq,
+                    "entry_index": row.index,
+                    "leaf_hash": row.leaf_hash,
+                }
+                for row in rows.models
+            ],
+        ),
+        (
+            schema.entry_flag,
+            [{"log_id": log_id, "entry_index": index, "flag": flag} for index, flag in rows.flags],
+        ),
+    ]

@@ -1,0 +1,259 @@
+"""`LogState` in SQL: the committed row, the heads, and one transaction that moves them all.
+
+Contract: `auditlog.storage.ports.CommitState` and `AnchorState`; the derived index is in `index.py`.
+The compare is in the WHERE of each UPDATE: a row that is not as expected makes the row count wrong, and the
+transaction is given up. Two writers meet on the row of the log and one of them finds it changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from auditlog.errors import CommitConflictError, StorageError
+from auditlog.storage.records import (
+    LOG_INSTANCE,
+    AnchorRecord,
+    BatchHead,
+    ChainHead,
+    ChainRun,
+    Commit,
+    Committed,
+    HeadUpdate,
+    ProducerRecord,
+)
+from auditlog.storage.sql import schema
+from auditlog.storage.sql.database import Database
+from auditlog.storage.sql.index import SqlIndex
+
+
+class SqlState(SqlIndex):
+    """The state of the log `origin` in a shared database."""
+
+    def __init__(self, database: Database, origin: str) -> None:
+        super().__init__(database, origin)
+
+    def read(self) -> Committed | None:
+        """The newest committed state, read from the database each time."""
+        with self._database.read() as connection:
+            row = (
+                connection.execute(select(schema.log).where(schema.log.c.origin == self.origin))
+                .mappings()
+                .first()
+            )
+        if row is None:
+            return None
+        own = ChainHead(LOG_INSTANCE, row["own_seq"], bytes(row["own_leaf_hash"]), row["own_index"])
+        return Committed(row["note"], own, row["decisions_size"], row["anchored_size"])
+
+    def commit(self, change: Commit) -> None:
+        """Apply the whole change in one transaction, or nothing; see the port."""
+        try:
+            with self._database.write() as connection:
+                log_id = self._move_log(connection, change)
+                self._move_heads(connection, log_id, change)
+                self._add_rows(connection, log_id, change)
+        except StorageError as error:
+            if isinstance(error.__cause__, IntegrityError):
+                raise CommitConflictError(
+                    "expected rows the change could add, found the same keys taken"
+                ) from error
+            raise
+
+    def _move_log(self, connection: Connection, change: Commit) -> int:
+        log, own, old = schema.log, change.own_head, change.own_expected
+        values: dict[str, Any] = {
+            "note": change.note,
+            "own_seq": own.seq,
+            "own_leaf_hash": own.leaf_hash,
+            "own_index": own.index,
+        }
+        if change.decisions_size is not None:
+            values["decisions_size"] = change.decisions_size
+        if change.previous_note is None or old is None:
+            zero = {"decisions_size": 0, "anchored_size": 0, "index_size": 0}
+            result = connection.execute(insert(log).values(origin=self.origin, **(zero | values)))
+            key = result.inserted_primary_key
+            assert key is not None
+            return int(key[0])
+        moved = connection.execute(
+            update(log)
+            .where(log.c.origin == self.origin, log.c.note == change.previous_note)
+            .where(log.c.own_seq == old.seq, log.c.own_leaf_hash == old.leaf_hash)
+            .values(values)
+        )
+        if moved.rowcount != 1:
+            raise CommitConflictError("expected the previous checkpoint in the database, found another")
+        return self.log_id(connection)
+
+    def _move_heads(self, connection: Connection, log_id: int, change: Commit) -> None:
+        first = [item for item in change.heads if item.expected is None]
+        later = [(item, item.expected) for item in change.heads if item.expected is not None]
+        if first:
+            connection.execute(insert(schema.producer_head), [_head_row(log_id, item) for item in first])
+        head = schema.producer_head.c
+        for item, expected in later:
+            moved = connection.execute(
+                update(schema.producer_head)
+                .where(head.log_id == log_id, head.producer == item.producer)
+                .where(head.instance == expected.instance, head.seq == expected.seq)
+                .where(head.leaf_hash == expected.leaf_hash)
+                .values(_head_row(log_id, item))
+            )
+            if moved.rowcount != 1:
+                raise CommitConflictError("expected the previous head of a producer, found another")
+
+    def _add_rows(self, connection: Connection, log_id: int, change: Commit) -> None:
+        if change.producers:
+            connection.execute(
+                insert(schema.producer), [_producer_row(log_id, item) for item in change.producers]
+            )
+        if change.runs:
+            connection.execute(insert(schema.chain_run), [_run_row(log_id, item) for item in change.runs])
+        if change.batch_heads:
+            connection.execute(
+                insert(schema.batch_head), [_batch_row(log_id, item) for item in change.batch_heads]
+            )
+
+    def producers(self) -> list[ProducerRecord]:
+        """Every enrolled producer, in order of enrolment."""
+        table = schema.producer
+        with self._database.read() as connection:
+            rows = connection.execute(self._mine(table).order_by(table.c.entry_index)).mappings().all()
+        return [
+            ProducerRecord(bytes(r["producer"]), r["name"], r["vkey"], r["note"], r["entry_index"])
+            for r in rows
+        ]
+
+    def heads(self) -> dict[bytes, ChainHead]:
+        """The newest entry of every producer that has one."""
+        with self._database.read() as connection:
+            rows = connection.execute(self._mine(schema.producer_head)).mappings().all()
+        return {
+            bytes(r["producer"]): ChainHead(r["instance"], r["seq"], bytes(r["leaf_hash"]), r["entry_index"])
+            for r in rows
+        }
+
+    def run_of(self, producer: bytes, instance: str, seq: int) -> ChainRun | None:
+        """The run that holds number `seq` of this instance."""
+        row = self._covering(schema.chain_run, producer, instance, seq)
+        if row is None:
+            return None
+        return ChainRun(producer, instance, row["first_seq"], row["seq"], row["first_index"])
+
+    def batch_head_of(self, producer: bytes, instance: str, seq: int) -> BatchHead | None:
+        """The head with the lowest last number that covers `seq`."""
+        row = self._covering(schema.batch_head, producer, instance, seq)
+        return BatchHead(producer, instance, row["first_seq"], row["seq"], row["note"]) if row else None
+
+    def _covering(self, table: Any, producer: bytes, instance: str, seq: int) -> RowMapping | None:
+        """The row with the lowest last number at or above `seq`, if it begins at or below."""
+        query = (
+            self._mine(table)
+            .where(table.c.producer == producer, table.c.instance == instance, table.c.seq >= seq)
+            .order_by(table.c.seq)
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return row if row is not None and row["first_seq"] <= seq else None
+
+    def add_anchor(self, anchor: AnchorRecord) -> None:
+        """Keep an anchor and mark the outbox done up to its size, in one transaction."""
+        table, log = schema.anchor, schema.log
+        row = {
+            "type": anchor.type,
+            "tree_size": anchor.tree_size,
+            "root_hash": anchor.root_hash,
+            "checkpoint": anchor.checkpoint,
+            "evidence": anchor.evidence,
+        }
+        with self._database.write() as connection:
+            log_id = self.log_id(connection)
+            known = connection.execute(
+                select(table.c.anchor_id).where(
+                    table.c.log_id == log_id, *(table.c[name] == value for name, value in row.items())
+                )
+            ).first()
+            if known is None:
+                connection.execute(insert(table).values(log_id=log_id, **row))
+            connection.execute(
+                update(log)
+                .where(log.c.log_id == log_id, log.c.anchored_size < anchor.tree_size)
+                .values(anchored_size=anchor.tree_size)
+            )
+
+    def anchors(self) -> list[AnchorRecord]:
+        """Every anchor, oldest first."""
+        with self._database.read() as connection:
+            rows = (
+                connection.execute(self._mine(schema.anchor).order_by(schema.anchor.c.anchor_id))
+                .mappings()
+                .all()
+            )
+        return [_anchor(row) for row in rows]
+
+    def newest_anchor(self, above_index: int) -> AnchorRecord | None:
+        """The anchor recorded last whose tree holds that index."""
+        table = schema.anchor
+        query = (
+            self._mine(table)
+            .where(table.c.tree_size > above_index)
+            .order_by(table.c.anchor_id.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return _anchor(row) if row else None
+
+
+def _head_row(log_id: int, item: HeadUpdate) -> dict[str, Any]:
+    return {
+        "log_id": log_id,
+        "producer": item.producer,
+        "instance": item.new.instance,
+        "seq": item.new.seq,
+        "leaf_hash": item.new.leaf_hash,
+        "entry_index": item.new.index,
+    }
+
+
+def _producer_row(log_id: int, item: ProducerRecord) -> dict[str, Any]:
+    return {
+        "log_id": log_id,
+        "producer": item.producer,
+        "name": item.name,
+        "vkey": item.vkey,
+        "note": item.note,
+        "entry_index": item.index,
+    }
+
+
+def _run_row(log_id: int, item: ChainRun) -> dict[str, Any]:
+    return {
+        "log_id": log_id,
+        "producer": item.producer,
+        "instance": item.instance,
+        "first_seq": item.first_seq,
+        "seq": item.seq,
+        "first_index": item.first_index,
+    }
+
+
+def _batch_row(log_id: int, item: BatchHead) -> dict[str, Any]:
+    return {
+        "log_id": log_id,
+        "producer": item.producer,
+        "instance": item.instance,
+        "first_seq": item.first_seq,
+        "seq": item.seq,
+        "note": item.note,
+    }
+
+
+def _anchor(row: RowMapping) -> AnchorRecord:
+    return AnchorRecord(
+        row["type"], row["tree_size"], bytes(row["root_hash"]), row["checkpoint"], row["evidence"]
+    )
