@@ -8,12 +8,13 @@ disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from auditlog.capture.request_fields import RequestFields
     from auditlog.core.commitment import BodyCommitment
 
 Hop = Literal["asgi", "proxy", "in_process"]
@@ -64,6 +65,8 @@ class Observation:
     there. `sampling` and `defaults` are strings only (a real number as its decimal text). `facts` is any
     JSON object the application adds (label, score, reasons, subject ...), committed under its own key.
     `keep_values` False records commitments only ("values": "not_kept").
+    `read_request` reads model and sampling out of `request.data`; the writer thread calls it, so that the
+    event loop never parses JSON. What the hook gave itself (`model`, `sampling`) wins.
     """
 
     exchange: Exchange
@@ -88,6 +91,7 @@ class Observation:
     parent: str | None = None
     retry_of: str | None = None
     replayed_from: str | None = None
+    read_request: Callable[[bytes], RequestFields] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

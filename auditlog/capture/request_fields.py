@@ -1,0 +1,75 @@
+"""What the request of an OpenAI-compatible, TGI or Triton server says about model and sampling.
+
+Run on the recorder's writer thread, never on the event loop. The bytes are attacker-controlled: anything odd
+is left out, nothing raises, and what is kept is short. Values go into the entry as the decimal text of the
+request, digit for digit; stop sequences and other free text do not: they may be about a person, and stand in
+the request's own fields.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_VALUE_CHARS = 40
+MAX_MODEL_CHARS = 255
+MAX_REQUEST_BYTES = 1 << 20
+
+SAMPLING_NAMES = frozenset(
+    {
+        "best_of", "decoder_input_details", "details", "do_sample", "early_stopping", "echo",
+        "frequency_penalty", "ignore_eos", "length_penalty", "logprobs", "max_completion_tokens",
+        "max_length", "max_new_tokens", "max_output_tokens", "max_tokens", "min_length", "min_new_tokens",
+        "min_p", "min_tokens", "n", "num_beams", "num_predict", "num_return_sequences", "penalty_alpha",
+        "presence_penalty", "repeat_penalty", "repetition_penalty", "seed", "stream", "temperature",
+        "top_k", "top_logprobs", "top_n_tokens", "top_p", "typical_p", "use_beam_search", "watermark",
+    }
+)  # fmt: skip
+"""The members that shape the choice of tokens, under the names their servers give them."""
+
+_NESTED = ("parameters", "options", "sampling_params", "generation_config")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFields:
+    """The model a request asked for, and its sampling parameters as texts."""
+
+    model: str | None = None
+    sampling: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_request_fields(body: bytes) -> RequestFields:
+    """Read model and sampling from a JSON request; empty if it is not a JSON object of reasonable size."""
+    if body.lstrip()[:1] != b"{" or len(body) > MAX_REQUEST_BYTES:
+        return RequestFields()
+    try:
+        # Numbers stay as their source text: 0.70 is recorded as 0.70, and no huge integer is converted.
+        request = json.loads(body, parse_float=_Number, parse_int=_Number, parse_constant=_Number)
+    except (ValueError, RecursionError):
+        return RequestFields()
+    sampling = _sampling(request)
+    for name in _NESTED:
+        if type(request.get(name)) is dict:
+            sampling = {**_sampling(request[name]), **sampling}
+    model = request.get("model")
+    is_name = type(model) is str and 0 < len(model) <= MAX_MODEL_CHARS
+    return RequestFields(model if is_name else None, sampling)
+
+
+class _Number(str):
+    """A number as the request spelled it."""
+
+    __slots__ = ()
+
+
+def _sampling(members: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for name in SAMPLING_NAMES & members.keys():
+        value = members[name]
+        if type(value) is bool:
+            found[name] = "true" if value else "false"
+        elif type(value) is _Number and len(value) <= MAX_VALUE_CHARS:
+            found[name] = str(value)
+    return dict(sorted(found.items()))
