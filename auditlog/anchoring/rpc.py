@@ -1,0 +1,263 @@
+"""A public (or any) EVM chain through JSON-RPC: the `Ledger` a production log anchors on.
+
+Decision 0003, "Sending". The life of one checkpoint: read the slot, estimate, sign, journal, broadcast;
+then each `confirm` looks up the receipts of every attempt, sends again what a node forgot, raises the fee
+of what waits too long, and says `Anchored` only when the block is final by the node's `finalized` tag and
+still canonical.
+
+Crash table: before the journal's commit nothing was sent; after it the same bytes are sent again. An
+answer that never came, "already known" and "nonce too low" all mean the same: look up the receipts. Must
+never: sign two checkpoints under one nonce, trust a node for another chain, or call a block final by
+counting.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from auditlog.anchoring.account import Account
+from auditlog.anchoring.evm import (
+    NEVER_ANCHORED,
+    ZERO_SLOT,
+    AnchorCall,
+    Opening,
+    encode_anchor,
+    format_address,
+)
+from auditlog.anchoring.fees import FeePolicy, Offer, first_offer, next_offer, with_margin
+from auditlog.anchoring.journal import Attempt, Intent, Journal, Plan
+from auditlog.anchoring.ledger import Anchored, AnchorTx
+from auditlog.anchoring.node import Block, TxReceipt
+from auditlog.anchoring.registry import Mined, Registry
+from auditlog.errors import LedgerError
+
+
+class RpcLedger:
+    """A `Ledger` for one key on one chain. One per key anywhere: the journal's lock keeps it so on a host.
+
+    Args:
+        registry: the contract and the owner, which must be the account's address.
+        account: the key.
+        journal: open, and this ledger's alone; `close` closes it.
+        fees: the operator's limits.
+        clock: microseconds since the epoch; decides only when to raise a fee.
+
+    Raises:
+        ConfigurationError: another chain, no registry at the address, or a journal of another chain or key.
+        LedgerError: the node does not answer.
+    """
+
+    is_devnet = False
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        account: Account,
+        journal: Journal,
+        fees: FeePolicy,
+        clock: Callable[[], int],
+    ) -> None:
+        self._registry = registry
+        self._node = registry.node
+        self._account = account
+        self._journal = journal
+        self._fees = fees
+        self._clock = clock
+        self._lock = threading.RLock()
+        registry.check_chain()
+        registry.check_code()
+        genesis = self._node.block(0)
+        journal.bind(
+            chain_id=str(registry.chain_id),
+            contract=format_address(registry.contract),
+            owner=format_address(account.address),
+            # A development chain that was started anew has the old id and none of the old nonces.
+            genesis="" if genesis is None else genesis.hash.hex(),
+        )
+
+    @property
+    def chain_id(self) -> int:
+        """The configured chain id; every node is held to it."""
+        return self._registry.chain_id
+
+    @property
+    def contract(self) -> bytes:
+        """Address of the registry, 20 bytes."""
+        return self._registry.contract
+
+    def close(self) -> None:
+        """Give the journal free."""
+        self._journal.close()
+
+    def slot(self, log_id: bytes) -> bytes:
+        """Return the slot at the newest block, final or not."""
+        return self._registry.slot(log_id)
+
+    def pending(self, log_id: bytes) -> AnchorTx | None:
+        """Return the open transaction of a log, out of the journal."""
+        with self._lock:
+            intent = self._journal.open_for(log_id)
+            return None if intent is None else self._as_tx(intent)
+
+    def submit(self, log_id: bytes, size: int, root: bytes) -> AnchorTx:
+        """Send one checkpoint, unless one is on its way or this very one is anchored.
+
+        Raises:
+            LedgerError: the node failed (the transaction may be journalled and open all the same: see
+                `pending`), the slot does not let it, the balance is too small, or a final block is gone.
+        """
+        with self._lock:
+            known = self._journal.open_for(log_id) or self._journal.find(log_id, size, root)
+            if known is not None and known.state != "failed":
+                return self._as_tx(known)
+            self._registry.check_chain()
+            newest = self._journal.newest_final(log_id)
+            if newest is not None and newest.mined is not None:
+                self._registry.check_still_there(newest.mined)
+            previous = self._opening(log_id, newest)
+            if previous.size >= size:
+                return self._as_tx(self._adopt(log_id, size, root))
+            return self._as_tx(self._sign_and_send(AnchorCall(log_id, previous, size, root)))
+
+    def confirm(self, tx: AnchorTx) -> Anchored | None:
+        """Look where the checkpoint stands, and push it on.
+
+        Raises:
+            LedgerError: the node failed, or no attempt can succeed any more.
+        """
+        with self._lock:
+            intent = self._journal.find(tx.log_id, tx.size, tx.root)
+            if intent is None or intent.state == "failed":
+                found = "none" if intent is None else "a failed one"
+                raise LedgerError(f"expected an anchor of tree size {tx.size} on its way, found {found}")
+            if intent.mined is None:
+                self._registry.check_chain()
+                intent = self._look(intent)
+            return self._as_anchored(intent)
+
+    def _look(self, intent: Intent) -> Intent:
+        """Settle the intent if one of its attempts is final; else keep it going."""
+        attempts = self._journal.attempts(intent)
+        for attempt in attempts:
+            receipt = self._node.receipt(attempt.tx)
+            if receipt is None:
+                continue
+            block = self._registry.final_block(receipt)
+            return intent if block is None else self._settle(intent, receipt, block)
+        self._push(intent, attempts[0])
+        return intent
+
+    def _settle(self, intent: Intent, receipt: TxReceipt, block: Block) -> Intent:
+        if receipt.status != 1:
+            self._journal.fail(intent)
+            raise LedgerError(f"expected receipt status 1, found {receipt.status}: the slot was not as read")
+        self._registry.check_event(receipt, log_id=intent.log_id, size=intent.size, root=intent.root)
+        mined = Mined(receipt.tx, block.number, block.hash, block.timestamp)
+        return self._journal.settle(intent, mined)
+
+    def _opening(self, log_id: bytes, newest: Intent | None) -> Opening:
+        slot = self.slot(log_id)
+        if slot == ZERO_SLOT:
+            return NEVER_ANCHORED
+        if newest is not None and newest.opening.slot() == slot:
+            return newest.opening
+        found = self._registry.newest(log_id)
+        return NEVER_ANCHORED if found is None else found.event.opening
+
+    def _adopt(self, log_id: bytes, size: int, root: bytes) -> Intent:
+        """Take over an anchor of ours that the journal lost: the slot already holds this checkpoint."""
+        found = self._registry.newest(log_id)
+        if found is None or (found.event.opening.size, found.event.root) != (size, root):
+            held = 0 if found is None else found.event.opening.size
+            raise LedgerError(
+                f"expected to extend the anchored checkpoint with tree size {size}, found {held} anchored:"
+                " another sender uses this key, or this log was rolled back"
+            )
+        attempt = Attempt(found.tx, None, Offer(0, 0), self._clock())
+        return self._journal.open_intent(
+            log_id=log_id, root=root, opening=found.event.opening, plan=None, attempt=attempt
+        )
+
+    def _sign_and_send(self, call: AnchorCall) -> Intent:
+        calldata = encode_anchor(call)
+        # A call that would revert fails here, before it is signed and takes a nonce.
+        gas = with_margin(self._node.estimate_gas(self._account.address, self.contract, calldata))
+        offer = first_offer(self._node.fees(), self._fees)
+        self._check_balance(gas * offer.max_fee)
+        nonce = max(self._node.nonce(self._account.address), self._journal.next_nonce())
+        plan = Plan(nonce, gas, calldata)
+        attempt = self._sign(plan, offer)
+        intent = self._journal.open_intent(
+            log_id=call.log_id,
+            root=call.root,
+            opening=call.previous.then(call.size, call.root),
+            plan=plan,
+            attempt=attempt,
+        )
+        self._broadcast(attempt)
+        return intent
+
+    def _push(self, intent: Intent, newest: Attempt) -> None:
+        """No attempt is in a block: give up, wait, raise the fee, or send the newest again."""
+        plan = intent.plan
+        if plan is None:
+            self._journal.fail(intent)
+            raise LedgerError("expected the transaction found on the chain to stay, it is gone")
+        if self._node.nonce(self._account.address) > plan.nonce:
+            if self._node.nonce(self._account.address, "finalized") > plan.nonce:
+                self._journal.fail(intent)
+                raise LedgerError(f"expected nonce {plan.nonce} to be ours, it is used for good by another")
+            return  # some transaction used it on this branch only: finality decides
+        if self._clock() - newest.signed_us >= self._fees.bump_after_us:
+            offer = next_offer(newest.offer, self._node.fees(), self._fees)
+            if offer is not None:
+                newest = self._sign(plan, offer)
+                self._journal.add_attempt(intent, newest)
+        self._broadcast(newest)
+
+    def _sign(self, plan: Plan, offer: Offer) -> Attempt:
+        signed = self._account.sign(
+            chain_id=self.chain_id,
+            nonce=plan.nonce,
+            to=self.contract,
+            data=plan.calldata,
+            gas=plan.gas,
+            offer=offer,
+        )
+        return Attempt(signed.tx, signed.raw, offer, self._clock())
+
+    def _broadcast(self, attempt: Attempt) -> None:
+        """Send. What the node answers decides nothing: the receipts of the next `confirm` do.
+
+        A refusal or a time-out may come although the transaction went out, so neither undoes the journal.
+        """
+        assert attempt.raw is not None
+        self._node.send(attempt.raw)
+
+    def _check_balance(self, needed: int) -> None:
+        found = self._node.balance(self._account.address)
+        if found < needed:
+            raise LedgerError(f"expected a balance of at least {needed} wei, found {found}")
+
+    def _as_tx(self, intent: Intent) -> AnchorTx:
+        attempts = self._journal.attempts(intent)
+        return AnchorTx(intent.log_id, intent.size, intent.root, attempts[0].tx, attempts[-1].signed_us)
+
+    def _as_anchored(self, intent: Intent) -> Anchored | None:
+        mined = intent.mined
+        if mined is None:
+            return None
+        return Anchored(
+            chain_id=self.chain_id,
+            contract=self.contract,
+            owner=self._account.address,
+            log_id=intent.log_id,
+            size=intent.size,
+            root=intent.root,
+            tx=mined.tx,
+            block_number=mined.block_number,
+            block_hash=mined.block_hash,
+            block_time=mined.block_time,
+        )
