@@ -22,6 +22,7 @@
     ├── StorageError                  a store failed, or broke its contract
     │   ├── ImmutableObjectError      a create-only object exists with other bytes
     │   └── CommitConflictError       the compare-and-swap found another state than expected
+    ├── SourceError                   a log could not be read: missing, refused or unreachable; proves nothing
     ├── LedgerError                   the chain or its node failed
     └── ConfigurationError            a setting is missing, contradictory or dangerous
 
@@ -30,7 +31,7 @@ Messages say what was expected and what was found, in that order, and never hold
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class AuditLogError(Exception):
@@ -186,6 +187,18 @@ class CommitConflictError(StorageError):
     """The compare-and-swap found another state than the caller expected."""
 
     code = "commit_conflict"
+
+
+class SourceError(AuditLogError):
+    """A log, or one object of it, could not be read. It says nothing about the log's honesty: not checked."""
+
+    code = "source"
+
+    def __init__(self, message: str, *, reason: Literal["missing", "refused", "unreachable"]) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """missing: the log answered that it has no such object; refused: it wants a token or another one;
+        unreachable: no usable answer."""
 
 
 class LedgerError(AuditLogError):

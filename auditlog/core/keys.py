@@ -53,7 +53,7 @@ def check_key_name(name: str) -> str:
     """
     if not 0 < len(name) <= MAX_KEY_NAME_CHARACTERS or "+" in name:
         raise MalformedError(f"expected a key name of 1 to {MAX_KEY_NAME_CHARACTERS} characters without +")
-    if any(character.isspace() or character < " " or character == "\x7f" for character in name):
+    if any(character.isspace() or character < " " for character in name):
         raise MalformedError("expected a key name without spaces and control characters, found one")
     return name
 

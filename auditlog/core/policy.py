@@ -148,7 +148,7 @@ class _Reader:
         self.has_quorum = False
         self._names: set[str] = set()
         self._grouped: set[str] = set()
-        self._public_keys: set[bytes] = set()
+        self._public_keys: set[tuple[int, bytes]] = set()
         self._key_names: set[tuple[str, bytes]] = set()
 
     def take(self, line: Line) -> None:
@@ -177,9 +177,9 @@ class _Reader:
 
     def _key(self, line: Line, vkey: str) -> NoteVerifier:
         verifier = parse_vkey(vkey)
-        public_key = split_vkey(vkey)[2]
+        public_key = split_vkey(vkey)[1:]
         if public_key in self._public_keys:
-            raise line.error("expected each public key once, found one twice")
+            raise line.error("expected each public key once, under whatever name, found one twice")
         identity = (verifier.name, verifier.key_id)
         if identity in self._key_names:
             raise line.error("expected one key of this name and key ID, found two")

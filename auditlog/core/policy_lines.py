@@ -17,7 +17,6 @@ MAX_POLICY_BYTES = 1_000_000
 """Above this a policy is refused unread."""
 
 _MAX_MEMBERS = 1024
-_RESERVED = frozenset({"none", "all", "any"})
 _SPACES = re.compile(r"[ \t]+")
 
 
@@ -59,9 +58,9 @@ class Line:
 
 
 def check_name(line: Line, name: str) -> None:
-    """Refuse the words that mean something else in a place where a name may stand."""
-    if name in _RESERVED or name.isdigit():
-        raise line.error("expected a name that is not none, all, any or a number, found one of them")
+    """Refuse the one name that is predefined; all others, `all` and `2` among them, are free."""
+    if name == "none":
+        raise line.error("expected a name other than none, which is predefined, found it")
 
 
 def read_lines(text: str) -> Iterator[Line]:
@@ -80,7 +79,7 @@ def read_lines(text: str) -> Iterator[Line]:
         raise MalformedError("expected a policy without control characters, found one")
     for number, content in enumerate(text.split("\n"), start=1):
         stripped = content.strip(" \t")
-        # A comment is a whole line: a vkey or URL may hold a number sign.
+        # A comment is a whole line; a number sign further on belongs to a name, vkey or URL.
         if stripped and not stripped.startswith("#"):
             keyword, *rest = _SPACES.split(stripped)
             yield Line(number, keyword, tuple(rest))
