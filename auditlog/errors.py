@@ -17,6 +17,7 @@
     │   ├── ChainConflictError        not the next entry of this producer; carries expected and found (409)
     │   └── TooLargeError             over a stated size limit (413)
     ├── Pushback                      overload; try again after `retry_after_s` (503)
+    ├── LogUnreachable                no answer, or none we understand: whether it was accepted is unknown
     ├── LogHalted                     the engine stopped itself; restart to recover (503)
     │   └── RollbackError             an outside source has seen more than our stores hold
     ├── StorageError                  a store failed, or broke its contract
@@ -77,7 +78,9 @@ class InclusionError(VerificationError):
 
 
 class InconsistentLogError(VerificationError):
-    """Two checkpoints of one origin that cannot both be honest. The error is the evidence: it carries both."""
+    """Two checkpoints of one origin that cannot both be honest. The error is the evidence: it
+    carries both.
+    """
 
     code = "inconsistent"
 
@@ -157,6 +160,14 @@ class Pushback(AuditLogError):
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class LogUnreachable(AuditLogError):
+    """The log gave no answer, or none we understand. Whether it accepted what was sent is
+    unknown: send again.
+    """
+
+    code = "unreachable"
 
 
 class LogHalted(AuditLogError):

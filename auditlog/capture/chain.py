@@ -58,7 +58,9 @@ class Chain:
     """Gives numbers to one instance's entries. Any thread may seal; one lock orders them."""
 
     def __init__(self, *, origin: str, producer: str, instance: str, tip: Tip) -> None:
-        """Continue after `tip`: the last entry of this instance, or of the one before (then seq 0 is next)."""
+        """Continue after `tip`: the last entry of this instance, or of the one before (then seq 0
+        is next).
+        """
         self._lock = threading.Lock()
         self._origin = origin
         self._producer = producer

@@ -30,7 +30,9 @@ def sync_dir(path: Path) -> None:
 
 
 def write_durable(path: Path, content: bytes, *, mode: int = PRIVATE_FILE) -> None:
-    """Replace `path` by `content` atomically; durable when it returns. One writer per path. Raises OSError."""
+    """Replace `path` by `content` atomically; durable when it returns. One writer per path.
+    Raises OSError.
+    """
     temporary = path.with_name(path.name + ".new")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:

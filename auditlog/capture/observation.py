@@ -46,13 +46,12 @@ class Exchange:
 class ObservedBody:
     """One body of an exchange: the raw bytes for field roots and disclosures, where the route keeps values.
 
-    `data` is what the application received or sent, before any HTTP framing, still in its `encoding`
-    (`content-encoding`: None, gzip or deflate), or None where values are not kept: then the whole commitment
-    of the exchange stands alone. `dialect` names the fold of a stream ("openai.chat", "openai.completions").
+    `data` is what the application received or sent, before any HTTP framing (gzip and deflate are told from
+    the bytes), or None where values are not kept: then the whole commitment of the exchange stands alone.
+    `dialect` names the fold of a stream ("openai.chat", "openai.completions"), None for plain JSON.
     """
 
     data: bytes | None = field(default=None, repr=False)
-    encoding: str | None = None
     dialect: str | None = None
 
 

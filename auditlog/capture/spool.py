@@ -151,7 +151,9 @@ class Spool:
             self._drop()
 
     def erase_all(self) -> None:
-        """Delete every segment (drafts that have been sealed elsewhere); durable on return. Raises OSError."""
+        """Delete every segment (drafts that have been sealed elsewhere); durable on return.
+        Raises OSError.
+        """
         with self._lock:
             self._close_handle()
             for segment in self._segments:
