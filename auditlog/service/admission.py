@@ -1,0 +1,57 @@
+"""How much the service takes in at once: a budget of bytes, and the threads that decode and admit batches.
+
+Spec: auditlog/spec/api.md, section "Overload". Promises: over the budget a request is refused (Pushback:
+503 with Retry-After) before its body is read; nothing acknowledged depends on this module. What may be
+written into a log is decided by `auditlog.log`, not here. Must never: block the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from auditlog.errors import Pushback
+
+Result = TypeVar("Result")
+ADMISSION_THREADS = 2
+"""Decoding holds the interpreter lock; more threads would only take turns."""
+
+
+class Gate:
+    """Counts the bytes of batches that are being read or wait for their commit.
+    Used from the event loop only.
+    """
+
+    def __init__(self, *, budget_bytes: int) -> None:
+        self._budget = budget_bytes
+        self._threads = ThreadPoolExecutor(ADMISSION_THREADS, thread_name_prefix="auditlog-admission")
+        self.waiting_bytes = 0
+
+    @contextmanager
+    def room_for(self, size: int) -> Iterator[None]:
+        """Hold `size` bytes of the budget. Raises Pushback when they are not there."""
+        if self.waiting_bytes + size > self._budget:
+            raise Pushback(
+                f"expected at most {self._budget} bytes waiting, found {self.waiting_bytes} and {size} more"
+            )
+        self.waiting_bytes += size
+        try:
+            yield
+        finally:
+            self.waiting_bytes -= size
+
+    async def run(self, admit: Callable[[], Future[Result]]) -> Result:
+        """Call `admit` on an admission thread, then wait for its future without holding a thread.
+
+        A cancelled wait (a forced stop) never cancels the future: the engine owns it, and resolves it later.
+        """
+        loop = asyncio.get_running_loop()
+        future = await loop.run_in_executor(self._threads, admit)
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    def close(self) -> None:
+        """Stop the threads after what they are doing."""
+        self._threads.shutdown(wait=True)

@@ -1,0 +1,63 @@
+"""`POST /logs/{log}/batches`: the hot path. A raw route: no model, one decode, one wait.
+
+Spec: auditlog/spec/api.md, "Batches". Promises: 200 means every entry of the batch is in the tree,
+durably; any other answer means nothing new was acknowledged, and sending the same bytes again is safe.
+Must never: hold more of a body than the limit, or run admission on the event loop.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from auditlog.core.batch import decode_batch
+from auditlog.service.context import context_of, hosted_log, require_async
+from auditlog.service.hosting import HostedLog
+from auditlog.service.receive import declared_length, expect_media_type, read_body
+
+if TYPE_CHECKING:
+    from auditlog.log.admission import Accepted
+
+BATCH_MEDIA_TYPE = "application/vnd.auditlog.batch"
+PATH = "/logs/{log}/batches"
+
+
+async def post_batch(request: Request) -> Response:
+    """Read, decode, submit, wait for the commit."""
+    context = context_of(request)
+    hosted = hosted_log(request, request.path_params["log"])
+    await require_async(request, "submit", hosted.name)
+    expect_media_type(request, BATCH_MEDIA_TYPE)
+    limits = context.settings.service
+    declared = declared_length(request)
+    # Without a declared length the whole limit is set aside: chunked framing must not slip past the budget.
+    size = limits.max_batch_bytes if declared is None else min(declared, limits.max_batch_bytes)
+    with context.gate.room_for(size):
+        body = await read_body(request, limit=limits.max_batch_bytes, timeout_s=limits.body_timeout_s)
+        accepted = await context.gate.run(lambda: _submit(hosted, body))
+    context.metrics.entries.labels(hosted.name).inc(accepted.count)
+    answer = {
+        "first_index": accepted.first_index,
+        "count": accepted.count,
+        "skipped": accepted.skipped,
+        "tree_size": accepted.tree_size,
+    }
+    return Response(
+        msgspec.json.encode(answer), headers={"Cache-Control": "no-store"}, media_type="application/json"
+    )
+
+
+def _submit(hosted: HostedLog, body: bytes) -> Future[Accepted]:
+    """On an admission thread: decode attacker-controlled bytes once, and hand them to the log."""
+    from auditlog.log.admission import Batch
+
+    head_note, entries = decode_batch(body)
+    return hosted.log.submit(Batch(head_note, entries))
+
+
+route = Route(PATH, post_batch, methods=["POST"])

@@ -1,0 +1,181 @@
+"""The JSON bodies of the API as strict models: what the OpenAPI page is made from.
+
+Spec: auditlog/spec/api.md. Hashes are lowercase hex, bytes are standard base64.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from auditlog.service.settings import Scope, Visibility
+
+MAX_INTEGER = 2**53 - 1
+LogName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+HexHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _decimal(value: object) -> object:
+    """Refuse what the framework would read as a number in a URL and a person would not: +1, 1_0, 1.0, 01."""
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit() and len(value) <= 16) or str(int(value)) != value:
+            raise ValueError("expected a decimal number without sign or leading zeros")
+        return int(value)
+    return value
+
+
+Decimal = Annotated[int, BeforeValidator(_decimal), Field(ge=0, le=MAX_INTEGER)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ProblemBody(_Model):
+    """Every answer that is not a success."""
+
+    type: str = Field(pattern=r"^urn:auditlog:problem:[a-z_]+$")
+    title: str
+    status: int
+    detail: str
+    expected: Any = None
+    found: Any = None
+
+
+class LogInfo(_Model):
+    """What anyone may know of a log."""
+
+    name: str
+    origin: str
+    vkey: str
+    visibility: Visibility
+    size: int | None
+    """Tree size of the published checkpoint; None before the first."""
+    max_merge_delay_s: int
+    contact: str
+
+
+class LogState(_Model):
+    """A log as its operator sees it."""
+
+    name: str
+    origin: str
+    visibility: Visibility
+    size: int | None
+    ready: bool
+    fault: str | None
+
+
+class LogList(_Model):
+    """Every log of the service."""
+
+    logs: list[LogState]
+
+
+class NewLog(_Model):
+    """A log to create; its key and receipt secret are made by the service, in its data directory."""
+
+    name: LogName
+    origin: str = Field(pattern=r"^[^\s+]+$", max_length=255)
+    visibility: Visibility = "hashes"
+    contact: str = Field(default="", max_length=255)
+    allow_unguarded_start: bool = False
+
+
+class EnrolRequest(_Model):
+    """A producer's name and its note over origin and name."""
+
+    name: str = Field(min_length=1, max_length=255)
+    note: str = Field(min_length=1, max_length=4096)
+
+
+class Enrolled(_Model):
+    """A producer's enrolment. `receipt_key` is a secret of the producer."""
+
+    producer: HexHash
+    index: int
+    entry: str
+    origin: str
+    receipt_key: str
+
+
+class ChainHead(_Model):
+    """The last entry of a producer's chain in the log."""
+
+    instance: str
+    seq: int
+    leaf_hash: HexHash
+    index: int
+
+
+class Accepted(_Model):
+    """A batch is in the log, durably: entries `first_index` to `first_index + count - 1`."""
+
+    first_index: int | None
+    """Index of the first entry that was new; None if all had been there before."""
+    count: int
+    """How many entries were new."""
+    skipped: int
+    """How many were in the log before, from an earlier sending."""
+    tree_size: int
+
+
+class EntryPlace(_Model):
+    """Where an entry is."""
+
+    index: int
+    leaf_hash: HexHash
+
+
+class EntryPlaces(_Model):
+    """Every entry a look-up found, oldest first."""
+
+    entries: list[EntryPlace]
+
+
+class ProofHashes(_Model):
+    """The hashes of an RFC 6962 proof, base64, in the order of RFC 9162. Check them against a checkpoint."""
+
+    hashes: list[str]
+
+
+class NewToken(_Model):
+    """A token to mint."""
+
+    name: str = Field(min_length=1, max_length=100)
+    scopes: list[Scope] = Field(min_length=1)
+    logs: list[LogName] | None = None
+
+
+class TokenInfo(_Model):
+    """A token without its secret."""
+
+    name: str
+    scopes: list[str]
+    logs: list[str] | None
+
+
+class TokenMinted(TokenInfo):
+    """A new token with its secret, shown this once."""
+
+    token: str
+
+
+class TokenList(_Model):
+    """Every token, the configuration's first."""
+
+    tokens: list[TokenInfo]
+
+
+class Health(_Model):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(_Model):
+    """Whether every log recovered and none is halted; `logs` names those that are not, with their fault."""
+
+    ready: bool
+    logs: dict[str, str]

@@ -1,0 +1,76 @@
+"""The composition root: every part is built here, once, from the settings, and handed on by constructor.
+
+Promises: nothing starts before the lifespan does; a stop drains: requests in flight are answered, then
+the anchoring worker rests, then every log commits what it accepted and closes. Must never: be imported by
+anything but the command line and tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import auditlog
+from auditlog.errors import AuditLogError
+from auditlog.service import problems
+from auditlog.service.admission import Gate
+from auditlog.service.api import batches, entries, health, logs, proofs, receipts, tlog, tokens
+from auditlog.service.api.openapi import describe
+from auditlog.service.context import Context
+from auditlog.service.hosting import Hosting, Opener
+from auditlog.service.metrics import Metrics
+from auditlog.service.observe import Observe
+from auditlog.service.opening import EngineOpener
+from auditlog.service.settings import Settings
+from auditlog.service.tokens import TokenBook, fixed_tokens
+from auditlog.service.workers import AnchoringWorker
+
+
+def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
+    """Build the service. Its logs are opened, and its workers started, in the lifespan.
+
+    `opener` stands in for the real engines in tests. When the start fails, the error is also kept in
+    `app.state.startup_error`, so that the command line can say it in one line.
+    """
+    gate = Gate(budget_bytes=settings.service.max_waiting_bytes)
+    engines: Opener = EngineOpener(settings) if opener is None else opener
+    hosting = Hosting(settings, engines)
+    metrics = Metrics(hosting.all, lambda: gate.waiting_bytes)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            fixed = fixed_tokens(settings.tokens)
+            store = await asyncio.to_thread(engines.start)
+            await asyncio.to_thread(hosting.start)
+        except AuditLogError as error:
+            app.state.startup_error = error
+            await asyncio.to_thread(hosting.close)
+            gate.close()
+            raise
+        book = TokenBook(fixed, store, monotonic=time.monotonic)
+        app.state.context = Context(settings, hosting, book, gate, metrics)
+        worker = AnchoringWorker(engines, hosting, metrics, interval_s=settings.anchoring.interval_s)
+        async with worker.running():
+            yield
+        await asyncio.to_thread(gate.close)
+        await asyncio.to_thread(hosting.close)
+
+    # No interactive pages: they load scripts from elsewhere.
+    app = FastAPI(
+        title="auditlog", version=auditlog.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+    app.state.startup_error = None
+    for module in (health, logs, tlog, entries, proofs, receipts, tokens):
+        app.include_router(module.router)
+    app.router.routes.append(batches.route)
+    problems.install(app)
+    app.add_middleware(Observe, metrics=metrics, monotonic=time.monotonic)
+    page = functools.cache(lambda: describe(app, version=auditlog.__version__))
+    app.openapi = page  # type: ignore[method-assign]
+    return app

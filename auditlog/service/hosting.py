@@ -1,0 +1,198 @@
+"""The logs of one service: opened at start, found by name, created on request, closed at the end.
+
+Spec: auditlog/spec/api.md, "Logs". Promises: a log that cannot be opened is reported as not ready and
+answers 503, the others go on; a configured log is never created by a start, since an unmounted disk would
+then become a second history under the same key. Must never: sign anything itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from auditlog.core.checkpoint import parse_checkpoint
+from auditlog.errors import AuditLogError, ConfigurationError, LogHalted, NotFoundError
+from auditlog.service.settings import LogSettings, Settings, Visibility
+from auditlog.service.settings_checks import refuse_dangerous
+from auditlog.storage.files import write_durably
+
+if TYPE_CHECKING:
+    from auditlog.log.log import Log
+    from auditlog.service.tokens import TokenStore
+
+LOG_OPENED = "log_opened"
+LOG_NOT_OPENED = "log_not_opened"
+
+
+class Anchors(Protocol):
+    """Brings one log's newest checkpoint to the chain: `auditlog.anchoring.scheduler.Anchorer`."""
+
+    def run_once(self) -> object:
+        """Anchor if there is something to anchor. Raises LedgerError."""
+
+
+class Opener(Protocol):
+    """Builds the engine of one log from its settings: `opening.EngineOpener`, or a fake in tests."""
+
+    def start(self) -> TokenStore:
+        """Open what the logs share, first of all the database; the tokens live there too."""
+
+    def open(self, settings: LogSettings) -> Log:
+        """Recover a log that exists. Raises RollbackError, StorageError, ConfigurationError."""
+
+    def create(self, settings: LogSettings) -> Log:
+        """Create a log, or open it if exactly it exists; its key is made if it has none."""
+
+    def anchorer(self, log: Log) -> Anchors | None:
+        """What anchors the log; the same object each time; None when anchoring is off. May take seconds."""
+
+    def close(self) -> None:
+        """Let go of what the logs share."""
+
+
+class HostedLog:
+    """One log as the service sees it: its engine, or the fault that keeps it from having one."""
+
+    def __init__(self, settings: LogSettings, log: Log | None, fault: str | None) -> None:
+        self.settings = settings
+        self._log = log
+        self._fault = fault
+        self._sizes: tuple[str, int] = ("", 0)
+
+    @property
+    def name(self) -> str:
+        """The name in URLs."""
+        return self.settings.name
+
+    @property
+    def origin(self) -> str:
+        """The identity of the log."""
+        return self.settings.origin
+
+    @property
+    def visibility(self) -> Visibility:
+        """Who may read what."""
+        return self.settings.visibility
+
+    @property
+    def log(self) -> Log:
+        """The engine. Raises LogHalted when it could not be opened."""
+        if self._log is None:
+            raise LogHalted(self._fault or "the log is closed")
+        return self._log
+
+    @property
+    def fault(self) -> str | None:
+        """Why this log is not ready; None when it is."""
+        return self._fault if self._log is None else self._log.fault
+
+    def published(self) -> str:
+        """The newest published checkpoint note. Raises NotFoundError before the first."""
+        note: str = self.log.published()
+        return note
+
+    def published_size(self) -> int:
+        """Tree size of the newest published checkpoint; parsed once a checkpoint, not once a request."""
+        note = self.published()
+        held, size = self._sizes
+        if held is not note:
+            size = parse_checkpoint(note.partition("\n\n")[0] + "\n").tree_size
+            self._sizes = (note, size)
+        return size
+
+    def published_size_or_none(self) -> int | None:
+        """As `published_size`, None when there is no engine or no checkpoint."""
+        try:
+            return self.published_size()
+        except (LogHalted, NotFoundError):
+            return None
+
+    def close(self) -> None:
+        """Drain and stop the engine: what was accepted is committed, what waits is answered."""
+        log, self._log, self._fault = self._log, None, "the log is closed"
+        if log is not None:
+            log.close()
+
+
+class Hosting:
+    """Every log of the service by name."""
+
+    def __init__(self, settings: Settings, opener: Opener) -> None:
+        self._settings = settings
+        self._opener = opener
+        self._hosted: dict[str, HostedLog] = {}
+        self._creating = threading.Lock()
+        self._logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("auditlog.service")
+
+    def start(self) -> None:
+        """Open every configured and every registered log.
+
+        Raises:
+            AuditLogError: there are logs, and not one of them could be opened.
+        """
+        failure: AuditLogError | None = None
+        for settings in [*self._settings.logs, *self._registered()]:
+            try:
+                self._hosted[settings.name] = HostedLog(settings, self._opener.open(settings), None)
+                self._logger.info(LOG_OPENED, log=settings.name, origin=settings.origin)
+            except AuditLogError as error:
+                failure = error
+                self._hosted[settings.name] = HostedLog(settings, None, str(error))
+                self._logger.error(LOG_NOT_OPENED, log=settings.name, problem=error.code, error=str(error))
+        if failure is not None and all(each.fault is not None for each in self._hosted.values()):
+            raise failure
+
+    def get(self, name: str) -> HostedLog:
+        """The log of that name (attacker-controlled). Raises NotFoundError."""
+        hosted = self._hosted.get(name)
+        if hosted is None:
+            raise NotFoundError("expected the name of a log of this service, found another")
+        return hosted
+
+    def all(self) -> list[HostedLog]:
+        """Every log, in the order of the configuration."""
+        return list(self._hosted.values())
+
+    def create(self, wanted: LogSettings) -> HostedLog:
+        """Create a log and register it, so that the next start opens it.
+
+        The order is key, genesis, registration: dying in between leaves a log that the same request finishes.
+
+        Raises:
+            ConfigurationError: the name or origin is taken by a log with other settings, or a path is
+            dangerous.
+        """
+        with self._creating:
+            held = self._hosted.get(wanted.name)
+            if held is not None:
+                if held.settings != wanted:
+                    raise ConfigurationError("expected a new log name, found one that is taken")
+                return held
+            known = [each.settings for each in self._hosted.values()]
+            refuse_dangerous(self._settings.model_copy(update={"logs": [*known, wanted]}))
+            hosted = HostedLog(wanted, self._opener.create(wanted), None)
+            write_durably(self._registry / f"{wanted.name}.json", wanted.model_dump_json(indent=1).encode())
+            self._hosted[wanted.name] = hosted
+            return hosted
+
+    def close(self) -> None:
+        """Close every log, then what they share."""
+        for hosted in self._hosted.values():
+            hosted.close()
+        self._opener.close()
+
+    @property
+    def _registry(self) -> Path:
+        return self._settings.service.data_dir / "logs.d"
+
+    def _registered(self) -> list[LogSettings]:
+        """Logs that were created through the API. Raises ConfigurationError."""
+        configured = {log.name for log in self._settings.logs}
+        files = sorted(self._registry.glob("*.json")) if self._registry.is_dir() else []
+        found = [LogSettings.model_validate_json(file.read_bytes()) for file in files]
+        registered = [log for log in found if log.name not in configured]
+        refuse_dangerous(self._settings.model_copy(update={"logs": [*self._settings.logs, *registered]}))
+        return registered

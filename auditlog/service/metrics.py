@@ -1,0 +1,82 @@
+"""Prometheus metrics of one app, in its own registry: two apps in one process never mix.
+
+Spec: auditlog/spec/api.md, section "Metrics". Promises: every label is bounded (route templates, problem
+codes, names of logs). Must never: carry a token name, an id of a decision or anything a caller wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from auditlog.service.hosting import HostedLog
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """Counters the request path adds to, and gauges read from the logs when scraped."""
+
+    def __init__(self, hosted: Callable[[], Iterable[HostedLog]], waiting_bytes: Callable[[], int]) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "auditlog_http_requests",
+            "Requests answered, by route template",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "auditlog_http_request_seconds",
+            "Time to the last byte of the answer",
+            ["route"],
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        self.problems = Counter(
+            "auditlog_problems", "Answers that were not a success", ["code"], registry=self.registry
+        )
+        self.entries = Counter(
+            "auditlog_entries_acknowledged",
+            "Entries newly integrated by acknowledged batches",
+            ["log"],
+            registry=self.registry,
+        )
+        self.anchor_runs = Counter(
+            "auditlog_anchor_runs", "Runs of the anchoring worker", ["log", "outcome"], registry=self.registry
+        )
+        self.registry.register(_LogCollector(hosted, waiting_bytes))
+
+    def exposition(self) -> bytes:
+        """The text a scraper reads."""
+        return generate_latest(self.registry)
+
+
+class _LogCollector(Collector):
+    """Reads sizes and states at scrape time, so that they are never stale copies."""
+
+    def __init__(self, hosted: Callable[[], Iterable[HostedLog]], waiting_bytes: Callable[[], int]) -> None:
+        self._hosted = hosted
+        self._waiting_bytes = waiting_bytes
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges of every log."""
+        waiting = GaugeMetricFamily("auditlog_waiting_bytes", "Bytes of batches being read or sequenced")
+        waiting.add_metric([], self._waiting_bytes())
+        yield waiting
+        ready = GaugeMetricFamily(
+            "auditlog_log_ready", "1 if the log recovered and is not halted", labels=["log"]
+        )
+        size = GaugeMetricFamily(
+            "auditlog_log_published_size", "Tree size of the published checkpoint", labels=["log"]
+        )
+        for each in self._hosted():
+            ready.add_metric([each.name], float(each.fault is None))
+            published = each.published_size_or_none()
+            if published is not None:
+                size.add_metric([each.name], published)
+        yield ready
+        yield size

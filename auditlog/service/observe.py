@@ -1,0 +1,93 @@
+"""Pure-ASGI middleware around the whole app: security headers, metrics, one structured line a request, no
+traceback.
+
+Promises: an error nobody expected becomes a 500 problem and one log event with its traceback; the caller
+sees no trace of it. Must never: log a token, a query, a body, or the path of a receipt (it holds a
+capability): route templates only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from auditlog.service.metrics import Metrics
+from auditlog.service.problems import problem_of
+
+REQUEST_DONE = "request_done"
+REQUEST_FAILED = "request_failed"
+
+
+class Observe:
+    """Wraps the app; all state of a request lives in its call."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, monotonic: Callable[[], float]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("auditlog.service")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything through, answer what the app let fall."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = self._monotonic()
+        status = 0
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(scope, MutableHeaders(scope=message))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_on)
+        except Exception as error:
+            scope["auditlog.error"] = error
+            self._logger.error(REQUEST_FAILED, route=_route(scope), method=scope["method"], exc_info=error)
+            if status:  # the answer has begun: only cutting the connection can tell the caller
+                raise
+            await problem_of(error).response()(scope, receive, send_on)
+        finally:
+            self._record(scope, status or 500, self._monotonic() - began)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count and log one finished request."""
+        route = _route(scope)
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        fields: dict[str, Any] = {"method": method, "route": route, "status": status}
+        self._metrics.requests.labels(method, route, status).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        error = scope.get("auditlog.error")
+        if error is not None:
+            fields["problem"] = problem_of(error).code
+            self._metrics.problems.labels(fields["problem"]).inc()
+        if status >= 500 and error is not None:
+            # What the caller is not told (a file name, the engine's own words) is told to the operator here.
+            self._logger.warning(
+                REQUEST_DONE, **fields, error=str(error), duration_ms=round(seconds * 1000, 3)
+            )
+        else:
+            self._logger.info(REQUEST_DONE, **fields, duration_ms=round(seconds * 1000, 3))
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that answered, never the path: a path may hold a capability."""
+    return getattr(scope.get("route"), "path", None) or "unmatched"
+
+
+def _add_headers(scope: Scope, headers: MutableHeaders) -> None:
+    """No sniffing anywhere; any page may read what needs no cookie, which is everything under /logs/."""
+    headers["X-Content-Type-Options"] = "nosniff"
+    if scope["method"] in {"GET", "HEAD", "OPTIONS"} and scope["path"].startswith("/logs/"):
+        headers["Access-Control-Allow-Origin"] = "*"
+        headers["Access-Control-Expose-Headers"] = "Retry-After, ETag"

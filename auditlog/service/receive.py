@@ -1,0 +1,80 @@
+"""Reading a request body: capped while it arrives, in bounded time, before anything looks inside.
+
+Spec: auditlog/spec/api.md, section "Limits". Promises: never more than `limit` bytes of a body are held.
+Must never: trust Content-Length alone (attacker-controlled, and absent with chunked framing).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from auditlog.errors import TooLargeError
+from auditlog.service.problems import RequestRefused
+
+JSON_LIMIT = 64 << 10
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def declared_length(request: Request) -> int | None:
+    """Content-Length as a number, None without one. Raises RequestRefused if it is not a number."""
+    declared = request.headers.get("content-length")
+    if declared is None:
+        return None
+    if not (declared.isascii() and declared.isdigit() and len(declared) < 16):
+        raise RequestRefused(400, "expected a decimal Content-Length")
+    return int(declared)
+
+
+def expect_media_type(request: Request, expected: str) -> None:
+    """Refuse another media type, and any content coding: the bytes sent are the bytes that get hashed."""
+    found = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if found != expected:
+        raise RequestRefused(415, f"expected Content-Type {expected}", expected=expected, found=found[:100])
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in {"", "identity"}:
+        raise RequestRefused(415, "expected no Content-Encoding", expected="identity", found=coding[:100])
+
+
+async def read_body(request: Request, *, limit: int, timeout_s: float) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLargeError: over `limit` bytes, declared or arriving.
+        RequestRefused: it did not arrive within `timeout_s` (408), or its sender went away (400).
+    """
+    declared = declared_length(request)
+    if declared is not None and declared > limit:
+        raise TooLargeError(f"expected a body of at most {limit} bytes, found {declared}")
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise TooLargeError(f"expected a body of at most {limit} bytes, found more")
+                chunks.append(chunk)
+    except TimeoutError:
+        raise RequestRefused(
+            408, f"expected the body within {timeout_s:g} s, found {size} bytes by then"
+        ) from None
+    except ClientDisconnect:
+        raise RequestRefused(400, "expected a whole body, found a closed connection") from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def read_json(request: Request, model: type[Model], *, timeout_s: float) -> Model:
+    """A small JSON body as a strict model. Raises RequestRefused (415, 422), TooLargeError."""
+    expect_media_type(request, "application/json")
+    body = await read_body(request, limit=JSON_LIMIT, timeout_s=timeout_s)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in fault["loc"])[:100] or "body"
+        message = f"{place}: {fault['msg']}"
+        raise RequestRefused(422, message, expected=fault["msg"], found=place) from None
