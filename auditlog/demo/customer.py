@@ -1,0 +1,94 @@
+"""The customers of the demo: they send applications, keep what comes back, and collect their receipts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from auditlog.core.canonical import encode
+from auditlog.core.commitment import disclose_whole
+from auditlog.errors import AuditLogError
+
+_PATIENCE_S = 60.0
+_RECEIPT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One decision as its subject holds it: the exact bytes both ways, the key to them, and where the receipt is."""
+
+    id: str
+    request: bytes
+    response: bytes
+    key: bytes
+    receipt_url: str
+
+    def disclosures(self) -> bytes:
+        """The disclosure file that shows both bodies whole."""
+        shown = [disclose_whole(self.key, "request", self.request).to_json()]
+        shown.append(disclose_whole(self.key, "response", self.response).to_json())
+        return encode({"v": "auditlog/disclosures@v1", "id": self.id, "disclosures": shown}) + b"\n"
+
+
+def ask(client: httpx.Client, url: str, body: dict[str, Any]) -> Answer:
+    """Send one request the way any client would, asking for the key; read the answer to its end."""
+    request = json.dumps(body).encode()
+    response = client.post(
+        url, content=request, headers={"Content-Type": "application/json", "Audit-Want": "key"}, timeout=300.0
+    )
+    response.raise_for_status()
+    try:
+        return Answer(
+            id=response.headers["Audit-Id"],
+            request=request,
+            response=response.content,
+            key=base64.b64decode(response.headers["Audit-Key"]),
+            receipt_url=response.headers["Audit-Receipt"],
+        )
+    except KeyError as missing:
+        raise AuditLogError(f"expected the header {missing.args[0]} on the answer of {url}, found none") from None
+
+
+def wait_until_recording(client: httpx.Client, url: str, body: dict[str, Any]) -> Answer:
+    """Ask until the server is enrolled at the log and so can say where the receipt will be."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return ask(client, url, body)
+        except (AuditLogError, httpx.TransportError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def collect_receipts(
+    client: httpx.Client, answers: Iterable[Answer], folder: Path, *, tick: Callable[[], None] = lambda: None
+) -> list[Path]:
+    """Fetch every receipt once it is in the log and anchored, and keep it as `folder/ID.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for answer in answers:
+        path = folder / f"{answer.id}.json"
+        path.write_bytes(_anchored_receipt(client, answer.receipt_url))
+        paths.append(path)
+        tick()
+    return paths
+
+
+def _anchored_receipt(client: httpx.Client, url: str) -> bytes:
+    deadline = time.monotonic() + _PATIENCE_S
+    last = "no answer"
+    while time.monotonic() < deadline:
+        response = client.get(url, timeout=_RECEIPT_TIMEOUT_S)
+        if response.status_code == 200 and json.loads(response.content).get("anchors"):
+            return response.content
+        last = f"status {response.status_code}"
+        time.sleep(0.1)
+    raise AuditLogError(f"expected an anchored receipt within {_PATIENCE_S:.0f} s, found {last}")
