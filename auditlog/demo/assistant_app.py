@@ -1,7 +1,8 @@
-"""An OpenAI-compatible endpoint for the writing assistant: `/v1/completions` and `/v1/chat/completions`, streaming or not.
+"""An OpenAI-compatible endpoint for the writing assistant: `/v1/completions` and `/v1/chat/completions`,
+streaming or not.
 
-The wire format is the one clients of such servers expect (server-sent events, `data: [DONE]` at the end). The audit
-middleware is the one line; nothing else here knows of it.
+The wire format is the one clients of such servers expect (server-sent events, `data: [DONE]` at the end).
+The audit middleware is the one line; nothing else here knows of it.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class _Answer:
         return self.envelope({**content, "logprobs": None, "finish_reason": "stop"}, event=False)
 
     def event(self, piece: str, finish: str | None) -> bytes:
-        content: dict[str, Any] = {"delta": {"content": piece} if piece else {}} if self.chat else {"text": piece}
+        content: dict[str, Any] = (
+            {"delta": {"content": piece} if piece else {}} if self.chat else {"text": piece}
+        )
         body = self.envelope({**content, "logprobs": None, "finish_reason": finish}, event=True)
         return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 

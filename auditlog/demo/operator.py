@@ -1,9 +1,9 @@
 """The operator of the demo: a company with a log service and two model servers, as files on disk.
 
-    DIR/log/            the public log, all that an outsider may read
-    DIR/operator/       its own: configuration, keys, database, spools, models; the verifier never sees this
-    DIR/receipts/       what its customers hold
-    DIR/trust.json      what a customer trusts, DIR/log.vkey the log's public key
+DIR/log/            the public log, all that an outsider may read
+DIR/operator/       its own: configuration, keys, database, spools, models; the verifier never sees this
+DIR/receipts/       what its customers hold
+DIR/trust.json      what a customer trusts, DIR/log.vkey the log's public key
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ class Operator:
     def start_assistant(self, servers: Servers, model: Path, name: str) -> None:
         """Start the writing assistant behind the middleware."""
         environment = self._capture("assistant-host", model, name)
-        servers.serve_app("assistant", "auditlog.demo.assistant_app:create_app", self.assistant_port, environment)
+        servers.serve_app(
+            "assistant", "auditlog.demo.assistant_app:create_app", self.assistant_port, environment
+        )
 
     def _capture(self, producer: str, model: Path, model_name: str) -> dict[str, str]:
         return {

@@ -1,7 +1,7 @@
 """Child processes of the demo: the log service, the model servers, the verifier.
 
-Each runs in its own process group and is ended with it, so nothing outlives the demo. Output goes to a file per process,
-quoted only when something fails.
+Each runs in its own process group and is ended with it, so nothing outlives the demo. Output goes to a file
+per process, quoted only when something fails.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class Servers:
         """Wait until `url` answers 200.
 
         Raises:
-            AuditLogError: The process ended, or did not answer in time; the message ends with what it printed last.
+            AuditLogError: The process ended, or did not answer in time; the message ends with what it
+            printed last.
         """
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
@@ -108,7 +109,9 @@ class Servers:
                 pass
             tick()
             time.sleep(0.05)
-        raise AuditLogError(f"expected {name} to answer within {_START_TIMEOUT_S:.0f} s: {self._last_words(name)}")
+        raise AuditLogError(
+            f"expected {name} to answer within {_START_TIMEOUT_S:.0f} s: {self._last_words(name)}"
+        )
 
     def stop(self, name: str) -> None:
         """End a server: ask first, so that it drains; then insist."""

@@ -1,7 +1,8 @@
 """What every benchmark shares: interleaved pairs, their interval, and one way to print.
 
-A ratio is ceiling time over our time (1.0 = as fast as the ceiling), taken pair by pair in the same run so that a noisy
-machine disturbs both sides alike. The interval is the middle 80 % of the pairs; a target is met when its bad end meets it.
+A ratio is ceiling time over our time (1.0 = as fast as the ceiling), taken pair by pair in the same run so
+that a noisy machine disturbs both sides alike. The interval is the middle 80 % of the pairs; a target is met
+when its bad end meets it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,12 @@ def main() -> None:
     cases = [
         ("verify an inclusion proof", verify, rounds * depth, "raw hashing of its path"),
         ("make an inclusion proof", prove, rounds * depth, "raw hashing of its path (it hashes nothing)"),
-        ("verify a consistency proof", verify_growth, sum(map(len, consistency)) * 2, "raw hashing of both paths"),
+        (
+            "verify a consistency proof",
+            verify_growth,
+            sum(map(len, consistency)) * 2,
+            "raw hashing of both paths",
+        ),
     ]
     results = []
     for name, work, hashes, against in cases:
