@@ -1,0 +1,130 @@
+"""The one recorder of a process, made from its environment when it is first needed.
+
+A producer instance IS one process life (spec/entry.md, "Producer chain"): two recorders in one process would
+be two producers. So the middleware, `@audited` and the transformers hook, when they were given none, share
+this one. It is the only state of the package that belongs to the process; nothing happens at import.
+
+Promises: thread-safe, never raises into the application; after `close` the next use makes a new one, with a
+new instance. Also measures the model named by AUDITLOG_MODEL, and adapters by AUDITLOG_ADAPTERS
+(`name=path,name=path`), on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from auditlog.capture.recorder import Recorder
+from auditlog.fingerprint import BackgroundMeasurement, ModelFingerprint, fingerprint_model
+
+logger = logging.getLogger("auditlog.capture")
+
+FINGERPRINTS = "fingerprints"
+"""The folder below AUDITLOG_STATE with manifests and the digest cache, shared by the processes of a host."""
+
+
+class RecorderSource:
+    """Gives a started recorder: one that was handed in, or one made from the environment at first use."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        """Read settings from `environ` when the time comes; the process's own by default."""
+        self._environ = environ
+        self._given: Recorder | None = None
+        self._made: Recorder | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, recorder: Recorder) -> RecorderSource:
+        """A source of this recorder; its owner closes it."""
+        source = cls({})
+        source._given = recorder
+        return source
+
+    def get(self) -> Recorder | None:
+        """The recorder, started. None if even making one failed, which was logged."""
+        return self._made or self._make()
+
+    def close(self) -> None:
+        """Close the recorder if it was made here; one that was handed in stays open."""
+        with self._lock:
+            made, self._made = self._made, None
+        if made is not None and made is not self._given:
+            made.guard.call("close", None, made.close)
+
+    def _make(self) -> Recorder | None:
+        with self._lock:
+            if self._made is None:
+                try:
+                    self._made = self._given or self._from_environ()
+                    self._made.start()
+                except Exception as failure:  # noqa: BLE001  the boundary to the application
+                    logger.error(
+                        "auditlog: no recorder, decisions are not recorded: %s", type(failure).__name__
+                    )
+            return self._made
+
+    def _from_environ(self) -> Recorder:
+        environ = os.environ if self._environ is None else self._environ
+        recorder = Recorder.from_environ(environ)
+        for problem in recorder.settings.problems:
+            logger.error("auditlog: %s", problem)
+        if recorder.settings.model_path is not None and recorder.settings.is_usable:
+            recorder.expect_model()
+            measure_model(recorder, adapters=parse_adapters(environ.get("AUDITLOG_ADAPTERS", ""))).start()
+        atexit.register(self.close)
+        return recorder
+
+
+def measure_model(recorder: Recorder, *, adapters: Mapping[str, Path] | None = None) -> BackgroundMeasurement:
+    """A measurement of the model of the settings, not started; registers it with the recorder when it is
+    done.
+    """
+    settings = recorder.settings
+    if settings.model_path is None:
+        raise ValueError("expected a model path in the settings, found none")
+    path = settings.model_path
+    name = settings.model_name or path.resolve().name
+
+    def failed(_: Exception) -> None:
+        recorder.metrics.add("failures.fingerprint")
+        forget = getattr(recorder, "model_failed", None)
+        if forget is not None:
+            forget()
+
+    return BackgroundMeasurement(
+        lambda: fingerprint_model(name, path, settings.state_dir / FINGERPRINTS, adapters=adapters),
+        on_ready=lambda measured: register(recorder, measured),
+        on_failed=failed,
+    )
+
+
+def register(recorder: Recorder, measured: ModelFingerprint) -> None:
+    """Tell the recorder which model and adapters serve from now on."""
+    recorder.register_model(
+        name=measured.name,
+        root=measured.manifest.root,
+        files=len(measured.manifest.files),
+        method=measured.manifest.method,
+        adapters=tuple((name, found.root, len(found.files)) for name, found in measured.adapters),
+        source=measured.source,
+    )
+
+
+def parse_adapters(text: str) -> dict[str, Path]:
+    """Read AUDITLOG_ADAPTERS; an item that is not `name=path` is logged and left out."""
+    adapters = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, path = item.partition("=")
+        if name.strip() and equals and path.strip():
+            adapters[name.strip()] = Path(path.strip())
+        else:
+            logger.error("auditlog: AUDITLOG_ADAPTERS: expected name=path, found another item")
+    return adapters
+
+
+recorder_of_this_process = RecorderSource()
+"""Made from os.environ at first use."""

@@ -1,0 +1,51 @@
+"""The template of the route that answered, for `route` in an entry: never a path with someone's id in it.
+
+Entries may be public, and paths hold customer numbers. So the name is the framework's own template, or the
+path where the framework says that nothing in it varies, or the path with every varying segment put back as
+`{name}`; if none of these is certain, there is no name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from auditlog.capture.routes import compile_template
+
+MAX_ROUTE_CHARS = 512
+
+
+def request_path(scope: Mapping[str, Any]) -> str:
+    """The path below the server's own root path; attacker-controlled."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root + "/") else path
+
+
+def route_template(scope: Mapping[str, Any]) -> str | None:
+    """The template of the route a Starlette or FastAPI router chose, else None."""
+    if "endpoint" not in scope:
+        return None
+    path: str = scope["path"]
+    template = getattr(scope.get("route"), "path", None)
+    if isinstance(template, str) and len(template) <= MAX_ROUTE_CHARS and _pattern(template).fullmatch(path):
+        return template
+    return _put_names_back(path, scope.get("path_params") or {})
+
+
+@lru_cache(maxsize=1024)
+def _pattern(template: str) -> re.Pattern[str]:
+    return compile_template(re.sub(r"(\{[A-Za-z_][A-Za-z0-9_]*):(?!path\})[a-z]+\}", r"\1}", template))
+
+
+def _put_names_back(path: str, params: Mapping[str, Any]) -> str | None:
+    """`/a/7/b` with {"x": 7} as `/a/{x}/b`; None unless every parameter is found as whole segments."""
+    for name, value in params.items():
+        text = str(value).strip("/")
+        named, count = re.subn(rf"(?<=/){re.escape(text)}(?=/|$)", "{" + str(name) + "}", path)
+        if not text or count == 0:
+            return None
+        path = named
+    return path if len(path) <= MAX_ROUTE_CHARS else None

@@ -1,0 +1,155 @@
+"""A recorder that keeps observations in memory, and a way to drive an ASGI application message by message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from auditlog.capture import CaptureSettings, Exchange, Observation, Recorded
+from auditlog.capture.asgi import AuditMiddleware
+from auditlog.capture.metrics import Counters
+from auditlog.capture.safety import Guard
+from auditlog.core.commitment import BodyCommitment
+
+DECISION_ID = "01900000-0000-7000-8000-{:012x}"
+RECEIPTS = "https://log.example/receipts/"
+
+
+class ObservingRecorder:
+    """Stands where `Recorder` stands, for the hooks: mints exchanges and keeps what it is given."""
+
+    def __init__(self, settings: CaptureSettings | None = None, *, enrolled: bool = True) -> None:
+        self.settings = settings or CaptureSettings(log_url="http://log.example/logs/main", strict=True)
+        self.metrics = Counters()
+        self.guard = Guard(self.metrics, logging.getLogger("observing"), strict=self.settings.strict)
+        self.enrolled = enrolled
+        self.enabled = True
+        self.started = self.closed = self.minted = 0
+        self.observations: list[Observation] = []
+        self.models: list[dict[str, Any]] = []
+
+    def start(self) -> None:
+        self.started += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def new_exchange(self) -> Exchange | None:
+        if not self.enabled:
+            return None
+        self.minted += 1
+        key, number = os.urandom(32), DECISION_ID.format(self.minted)
+        url = RECEIPTS + number if self.enrolled else None
+        return Exchange(
+            number,
+            key,
+            1_700_000_000_000_000,
+            BodyCommitment(key, "request"),
+            BodyCommitment(key, "response"),
+            url,
+        )
+
+    def record(self, observation: Observation, *, want_durable: bool = False) -> Recorded | None:
+        self.observations.append(observation)
+        return Recorded(observation.exchange.id, observation.exchange.exchange_key)
+
+    def expect_model(self) -> None:
+        self.models.append({"expected": True})
+
+    def register_model(self, **model: Any) -> None:
+        self.models.append(model)
+
+    def only(self) -> Observation:
+        """The one observation there must be."""
+        [observation] = self.observations
+        return observation
+
+
+Application = Callable[..., Awaitable[None]]
+
+
+def http_scope(
+    path: str = "/v1/chat/completions",
+    method: str = "POST",
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    **members: Any,
+) -> dict[str, Any]:
+    """A scope as an HTTP server makes it."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": list(headers),
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 8000),
+        **members,
+    }
+
+
+async def drive(
+    app: Application,
+    scope: dict[str, Any],
+    chunks: Iterable[bytes] = (b"",),
+    *,
+    disconnect_after: int | None = None,
+) -> list[dict[str, Any]]:
+    """Run `app` for one request whose body comes in `chunks`; returns the messages it sent.
+
+    After the body `receive` says that the client is gone. With `disconnect_after` that many messages are
+    taken and the next `send` raises OSError, as servers do from ASGI 2.4 on.
+    """
+    parts = list(chunks)
+    incoming = [
+        {"type": "http.request", "body": part, "more_body": number + 1 < len(parts)}
+        for number, part in enumerate(parts)
+    ]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return incoming.pop(0) if incoming else {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        if disconnect_after is not None and len(sent) >= disconnect_after:
+            raise OSError("client disconnected")
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent
+
+
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]}
+
+
+def body(chunk: bytes, *, more: bool = False) -> dict[str, Any]:
+    """A body message."""
+    return {"type": "http.response.body", "body": chunk, "more_body": more}
+
+
+def answering(*messages: dict[str, Any], error: BaseException | None = None, **scope_members: Any) -> Any:
+    """An application that reads the whole request, is routed as `scope_members` say, sends `messages`."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope.update(scope_members)
+        while (await receive()).get("more_body"):
+            pass
+        for message in messages:
+            await send(message)
+        if error is not None:
+            raise error
+
+    return app
+
+
+def run(app: Any, recorder: ObservingRecorder, **kwargs: Any) -> list[dict[str, Any]]:
+    """Drive `app` behind the middleware; other keywords go to the scope."""
+    scope = http_scope(**{k: kwargs.pop(k) for k in list(kwargs) if k not in ("chunks", "disconnect_after")})
+    return asyncio.run(drive(AuditMiddleware(app, recorder), scope, **kwargs))
