@@ -1,0 +1,208 @@
+"""Producer chains: are the entries of a log, in their order, what honest writers could have written?
+
+Spec: `auditlog/spec/entry.md`, "Producer chain". Rules checked, for every entry whose envelope can be read:
+
+    the log    one number sequence from genesis on, each entry naming the leaf hash of the one before
+    producer   enrolled by a `producer` entry with a statement by the enrolled key; its id is that entry's
+    leaf hash instance   begins with number 0 and a statement by the producer's key, names the producer's
+    last entry (or the
+               enrolment), never comes back once another has begun
+    others     the next number of the producer's current instance, naming the leaf hash of the one before
+
+Entries that are not of this project are counted, not judged, unless the log began as one of ours. All entry
+bytes are attacker-controlled; nothing here raises on them. No I/O.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from auditlog.core.bodies import check_body
+from auditlog.core.entry import ZERO_HASH_HEX, Entry, parse_entry
+from auditlog.core.head import Head, parse_head_text
+from auditlog.core.merkle import root_hash
+from auditlog.core.note import Ed25519Verifier, open_note, split_note
+from auditlog.core.statements import instance_text, producer_key_name, producer_text
+from auditlog.errors import EvidenceError, MalformedError
+
+Complain = Callable[[str], None]
+"""Takes one problem, as a sentence."""
+
+
+@dataclass(slots=True)
+class _Producer:
+    """Where one producer's chain stands. `instance` is empty until the first one began."""
+
+    name: str
+    verifier: Ed25519Verifier
+    instance: str
+    seq: int
+    leaf_hash: str
+    past: set[str] = field(default_factory=set)
+
+
+class ChainChecker:
+    """Takes the entries of one log in order and complains about those that cannot be honest."""
+
+    def __init__(self, origin: str, complain: Complain, *, keep_hashes: bool = False) -> None:
+        """`keep_hashes` remembers 32 bytes an entry, which `check_head` needs."""
+        self._origin = origin
+        self._complain = complain
+        self._keep_hashes = keep_hashes
+        self._hashes: dict[tuple[str, str], bytearray] = {}
+        self._producers: dict[str, _Producer] = {}
+        self._log_seq = -1
+        self._log_hash = ZERO_HASH_HEX
+        self.ours = False
+        """Whether the log began with a genesis entry of its own origin."""
+        self.kinds: Counter[str] = Counter()
+        """Entries of this project by kind, unknown kinds among them."""
+        self.other = 0
+        """Entries that are not of this project."""
+        self.not_understood = 0
+        """Entries with a readable envelope whose kind or version this code does not know."""
+        self.odd_bodies = 0
+        """Entries of a known kind whose body has another shape: recorded as they came, by design."""
+
+    @property
+    def producers(self) -> int:
+        """Producers enrolled."""
+        return len(self._producers)
+
+    def take(self, index: int, leaf_hash: bytes, data: bytes) -> None:
+        """Check the next entry. Never raises on any bytes."""
+        try:
+            entry = parse_entry(data)
+        except MalformedError as error:
+            self._not_ours(f"entry {index}: {error}")
+            return
+        if index == 0 and entry.kind == "genesis" and entry.origin == self._origin:
+            self.ours = True
+        if entry.origin != self._origin:
+            self._not_ours(f"entry {index}: expected the origin {self._origin}, found another")
+            return
+        self._count(entry)
+        if entry.by_log:
+            self._take_log(index, leaf_hash.hex(), entry)
+        else:
+            self._take_producer(index, leaf_hash.hex(), entry)
+
+    def _not_ours(self, problem: str) -> None:
+        self.other += 1
+        if self.ours:
+            self._complain(problem)
+
+    def _count(self, entry: Entry) -> None:
+        self.kinds[entry.kind] += 1
+        if not entry.understood:
+            self.not_understood += 1
+            return
+        try:
+            check_body(entry.kind, entry.body)
+        except MalformedError:
+            self.odd_bodies += 1
+
+    def _take_log(self, index: int, leaf_hash: str, entry: Entry) -> None:
+        if (entry.seq, entry.prev) != (self._log_seq + 1, self._log_hash):
+            self._complain(
+                f"entry {index}: expected the log's number {self._log_seq + 1} after {self._log_hash[:16]}, "
+                f"found {entry.seq} after {entry.prev[:16]}"
+            )
+        # Going on from what is there names each break once instead of every entry after it.
+        self._log_seq, self._log_hash = entry.seq, leaf_hash
+        if entry.kind == "producer":
+            self._enrol(index, leaf_hash, entry)
+
+    def _enrol(self, index: int, leaf_hash: str, entry: Entry) -> None:
+        name, vkey, note = (entry.body.get(member) for member in ("name", "vkey", "note"))
+        if not isinstance(name, str) or not isinstance(vkey, str) or not isinstance(note, str):
+            self._complain(f"entry {index}: expected an enrolment with name, vkey and note, found another")
+            return
+        try:
+            verifier = Ed25519Verifier.from_vkey(vkey)
+            expected = (producer_key_name(self._origin, name), producer_text(self._origin, name))
+            if (verifier.name, open_note(note, [verifier]).text) != expected:
+                raise MalformedError("expected a statement over this origin and name, found another")
+        except EvidenceError as error:
+            self._complain(f"entry {index}: enrolment: {error}")
+            return
+        self._producers[leaf_hash] = _Producer(name, verifier, "", -1, leaf_hash)
+
+    def _take_producer(self, index: int, leaf_hash: str, entry: Entry) -> None:
+        producer = self._producers.get(entry.producer)
+        if producer is None:
+            self._complain(f"entry {index}: expected an enrolled producer, found {entry.producer[:16]}")
+            return
+        if entry.instance != producer.instance:
+            self._begin_instance(index, producer, entry)
+        elif entry.seq != producer.seq + 1 or entry.kind == "instance":
+            self._complain(
+                f"entry {index}: expected number {producer.seq + 1} of {producer.name}, found {entry.seq}"
+            )
+        if entry.prev != producer.leaf_hash:
+            self._complain(
+                f"entry {index}: expected to follow {producer.leaf_hash[:16]} of {producer.name}, "
+                f"found {entry.prev[:16]}"
+            )
+        producer.past.add(entry.instance)
+        producer.instance, producer.seq, producer.leaf_hash = entry.instance, entry.seq, leaf_hash
+        if self._keep_hashes:
+            self._keep(entry, bytes.fromhex(leaf_hash))
+
+    def _begin_instance(self, index: int, producer: _Producer, entry: Entry) -> None:
+        if entry.instance in producer.past:
+            self._complain(
+                f"entry {index}: expected the current instance of {producer.name}, found a past one"
+            )
+            return
+        if entry.kind != "instance" or entry.seq != 0:
+            self._complain(
+                f"entry {index}: expected a new instance to begin with number 0, found {entry.seq}"
+            )
+            return
+        expected = instance_text(self._origin, entry.producer, entry.instance, entry.prev)
+        try:
+            note = entry.body.get("note")
+            if not isinstance(note, str) or open_note(note, [producer.verifier]).text != expected:
+                raise MalformedError("expected a statement over this instance, found another")
+        except EvidenceError as error:
+            self._complain(f"entry {index}: instance: {error}")
+
+    def _keep(self, entry: Entry, leaf_hash: bytes) -> None:
+        kept = self._hashes.setdefault((entry.producer, entry.instance), bytearray())
+        # After a break in the numbers the positions would lie; heads over them then fail, as they should.
+        if len(kept) == entry.seq * 32:
+            kept += leaf_hash
+
+    def check_head(self, note: str, complain: Complain) -> bool:
+        """Check a producer's signed head against the entries taken; needs `keep_hashes`, after the last
+        entry.
+
+        Returns:
+            Whether the head is one by a producer of this log. If it is and the log lacks what it covers,
+            complains.
+        """
+        try:
+            head = parse_head_text(split_note(note)[0])
+            producer = self._producers.get(head.producer)
+            if producer is None or head.origin != self._origin:
+                return False
+            open_note(note, [producer.verifier])
+        except EvidenceError as error:
+            complain(str(error))
+        else:
+            self._compare_head(producer.name, head, complain)
+        return True
+
+    def _compare_head(self, name: str, head: Head, complain: Complain) -> None:
+        kept = self._hashes.get((head.producer, head.instance), bytearray())
+        covered = bytes(kept[head.first_seq * 32 : (head.seq + 1) * 32])
+        signed = f"entries {head.first_seq} to {head.seq} that {name} signed"
+        if len(covered) != head.size * 32:
+            complain(f"expected the {signed}, found {len(kept) // 32} of that instance")
+            return
+        hashes = [covered[start : start + 32] for start in range(0, len(covered), 32)]
+        if hashes[-1] != head.leaf_hash or root_hash(hashes) != head.root:
+            complain(f"expected the {signed}, found others")
