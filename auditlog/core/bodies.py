@@ -11,6 +11,7 @@ from typing import Any
 
 from auditlog.core import bodyshapes as shapes
 from auditlog.core.bodyshapes import Shape, members
+from auditlog.core.jsonfields import MAX_LEAVES
 from auditlog.errors import MalformedError
 
 VISIBILITIES = ("public", "hashes", "private")
@@ -67,7 +68,12 @@ def _gap_order(value: Any, name: str, unknown: list[str]) -> None:
         raise MalformedError("body members from and to: expected from not after to, found it after")
 
 
-_FIELDS = members({"root": shapes.hash_hex, "size": shapes.integer(least=1), "form": shapes.label})
+def _field_count(value: Any, name: str, _unknown: list[str]) -> None:
+    if type(value) is not int or not 1 <= value <= MAX_LEAVES:
+        raise shapes.refuse(name, f"an integer from 1 to {MAX_LEAVES}")
+
+
+_FIELDS = members({"root": shapes.hash_hex, "size": _field_count, "form": shapes.label})
 _COMMITTED = members({"commitment": shapes.hash_hex}, {"fields": _FIELDS})
 _FINGERPRINT = members(
     {"method": _fingerprint_method, "root": shapes.hash_hex, "files": shapes.integer(least=1)}

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditlog.core.merkle import verify_inclusion
-from auditlog.core.note import Ed25519Signer, NoteVerifier, open_note, sign_note
+from auditlog.core.note import NoteSigner, NoteVerifier
 from auditlog.core.scalars import (
     check_hash,
     check_hash_hex,
@@ -29,6 +29,7 @@ from auditlog.core.scalars import (
     parse_hash_base64,
     text_lines,
 )
+from auditlog.core.signed import open_one, sign_one
 from auditlog.errors import InclusionError, MalformedError
 
 HEAD_HEADER = "auditlog/head@v1"
@@ -96,9 +97,9 @@ def parse_head_text(text: str) -> Head:
     return head
 
 
-def sign_head(head: Head, signer: Ed25519Signer) -> str:
+def sign_head(head: Head, signer: NoteSigner) -> str:
     """Return the head as a note signed by the producer."""
-    return sign_note(format_head_text(head), [signer])
+    return sign_one(format_head_text(head), signer)
 
 
 def open_head(note: str | bytes, verifier: NoteVerifier) -> Head:
@@ -108,7 +109,7 @@ def open_head(note: str | bytes, verifier: NoteVerifier) -> Head:
         MalformedError: not a note, or not a head.
         SignatureError: not signed by `verifier`'s key.
     """
-    return parse_head_text(open_note(note, [verifier]).text)
+    return parse_head_text(open_one(note, verifier))
 
 
 def verify_head_path(head: Head, *, seq: int, leaf_hash: bytes, path: list[bytes]) -> None:
