@@ -112,7 +112,7 @@ def _add_fields(committed: dict[str, Any], key: bytes, name: str, content: bytes
         committed["fields"] = fields.member()
 
 
-def _kept(body: ObservedBody, keep_values: bool, max_body_bytes: int) -> KeptBody | None:  # noqa: FBT001
+def _kept(body: ObservedBody, keep_values: bool, max_body_bytes: int) -> KeptBody | None:
     if not keep_values or body.data is None or len(body.data) > max_body_bytes:
         return None
     return KeptBody(body.data, body.dialect)

@@ -66,7 +66,7 @@ class KeptRecord(msgspec.Struct, frozen=True, array_like=True):
         return f"KeptRecord({self.id}, {self.kind})"
 
 
-class StoreFull(StorageError):
+class StoreFullError(StorageError):
     """The store is at its size limit; what is there is not thrown away for what is new."""
 
     code = "store_full"
@@ -76,7 +76,7 @@ class DisclosureStore(Protocol):
     """Where keys and bodies are kept. One writer thread; every method may raise StorageError."""
 
     def keep(self, records: Sequence[KeptRecord], now_us: int) -> None:
-        """Keep all of them durably, or none. Raises StoreFull at the size limit."""
+        """Keep all of them durably, or none. Raises StoreFullError at the size limit."""
 
     def find(self, id: str) -> list[KeptRecord]:  # noqa: A002  the word of the format
         """All records of a decision, oldest first (outcomes have its id too)."""
@@ -149,7 +149,9 @@ class SqliteDisclosureStore:
                 keys.append((number, wrapped))
                 size += rows[-1][3]
             if self._size + size > self._max_bytes:
-                raise StoreFull(f"disclosure store: expected at most {self._max_bytes} bytes, found it full")
+                raise StoreFullError(
+                    f"disclosure store: expected at most {self._max_bytes} bytes, found it full"
+                )
             try:
                 with self._connection:
                     self._connection.executemany("INSERT INTO record_key VALUES (?, ?)", keys)

@@ -73,7 +73,7 @@ class Intake(Generic[_T]):
                 self._is_waiting = True
                 self._condition.wait(timeout_s)
                 self._is_waiting = False
-            taken = []
+            taken: list[_T] = []
             while self._items and len(taken) < max_items:
                 item, size = self._items.popleft()
                 self._bytes -= size

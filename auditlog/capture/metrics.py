@@ -36,3 +36,10 @@ class Counters:
         """All values at one instant."""
         with self._lock:
             return dict(self._values)
+
+    def forget(self) -> None:
+        """Start again from nothing, in a forked child, where the lock may be held by a thread
+        that is gone.
+        """
+        self._lock = threading.Lock()
+        self._values = {}

@@ -1,26 +1,41 @@
 """The recorder: from an observation to a sealed, durable entry, without holding up the inference.
 
 Spec: entry.md, commitment.md; README.md of this package tells the life of a decision and what each crash
-leaves.
+leaves. This is the composition of the layer: slot, writer thread, sender thread. The application's threads
+only mint ids, feed commitments and append to a queue. Promises: never raises into the application, never
+blocks on disk or network, never loses an observation uncounted. Safe to fork: a child gets its own slot,
+threads and chain.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from typing import Any
 
+from auditlog import __version__
 from auditlog.capture.metrics import Counters
 from auditlog.capture.observation import Exchange, Observation, Recorded
+from auditlog.capture.running import RunningCapture
 from auditlog.capture.safety import Guard
 from auditlog.capture.settings import CaptureSettings
+from auditlog.capture.writer import Message, ModelExpected, ModelKnown, Observed, OutcomeKnown
+from auditlog.core.commitment import BodyCommitment
 
 Clock = Callable[[], int]
 """Gives the time in Unix microseconds."""
 Random = Callable[[int], bytes]
 """Gives that many random bytes, fit for keys."""
+
+SOFTWARE = f"auditlog/{__version__}"
+_ITEM_BYTES = 1024
+"""What an observation takes in the queue beyond its bodies."""
 
 
 def wall_clock_us() -> int:
@@ -28,21 +43,36 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1000
 
 
-class Recorder:
-    """Records observations of one process. One per process; any thread may call it; fork-safe.
+def mint_id(now_us: int, random: bytes) -> str:
+    """A UUIDv7 (RFC 9562 section 5.7) from a time and 10 random bytes."""
+    value = (now_us // 1000 & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(random, "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
-    `record` and `new_exchange` never block on disk or network and never raise (unless `settings.strict`).
+
+class Recorder:
+    """Records observations of one process. One per process; any thread may call it.
+
+    Nothing here blocks on disk or network or raises (unless `settings.strict`), except `close`, which waits.
     """
 
     def __init__(
         self, settings: CaptureSettings, clock: Clock = wall_clock_us, rng: Random = os.urandom
     ) -> None:
+        """Keep the settings; nothing starts before `start` or the first exchange."""
         self.settings = settings
         self.metrics = Counters()
         self.logger = logging.getLogger("auditlog.capture")
         self.guard = Guard(self.metrics, self.logger, strict=settings.strict)
         self._clock = clock
         self._rng = rng
+        self._lock = threading.Lock()
+        self._running: RunningCapture | None = None
+        self._inherited: RunningCapture | None = None
+        self._pid = os.getpid()
+        self._is_closed = False
 
     @classmethod
     def from_environ(cls, env: Mapping[str, str] | None = None) -> Recorder:
@@ -52,23 +82,55 @@ class Recorder:
     @property
     def is_recording(self) -> bool:
         """Whether observations become entries: settings usable and a slot taken (enrolled or not)."""
-        raise NotImplementedError
+        return self._running is not None and self._running.is_open and self._pid == os.getpid()
+
+    @property
+    def running(self) -> RunningCapture | None:
+        """What runs behind this recorder, for `doctor` and tests."""
+        return self._running
 
     def start(self) -> None:
-        """Take a slot, recover its spool, start the writer and the sender. Idempotent; never raises."""
-        raise NotImplementedError
+        """Take a slot and start the writer and the sender. Idempotent; never raises, never waits
+        for the log.
+        """
+        if self._pid == os.getpid() and (self._running is not None or self._is_closed):
+            return
+        if self._pid != os.getpid():
+            # A forked child: locks may have been held and threads are gone; the parent's queue is the
+            # parent's.
+            # Its files are kept open and untouched: closing them here could undo a transaction of the parent.
+            self._inherited, self._running = self._running, None
+            self._lock = threading.Lock()
+            self.metrics.forget()
+            self._is_closed, self._pid = False, os.getpid()
+        with self._lock:
+            if self._running is None:
+                self._running = RunningCapture(
+                    self.settings,
+                    clock=self._clock,
+                    rng=self._rng,
+                    metrics=self.metrics,
+                    guard=self.guard,
+                    logger=self.logger,
+                    software=SOFTWARE,
+                )
+                self.guard.call("start", None, self._running.open)
+                _close_at_exit(self)
 
     def close(self) -> None:
         """Write what is queued, send for at most `close_timeout_s`, release the slot. Idempotent."""
-        raise NotImplementedError
+        with self._lock:
+            running, self._running = self._running, None
+            self._is_closed = True
+        if running is not None and self._pid == os.getpid():
+            self.guard.call("close", None, running.close)
 
     def new_exchange(self) -> Exchange | None:
         """Mint id, exchange key and both body commitments for a request that just arrived.
 
-        Returns None when nothing can be recorded (disabled, bad settings): then simply pass the request
-        through.
+        Returns None when nothing can be recorded (disabled, bad settings): then pass the request through.
         """
-        raise NotImplementedError
+        return self.guard.call("new_exchange", None, self._new_exchange)
 
     def record(self, observation: Observation, *, want_durable: bool = False) -> Recorded | None:
         """Hand an observation to the writer thread; returns at once.
@@ -77,11 +139,12 @@ class Recorder:
         when it was not taken (disabled); a full queue still returns an answer, and the loss is declared in a
         gap entry.
         """
-        raise NotImplementedError
+        return self.guard.call("record", None, self._record, observation, want_durable=want_durable)
 
     def record_outcome(self, decision: str, facts: Mapping[str, object], *, item: str | None = None) -> None:
         """Record what became known later about a decision (label, override ...) as an `outcome` entry."""
-        raise NotImplementedError
+        message = OutcomeKnown(decision, dict(facts), item)
+        self.guard.call("record_outcome", False, self._offer, message, _ITEM_BYTES)
 
     def register_model(
         self,
@@ -93,14 +156,103 @@ class Recorder:
         adapters: tuple[tuple[str, bytes, int], ...] = (),
         source: str | None = None,
     ) -> Future[str]:
-        """Write a `model` entry; decisions recorded after it name it. Resolves to its leaf hash in hex.
+        """Write a `model` entry; decisions recorded after it name it.
 
         `root` is the manifest's 32-byte root, `files` how many files it sums; an adapter is (name, root,
-        files). Until the first one, decisions say "pending" if `expect_model` was called or AUDITLOG_MODEL
-        is set, else "unregistered".
+        files). The future resolves once the entry is durable: to its leaf hash in hex, or to
+        `draft:<number>` while the producer is not enrolled. Until the first model, decisions say "pending"
+        if one is expected, else "unregistered".
         """
-        raise NotImplementedError
+        body: dict[str, Any] = {"name": name, "fingerprint": _fingerprint(method, root, files)}
+        if adapters:
+            body["adapters"] = [
+                {"name": one, "fingerprint": _fingerprint(method, its_root, count)}
+                for one, its_root, count in adapters
+            ]
+        if source is not None:
+            body["source"] = source
+        reference: Future[str] = Future()
+        if not self.guard.call("register_model", False, self._push, ModelKnown(body, reference)):
+            reference.cancel()
+        return reference
 
     def expect_model(self) -> None:
-        """Say that a model is being fingerprinted, so that decisions until then read `model: pending`."""
-        raise NotImplementedError
+        """Say that a model is being fingerprinted: decisions until then read `model: pending`.
+
+        AUDITLOG_MODEL says so from the start.
+        """
+        self.guard.call("expect_model", False, self._push, ModelExpected(True))
+
+    def give_up_model(self) -> None:
+        """Say that no model is coming (its files could not be read): decisions read `unregistered` again."""
+        self.guard.call("give_up_model", False, self._push, ModelExpected(False))
+
+    def _new_exchange(self) -> Exchange | None:
+        running = self._begun()
+        if running is None:
+            return None
+        random = self._rng(42)
+        key = random[:32]
+        now_us = self._clock()
+        id = mint_id(now_us, random[32:])  # noqa: A001  the word of the format
+        return Exchange(
+            id=id,
+            exchange_key=key,
+            start_us=now_us,
+            request=BodyCommitment(key, "request"),
+            response=BodyCommitment(key, "response"),
+            receipt_url=running.receipt_url(id),
+        )
+
+    def _record(self, observation: Observation, *, want_durable: bool) -> Recorded | None:
+        durable: Future[None] | None = Future() if want_durable else None
+        size = _ITEM_BYTES + len(observation.request.data or b"") + len(observation.response.data or b"")
+        running = self._begun()
+        if running is None:
+            return None
+        if (
+            not running.intake.offer(Observed(observation, durable), size, self._clock())
+            and durable is not None
+        ):
+            durable.set_exception(running.refusal())
+        exchange = observation.exchange
+        return Recorded(exchange.id, exchange.exchange_key, exchange.receipt_url, durable)
+
+    def _offer(self, message: Message, size: int) -> bool:
+        running = self._begun()
+        return running is not None and running.intake.offer(message, size, self._clock())
+
+    def _push(self, message: Message) -> bool:
+        running = self._begun()
+        if running is None:
+            return False
+        running.intake.push(message)
+        return True
+
+    def _begun(self) -> RunningCapture | None:
+        """What to record with; starts it in a process (or forked child) that has not begun yet."""
+        if self._running is None or self._pid != os.getpid():
+            self.start()
+        running = self._running
+        if running is None or not running.is_open:
+            self.metrics.add("unrecorded")
+            return None
+        return running
+
+
+def _fingerprint(method: str, root: bytes, files: int) -> dict[str, Any]:
+    return {"method": method, "root": root.hex(), "files": files}
+
+
+def _close_at_exit(recorder: Recorder) -> None:
+    """A script that never calls `close` still ends in order; the reference does not keep the
+    recorder alive.
+    """
+    reference = weakref.ref(recorder)
+
+    def close() -> None:
+        held = reference()
+        if held is not None:
+            held.close()
+
+    atexit.register(close)

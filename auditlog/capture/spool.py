@@ -22,6 +22,7 @@ from auditlog.capture.frames import (
     HEADER_BYTES,
     Header,
     Record,
+    decode_header,
     encode_clean_mark,
     encode_header,
     encode_record,
@@ -68,6 +69,15 @@ class Spool:
     def tip(self) -> Tip:
         """The last durable record (the writer's view)."""
         return self._tip
+
+    @property
+    def tip_before_first(self) -> Tip:
+        """The entry before the oldest record still here. Raises OSError, MalformedError."""
+        with self._lock:
+            if not self._segments:
+                return self._tip
+            with self._segments[0].path.open("rb") as file:
+                return decode_header(file.read(HEADER_BYTES)).tip
 
     @property
     def first(self) -> int:

@@ -1,0 +1,211 @@
+"""What runs behind a recorder in one process: the slot, the queue, the writer's and the sender's threads.
+
+Opening takes a slot and starts two daemon threads; recovery of the spool and everything else that touches
+the disk happens in them, so a server's start is not held up. Must never: outlive a fork (the child opens its
+own).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from auditlog.capture.adoption import Opening
+from auditlog.capture.client import LogClient
+from auditlog.capture.disclosures import DisclosureStore, SqliteDisclosureStore, load_store_key
+from auditlog.capture.enrolment import Enrolment, check_enrolment, enrolment_note
+from auditlog.capture.intake import Intake
+from auditlog.capture.metrics import Counters
+from auditlog.capture.safety import Guard
+from auditlog.capture.sender import Route, Sender
+from auditlog.capture.settings import CaptureSettings
+from auditlog.capture.slots import Slot, acquire_slot
+from auditlog.capture.writer import Adopt, LostError, Message, Writer
+from auditlog.core.capability import receipt_capability
+from auditlog.errors import LogUnreachable
+
+_T = TypeVar("_T")
+_POLL_S = 0.02
+_WRITER_WAIT_S = 1.0
+
+
+class RunningCapture:
+    """The running parts of one recorder in one process."""
+
+    def __init__(
+        self,
+        settings: CaptureSettings,
+        *,
+        clock: Callable[[], int],
+        rng: Callable[[int], bytes],
+        metrics: Counters,
+        guard: Guard,
+        logger: logging.Logger,
+        software: str,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._metrics = metrics
+        self._guard = guard
+        self._logger = logger
+        self._software = software
+        self._enrolment: Enrolment | None = None
+        self._receipt_prefix = ""
+        self._threads: list[threading.Thread] = []
+        self.intake: Intake[Message] = Intake(
+            max_items=settings.max_queue_items, max_bytes=settings.max_queue_bytes
+        )
+        self.slot: Slot | None = None
+        self.writer: Writer | None = None
+        self.sender: Sender | None = None
+        self.is_open = False
+
+    def open(self) -> None:
+        """Take a slot and start the threads. Raises OSError, ConfigurationError: nothing then runs."""
+        settings = self._settings
+        for problem in settings.problems:
+            self._logger.error("auditlog: not recording: %s", problem)
+        if not settings.is_usable:
+            return
+        self.slot = slot = acquire_slot(settings.state_dir, settings.producer, origin=settings.origin)
+        enrolment = slot.load_enrolment()
+        opening = None if enrolment is None else self._opening(enrolment)
+        if enrolment is not None:
+            self._remember(enrolment)
+        self.writer = writer = self._new_writer(slot, opening)
+        self.sender = sender = self._new_sender(slot)
+        self._start("auditlog-writer", writer.run)
+        self._start("auditlog-sender", sender.run)
+        self.is_open = True
+
+    def close(self) -> None:
+        """Stop taking, write what is queued, send for a while, stop the threads, release the slot."""
+        if self.writer is None or self.sender is None:
+            return
+        self.is_open = False
+        deadline = time.monotonic() + self._settings.close_timeout_s
+        writer_thread, sender_thread = self._threads
+        self.writer.stop(within_s=self._settings.close_timeout_s)
+        while writer_thread.is_alive() and time.monotonic() < deadline:
+            writer_thread.join(_POLL_S)
+        while not self.sender.is_drained and time.monotonic() < deadline:
+            # A log that is not there is not waited for: what is in the spool is safe.
+            if self.sender.state in {"unreachable", "refused"}:
+                break
+            time.sleep(_POLL_S)
+        self.sender.stop()
+        sender_thread.join(self._settings.request_timeout_s + _POLL_S)
+        if self.slot is not None and not writer_thread.is_alive():
+            self.slot.release()
+
+    def receipt_url(self, id: str) -> str | None:  # noqa: A002  the word of the format
+        """Where the receipt of a decision will be found, None before enrolment (api.md)."""
+        if self._enrolment is None:
+            return None
+        return f"{self._receipt_prefix}{id}/{receipt_capability(self._enrolment.receipt_key, id)}"
+
+    def refusal(self) -> LostError:
+        """What a caller who wanted durability is told when the queue was full."""
+        return LostError("record: expected room in the queue, found it full")
+
+    def _remember(self, enrolment: Enrolment) -> None:
+        self._receipt_prefix = f"{self._settings.receipt_base}/receipts/{enrolment.producer[:16]}/"
+        self._enrolment = enrolment
+
+    def _opening(self, enrolment: Enrolment) -> Opening:
+        assert self.slot is not None
+        signer = self.slot.signer(enrolment.origin, self._rng)
+        return Opening(enrolment, signer, self._software, self._clock)
+
+    def _open_route(self, client: LogClient) -> Route:
+        """Enrol if that has not happened yet, and wait until the writer has its place in the chain."""
+        assert self.writer is not None
+        if self._enrolment is None:
+            opening = self._enrol(client)
+            done: Future[None] = Future()
+            self.intake.push(Adopt(opening, done))
+            self._await(done)
+            self._remember(opening.enrolment)
+        spool = self._await(self.writer.ready)
+        assert self._enrolment is not None
+        return Route(self._enrolment, self._opening(self._enrolment).signer, spool)
+
+    def _enrol(self, client: LogClient) -> Opening:
+        slot = self.slot
+        assert slot is not None
+        origin = self._settings.origin or client.origin()
+        signer = slot.signer(origin, self._rng)
+        note = enrolment_note(signer, origin=origin, name=slot.name)
+        answer = client.enrol(slot.name, note, signer.vkey)
+        enrolment = check_enrolment(answer, signer=signer, origin=origin, name=slot.name)
+        # Dying before this line: the same note is sent again at the next start and gets the same answer.
+        slot.save_enrolment(enrolment)
+        self._logger.info("auditlog: producer %s enrolled with %s", slot.name, origin)
+        return Opening(enrolment, signer, self._software, self._clock)
+
+    def _await(self, future: Future[_T]) -> _T:
+        """Wait for the writer; a stop or a slow disk is told as "not now", so that the sender asks again."""
+        try:
+            return future.result(_WRITER_WAIT_S)
+        except TimeoutError:
+            raise LogUnreachable("writer: expected the slot to be open, found it still opening") from None
+
+    def _new_writer(self, slot: Slot, opening: Opening | None) -> Writer:
+        return Writer(
+            slot=slot,
+            settings=self._settings,
+            intake=self.intake,
+            opening=opening,
+            instance=self._rng(16).hex(),
+            software=self._software,
+            clock=self._clock,
+            rng=self._rng,
+            open_store=lambda: self._open_store(slot),
+            on_durable=self._notify_sender,
+            metrics=self._metrics,
+            guard=self._guard,
+            logger=self._logger,
+        )
+
+    def _new_sender(self, slot: Slot) -> Sender:
+        return Sender(
+            open_route=self._open_route,
+            open_client=self._open_client,
+            on_conflict=slot.mark_conflict,
+            rng=self._rng,
+            metrics=self._metrics,
+            logger=self._logger,
+            max_batch_entries=self._settings.max_batch_entries,
+            max_batch_bytes=self._settings.max_batch_bytes,
+        )
+
+    def _open_client(self) -> LogClient:
+        settings = self._settings
+        return LogClient(settings.log_url, settings.read_token, timeout_s=settings.request_timeout_s)
+
+    def _open_store(self, slot: Slot) -> DisclosureStore:
+        key = load_store_key(slot.store_key_path, self._rng)
+        return SqliteDisclosureStore(
+            slot.store_path,
+            key,
+            self._rng,
+            keep_s=self._settings.keep_s,
+            max_bytes=self._settings.max_store_bytes,
+        )
+
+    def _notify_sender(self) -> None:
+        if self.sender is not None:
+            self.sender.notify()
+
+    def _start(self, name: str, body: Callable[[], None]) -> None:
+        def run() -> None:
+            self._guard.call(name, None, body)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()

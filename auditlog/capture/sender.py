@@ -1,0 +1,264 @@
+"""The sender: one thread that carries the spool to the log, one batch in flight, until each is acknowledged.
+
+Spec: entry.md "Producer chain" and "Heads", api.md. Start: ask the log for our newest entry and go on from
+there. Then: at most 500 entries of one instance, with a head signed over exactly these; the same bytes again
+until 200. A conflict is looked into once: what the log already has is skipped; a log that contradicts our
+chain, or forgot acknowledged entries, stops the sender for good, raises the alarm and sets the slot aside.
+Promises: every turn either makes progress or waits; nothing leaves the spool before its 200. Must never:
+change a sealed byte, skip an entry the log does not have, or spin.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from auditlog.capture.client import LogClient, LogHead
+from auditlog.capture.enrolment import Enrolment
+from auditlog.capture.frames import Record
+from auditlog.capture.metrics import Counters
+from auditlog.capture.spool import Spool
+from auditlog.core.batch import encode_batch
+from auditlog.core.head import Head, sign_head
+from auditlog.core.merkle import hash_leaf, root_hash
+from auditlog.core.note import Ed25519Signer
+from auditlog.errors import (
+    AuditLogError,
+    AuthenticationError,
+    ChainConflictError,
+    NotFoundError,
+    Pushback,
+    StorageError,
+    SubmissionRefused,
+    TooLargeError,
+)
+
+FIRST_WAIT_S = 0.25
+LONGEST_WAIT_S = 30.0
+REFUSED_WAIT_S = 60.0
+"""Longest time between tries when the token is refused or the log unknown: someone has to act."""
+IDLE_WAIT_S = 5.0
+LINGER_S = 0.05
+"""Pause after a batch that was not full: at low rates a head and a commit then cover several decisions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Everything the sender needs once the producer is enrolled."""
+
+    enrolment: Enrolment
+    signer: Ed25519Signer
+    spool: Spool
+
+
+class SenderStopped(Exception):  # noqa: N818  not a failure of ours: a verdict about the log
+    """The log and our chain contradict each other; only a person can resolve it."""
+
+    def __init__(self, reason: str, detail: dict[str, object]) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Sender:
+    """Sends one slot's spool. `run` is the body of its thread; the other methods may be called from any."""
+
+    def __init__(
+        self,
+        *,
+        open_route: Callable[[LogClient], Route],
+        open_client: Callable[[], LogClient],
+        on_conflict: Callable[[dict[str, object]], None],
+        rng: Callable[[int], bytes],
+        metrics: Counters,
+        logger: logging.Logger,
+        max_batch_entries: int = 500,
+        max_batch_bytes: int = 1 << 20,
+    ) -> None:
+        """`open_route` enrols if need be and waits for the writer; it may raise what `LogClient` raises."""
+        self._open_route = open_route
+        self._open_client = open_client
+        self._on_conflict = on_conflict
+        self._rng = rng
+        self._metrics = metrics
+        self._logger = logger
+        self._max_entries = max_batch_entries
+        self._max_bytes = max_batch_bytes
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._failures = 0
+        self._route: Route | None = None
+        self._next: int | None = None
+        self._conflict_at: int | None = None
+        self.state = "starting"
+
+    def notify(self) -> None:
+        """Say that there may be something to send."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End `run` after the request in flight."""
+        self._stopping.set()
+        self._wake.set()
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether the log has acknowledged all that is in the spool, or never will (stopped)."""
+        if self.state == "stopped":
+            return True
+        return self._route is not None and self._next is not None and self._next >= self._route.spool.next
+
+    def run(self) -> None:
+        """Send until `stop`. Returns early only when the log contradicts our chain."""
+        client = self._open_client()
+        try:
+            while not self._stopping.is_set():
+                wait_s = self._turn(client)
+                if wait_s > 0:
+                    self._pause(wait_s)
+        except SenderStopped as verdict:
+            self._give_up(verdict)
+        finally:
+            client.close()
+
+    def _turn(self, client: LogClient) -> float:
+        """One attempt; returns how long to wait before the next, in seconds."""
+        try:
+            wait_s = self._progress(client)
+        except Pushback as full:
+            self._metrics.add("sender.pushback")
+            self._failures += 1
+            return max(float(full.retry_after_s), self._backoff_s())
+        except (AuthenticationError, NotFoundError) as refusal:
+            self._report("refused", refusal)
+            self._failures += 1
+            return min(REFUSED_WAIT_S, 4 * self._backoff_s())
+        except TooLargeError as refusal:
+            return self._shrink(refusal)
+        except SubmissionRefused as refusal:
+            raise SenderStopped("refused", {"error": refusal.code, "message": str(refusal)}) from refusal
+        except StorageError as damage:
+            raise SenderStopped("spool_damaged", {"message": str(damage)}) from damage
+        except (AuditLogError, OSError) as failure:
+            self._report("unreachable", failure)
+            self._failures += 1
+            return self._backoff_s()
+        self._failures = 0
+        return wait_s
+
+    def _progress(self, client: LogClient) -> float:
+        if self._route is None:
+            self._route = self._open_route(client)
+        route = self._route
+        if self._next is None:
+            self._next = self._position(route, client.head(route.enrolment.producer))
+            route.spool.acknowledge(self._next)
+        batch = self._next_batch(route.spool, self._next)
+        if not batch:
+            self.state = "idle"
+            return IDLE_WAIT_S
+        self.state = "sending"
+        try:
+            client.submit(self._encode(route, batch), len(batch))
+        except ChainConflictError as conflict:
+            self._resolve(route, client.head(route.enrolment.producer), conflict)
+            return 0.0
+        self._next += len(batch)
+        self._conflict_at = None
+        # Dying before this line sends the batch once more after the restart; the log skips what it has.
+        route.spool.acknowledge(self._next)
+        self._metrics.add("sender.batches")
+        self._metrics.add("sender.entries", len(batch))
+        return 0.0 if len(batch) >= self._max_entries else LINGER_S
+
+    def _next_batch(self, spool: Spool, number: int) -> list[Record]:
+        records = spool.read(number, max_records=self._max_entries, max_bytes=self._max_bytes)
+        # A head speaks for one instance.
+        for position, record in enumerate(records):
+            if record.instance != records[0].instance:
+                return records[:position]
+        return records
+
+    def _encode(self, route: Route, batch: list[Record]) -> bytes:
+        leaf_hashes = [hash_leaf(record.payload) for record in batch]
+        head = Head(
+            origin=route.enrolment.origin,
+            producer=route.enrolment.producer,
+            instance=batch[0].instance,
+            first_seq=batch[0].seq,
+            seq=batch[-1].seq,
+            leaf_hash=leaf_hashes[-1],
+            root=root_hash(leaf_hashes),
+        )
+        return encode_batch(sign_head(head, route.signer), [record.payload for record in batch])
+
+    def _resolve(self, route: Route, head: LogHead, conflict: ChainConflictError) -> None:
+        """Find our place from the log's newest entry of ours; the same place again is a true conflict."""
+        position = self._position(route, head)
+        self._metrics.add("sender.conflicts")
+        if position == self._next and self._conflict_at == position:
+            raise SenderStopped("conflict", {"expected": conflict.expected, "found": conflict.found})
+        self._conflict_at = position
+        self._next = position
+        route.spool.acknowledge(position)
+
+    def _position(self, route: Route, head: LogHead) -> int:
+        """The number of the first record the log does not have, judged by its leaf hash and nothing else."""
+        spool = route.spool
+        number = spool.first
+        before = spool.tip_before_first
+        if before.leaf_hash == head.leaf_hash:
+            return number
+        while records := spool.read(number, max_records=1000, max_bytes=1 << 22):
+            for record in records:
+                number += 1
+                if hash_leaf(record.payload) == head.leaf_hash:
+                    return number
+        raise SenderStopped(
+            "conflict",
+            {
+                "log_has": {"instance": head.instance, "seq": head.seq, "leaf_hash": head.leaf_hash.hex()},
+                "we_have": {
+                    "instance": spool.tip.instance,
+                    "seq": spool.tip.seq,
+                    "leaf_hash": spool.tip.leaf_hash.hex(),
+                },
+            },
+        )
+
+    def _shrink(self, refusal: TooLargeError) -> float:
+        """Halve the batch after a 413; a single entry that is too large will never be taken."""
+        if self._max_entries == 1:
+            raise SenderStopped("refused", {"error": refusal.code, "message": str(refusal)}) from refusal
+        self._max_entries = max(1, self._max_entries // 2)
+        self._max_bytes = max(1 << 16, self._max_bytes // 2)
+        return FIRST_WAIT_S
+
+    def _backoff_s(self) -> float:
+        """Exponential with jitter, so that many producers do not come back together after an outage."""
+        longest: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._failures - 1, 10))
+        return longest * (0.5 + self._rng(1)[0] / 510)
+
+    def _pause(self, wait_s: float) -> None:
+        if self.state == "idle":
+            # Only an idle wait ends early: new work is no reason to ask a sick log sooner.
+            self._wake.wait(wait_s)
+            self._wake.clear()
+        else:
+            self._stopping.wait(wait_s)
+
+    def _report(self, state: str, failure: Exception) -> None:
+        self._metrics.add(f"sender.{state}")
+        if self.state != state:
+            self._logger.warning("auditlog: sender %s: %s", state, failure)
+        self.state = state
+
+    def _give_up(self, verdict: SenderStopped) -> None:
+        self.state = "stopped"
+        self._metrics.add("sender.stopped")
+        detail = {"reason": verdict.reason, **verdict.detail}
+        self._logger.critical("auditlog: sender stopped, entries stay on this host: %s", detail)
+        if verdict.reason == "conflict":
+            self._on_conflict(detail)
