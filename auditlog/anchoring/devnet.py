@@ -12,7 +12,6 @@ call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from auditlog.anchoring.artefact import load_artefact
@@ -30,18 +29,19 @@ from auditlog.anchoring.evm import (
 )
 from auditlog.anchoring.ledger import Anchored, AnchorTx
 from auditlog.errors import LedgerError
+from auditlog.log.clock import Clock
 
 
 class Devnet:
     """A `Ledger` on a chain of our own. May be shared by every log of a process.
 
     Args:
-        clock: microseconds since the epoch; blocks are dated by it.
+        clock: blocks are dated by its wall time.
     """
 
     is_devnet = True
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.RLock()
         self._started: _Chain | None = None
@@ -57,7 +57,7 @@ class Devnet:
         """Address of the registry, 20 bytes."""
         return self._chain().contract
 
-    def submit(self, log_id: bytes, size: int, root: bytes) -> AnchorTx:
+    def submit(self, log_id: bytes, size: int, root: bytes, *, note: str = "") -> AnchorTx:
         """Anchor one checkpoint in a block of its own, mined at once. The same one again is not sent again.
 
         Raises:
@@ -69,9 +69,11 @@ class Devnet:
                 return newest
             if size <= opening.size:
                 raise LedgerError(f"devnet: expected a tree size over {opening.size}, found {size}")
-            now_us = self._clock()
+            now_us = self._clock.unix_us()
             data = encode_anchor(AnchorCall(log_id, opening, size, root))
-            sent = AnchorTx(log_id, size, root, self._chain().transact(data, now_us // 1_000_000), now_us)
+            sent = AnchorTx(
+                log_id, size, root, self._chain().transact(data, now_us // 1_000_000), now_us, note
+            )
             self._newest[log_id] = (sent, opening.then(size, root))
             return sent
 

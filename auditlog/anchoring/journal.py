@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS intent (
     log_id BLOB NOT NULL,
     size INTEGER NOT NULL,
     root BLOB NOT NULL,
+    note TEXT NOT NULL,
     acc BLOB NOT NULL,
     nonce INTEGER UNIQUE,
     gas INTEGER,
@@ -60,8 +61,8 @@ CREATE INDEX IF NOT EXISTS attempt_by_intent ON attempt (intent);
 """
 
 _INTENT = (
-    "SELECT id, log_id, size, root, acc, nonce, gas, calldata, state, tx, block_number, block_hash,"
-    " block_time FROM intent "
+    "SELECT id, log_id, size, root, note, acc, nonce, gas, calldata, state, tx, block_number,"
+    " block_hash, block_time FROM intent "
 )
 
 
@@ -81,6 +82,8 @@ class Intent:
     id: int
     log_id: bytes
     root: bytes
+    note: str
+    """The signed checkpoint."""
     opening: Opening
     """What opens the slot once this is mined; its size is the checkpoint's."""
     plan: Plan | None
@@ -144,15 +147,15 @@ class Journal:
                     raise ConfigurationError(f"anchoring journal: expected {key} {found}, found {value}")
 
     def open_intent(
-        self, *, log_id: bytes, root: bytes, opening: Opening, plan: Plan | None, attempt: Attempt
+        self, *, log_id: bytes, root: bytes, note: str, opening: Opening, plan: Plan | None, attempt: Attempt
     ) -> Intent:
         """Record a checkpoint and its first signed transaction, in one commit."""
         planned = (None, None, None) if plan is None else (plan.nonce, plan.gas, plan.calldata)
         with self._writing() as db:
             cursor = db.execute(
-                "INSERT INTO intent (log_id, size, root, acc, nonce, gas, calldata)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (log_id, opening.size, root, opening.acc, *planned),
+                "INSERT INTO intent (log_id, size, root, note, acc, nonce, gas, calldata)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (log_id, opening.size, root, note, opening.acc, *planned),
             )
             assert cursor.lastrowid is not None
             self._insert_attempt(db, cursor.lastrowid, attempt)
@@ -251,7 +254,7 @@ def _hold(path: Path) -> int:
 
 
 def _intent(row: tuple[Any, ...]) -> Intent:
-    key, log_id, size, root, acc, nonce, gas, calldata, state, tx, number, block_hash, block_time = row
+    key, log_id, size, root, note, acc, nonce, gas, calldata, state, *mined_in = row
     plan = None if nonce is None else Plan(nonce, gas, calldata)
-    mined = None if tx is None else Mined(tx, number, block_hash, block_time)
-    return Intent(key, log_id, root, Opening(size, acc), plan, state, mined)
+    mined = None if mined_in[0] is None else Mined(*mined_in)
+    return Intent(key, log_id, root, note, Opening(size, acc), plan, state, mined)

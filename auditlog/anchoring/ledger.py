@@ -32,6 +32,8 @@ class AnchorTx:
     """Hash of the newest transaction that carries it, 32 bytes."""
     sent_us: int
     """When it was first signed, microseconds since the epoch, by our clock: for alarms, proves nothing."""
+    note: str = ""
+    """The signed checkpoint as `submit` was given it: after a restart a newer one may be published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Ledger(Protocol):
     def contract(self) -> bytes:
         """Address of the registry, 20 bytes."""
 
-    def submit(self, log_id: bytes, size: int, root: bytes) -> AnchorTx:
+    def submit(self, log_id: bytes, size: int, root: bytes, *, note: str = "") -> AnchorTx:
         """Send one checkpoint, or return the transaction that is already on its way for this log.
 
         At most one is open for a log at a time: while an older one is, it is returned unchanged, and the

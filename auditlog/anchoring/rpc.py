@@ -14,7 +14,6 @@ counting.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 from auditlog.anchoring.account import Account
 from auditlog.anchoring.evm import (
@@ -31,6 +30,7 @@ from auditlog.anchoring.ledger import Anchored, AnchorTx
 from auditlog.anchoring.node import Block, TxReceipt
 from auditlog.anchoring.registry import Mined, Registry
 from auditlog.errors import LedgerError
+from auditlog.log.clock import Clock
 
 
 class RpcLedger:
@@ -41,7 +41,7 @@ class RpcLedger:
         account: the key.
         journal: open, and this ledger's alone; `close` closes it.
         fees: the operator's limits.
-        clock: microseconds since the epoch; decides only when to raise a fee.
+        clock: its wall time decides when to raise a fee, and nothing else.
 
     Raises:
         ConfigurationError: another chain, no registry at the address, or a journal of another chain or key.
@@ -57,7 +57,7 @@ class RpcLedger:
         account: Account,
         journal: Journal,
         fees: FeePolicy,
-        clock: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._registry = registry
         self._node = registry.node
@@ -101,7 +101,7 @@ class RpcLedger:
             intent = self._journal.open_for(log_id)
             return None if intent is None else self._as_tx(intent)
 
-    def submit(self, log_id: bytes, size: int, root: bytes) -> AnchorTx:
+    def submit(self, log_id: bytes, size: int, root: bytes, *, note: str = "") -> AnchorTx:
         """Send one checkpoint, unless one is on its way or this very one is anchored.
 
         Raises:
@@ -118,8 +118,8 @@ class RpcLedger:
                 self._registry.check_still_there(newest.mined)
             previous = self._opening(log_id, newest)
             if previous.size >= size:
-                return self._as_tx(self._adopt(log_id, size, root))
-            return self._as_tx(self._sign_and_send(AnchorCall(log_id, previous, size, root)))
+                return self._as_tx(self._adopt(log_id, size, root, note))
+            return self._as_tx(self._sign_and_send(AnchorCall(log_id, previous, size, root), note))
 
     def confirm(self, tx: AnchorTx) -> Anchored | None:
         """Look where the checkpoint stands, and push it on.
@@ -166,7 +166,7 @@ class RpcLedger:
         found = self._registry.newest(log_id)
         return NEVER_ANCHORED if found is None else found.event.opening
 
-    def _adopt(self, log_id: bytes, size: int, root: bytes) -> Intent:
+    def _adopt(self, log_id: bytes, size: int, root: bytes, note: str) -> Intent:
         """Take over an anchor of ours that the journal lost: the slot already holds this checkpoint."""
         found = self._registry.newest(log_id)
         if found is None or (found.event.opening.size, found.event.root) != (size, root):
@@ -175,12 +175,12 @@ class RpcLedger:
                 f"expected to extend the anchored checkpoint with tree size {size}, found {held} anchored:"
                 " another sender uses this key, or this log was rolled back"
             )
-        attempt = Attempt(found.tx, None, Offer(0, 0), self._clock())
+        attempt = Attempt(found.tx, None, Offer(0, 0), self._clock.unix_us())
         return self._journal.open_intent(
-            log_id=log_id, root=root, opening=found.event.opening, plan=None, attempt=attempt
+            log_id=log_id, root=root, note=note, opening=found.event.opening, plan=None, attempt=attempt
         )
 
-    def _sign_and_send(self, call: AnchorCall) -> Intent:
+    def _sign_and_send(self, call: AnchorCall, note: str) -> Intent:
         calldata = encode_anchor(call)
         # A call that would revert fails here, before it is signed and takes a nonce.
         gas = with_margin(self._node.estimate_gas(self._account.address, self.contract, calldata))
@@ -192,6 +192,7 @@ class RpcLedger:
         intent = self._journal.open_intent(
             log_id=call.log_id,
             root=call.root,
+            note=note,
             opening=call.previous.then(call.size, call.root),
             plan=plan,
             attempt=attempt,
@@ -210,7 +211,7 @@ class RpcLedger:
                 self._journal.fail(intent)
                 raise LedgerError(f"expected nonce {plan.nonce} to be ours, it is used for good by another")
             return  # some transaction used it on this branch only: finality decides
-        if self._clock() - newest.signed_us >= self._fees.bump_after_us:
+        if self._clock.unix_us() - newest.signed_us >= self._fees.bump_after_us:
             offer = next_offer(newest.offer, self._node.fees(), self._fees)
             if offer is not None:
                 newest = self._sign(plan, offer)
@@ -226,7 +227,7 @@ class RpcLedger:
             gas=plan.gas,
             offer=offer,
         )
-        return Attempt(signed.tx, signed.raw, offer, self._clock())
+        return Attempt(signed.tx, signed.raw, offer, self._clock.unix_us())
 
     def _broadcast(self, attempt: Attempt) -> None:
         """Send. What the node answers decides nothing: the receipts of the next `confirm` do.
@@ -243,7 +244,9 @@ class RpcLedger:
 
     def _as_tx(self, intent: Intent) -> AnchorTx:
         attempts = self._journal.attempts(intent)
-        return AnchorTx(intent.log_id, intent.size, intent.root, attempts[0].tx, attempts[-1].signed_us)
+        return AnchorTx(
+            intent.log_id, intent.size, intent.root, attempts[0].tx, attempts[-1].signed_us, intent.note
+        )
 
     def _as_anchored(self, intent: Intent) -> Anchored | None:
         mined = intent.mined
