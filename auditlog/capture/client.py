@@ -8,6 +8,8 @@ in an error or a log line, or follow a redirect with it.
 from __future__ import annotations
 
 import json
+import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -38,8 +40,19 @@ class LogHead:
     leaf_hash: bytes
 
 
+class _QuietThread(logging.Filter):
+    """Keeps httpx from writing a line into the application's log for each of our own requests."""
+
+    def __init__(self, thread: int) -> None:
+        super().__init__()
+        self._thread = thread
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread != self._thread or record.levelno > logging.INFO
+
+
 class LogClient:
-    """One log, one token. Close it when done."""
+    """One log, one token; made and used in one thread. Close it when done."""
 
     def __init__(
         self,
@@ -52,6 +65,8 @@ class LogClient:
         self._url = log_url.rstrip("/")
         self._token = token
         self._http = httpx.Client(timeout=timeout_s, transport=transport, follow_redirects=False)
+        self._quiet = _QuietThread(threading.get_ident())
+        logging.getLogger("httpx").addFilter(self._quiet)
 
     def origin(self) -> str:
         """The origin the log claims. Raises as `submit`, without ChainConflictError."""
@@ -100,6 +115,7 @@ class LogClient:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+        logging.getLogger("httpx").removeFilter(self._quiet)
 
     def _json(
         self, method: str, path: str, *, content: bytes | None = None, media_type: str = "application/json"
