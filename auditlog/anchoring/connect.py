@@ -100,10 +100,8 @@ def deploy_registry(
     """Put the registry on the chain unless it is there; return its address.
 
     Not journalled: dying half-way and doing it again at worst pays for a transaction that changes nothing.
-    Must not run beside a ledger that sends with the same key.
-
-    Args:
-        wait: called between looks at the chain, at most `turns` times.
+    Must not run beside a ledger that sends with the same key. `wait` is called between looks at the chain,
+    at most `turns` times.
 
     Raises:
         LedgerError: the node failed, the chain has no deployer, or the code did not appear in time.

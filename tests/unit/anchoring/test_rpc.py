@@ -50,6 +50,14 @@ class Rig:
         path.write_text(KEY)
         return load_account(path)
 
+    def unix_us(self) -> int:
+        """Be the ledger's clock."""
+        return self.now_us
+
+    def monotonic(self) -> float:
+        """Nothing measures an interval by it."""
+        return 0.0
+
     def registry(self) -> Registry:
         """The view of our slots."""
         return Registry(
@@ -66,7 +74,7 @@ class Rig:
                 account=self.account,
                 journal=journal,
                 fees=self.fees,
-                clock=lambda: self.now_us,
+                clock=self,
             )
         except BaseException:
             journal.close()
