@@ -169,9 +169,9 @@ class _Walk:
 
     def _name_difference(self, path: TilePath, hashes: list[bytes], tile: list[bytes]) -> None:
         place = next(place for place in range(path.width) if hashes[place] != tile[place])
+        index = path.index * TILE_WIDTH + place
         self._entries.problem(
-            f"entry {path.index * TILE_WIDTH + place}: expected the leaf hash {tile[place].hex()} of the tree, "
-            f"found {hashes[place].hex()} in {path}"
+            f"entry {index}: expected leaf hash {tile[place].hex()} as in the tree, found {hashes[place].hex()}"
         )
 
     def _compare(self, tiles: list[Tile]) -> None:
@@ -179,13 +179,13 @@ class _Walk:
             served = self._read_tile(built.path)
             if served is None:
                 continue
-            expected = decode_tile(built.data, built.path.width)
-            differing = [place for place, value in enumerate(served) if value != expected[place]]
-            if differing:
-                self._tree.problem(
-                    f"{built.path}: expected hash {differing[0]} to be {expected[differing[0]].hex()}, "
-                    f"found {served[differing[0]].hex()}"
-                )
+            pairs = zip(served, decode_tile(built.data, built.path.width), strict=True)
+            for place, (found, expected) in enumerate(pairs):
+                if found != expected:
+                    self._tree.problem(
+                        f"{built.path}: expected hash {place} to be {expected.hex()}, found {found.hex()}"
+                    )
+                    break
 
     def _read_tile(self, path: TilePath) -> list[bytes] | None:
         try:
@@ -222,7 +222,9 @@ class _Walk:
         self._compare([built for built in self._edge.partials() if built.path.level])
         root = self._edge.root_hash()
         if root != self._signed.root_hash:
-            self._tree.problem(f"expected the signed root {self._signed.root_hash.hex()}, found {root.hex()}")
+            self._tree.problem(
+                f"expected the root {self._signed.root_hash.hex()} as signed, found {root.hex()}"
+            )
         self._tree.passed(f"{self._tiles_compared} tiles lead to the signed root {root.hex()}")
 
     def _settle_entries(self, size: int) -> None:

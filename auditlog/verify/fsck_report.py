@@ -99,6 +99,20 @@ class FsckReport:
         """A step by name."""
         return next(step for step in self.steps if step.name == name)
 
+    def lines(self) -> list[str]:
+        """The report as lines for people: a step each, the problems of those that failed below it."""
+        lines: list[str] = []
+        for step in self.steps:
+            lines.append(
+                f"{step.number} {step.name:<10} {step.outcome.replace('_', ' '):<16} {step.detail}".rstrip()
+            )
+            if step.problem_count > 1:
+                lines += [f"    {problem}" for problem in step.problems]
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
+        if self.tree_size is not None:
+            lines.append(f"entries: {counts or 'none of auditlog'}; {self.other_entries} of other kinds")
+        return lines
+
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {
