@@ -1,4 +1,4 @@
-"""Which requests the middleware records: refusals, unknown routes, the operator's rules, marks, own failures."""
+"""Which requests the middleware records: refusals, unknown routes, rules, marks, own failures."""
 
 from __future__ import annotations
 
