@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from auditlog.core.checkpoint import parse_checkpoint
 from auditlog.core.decimals import parse_decimal
 from auditlog.core.note import MAX_NOTE_BYTES, split_note
 from auditlog.core.proofs import HASH_BYTES, MAX_TREE_SIZE
@@ -93,4 +94,4 @@ def _check(proof: TlogProof) -> None:
         raise MalformedError(f"expected proof hashes of {HASH_BYTES} bytes, found another length")
     if proof.extra is not None and not 0 < len(proof.extra) <= MAX_EXTRA_BYTES:
         raise MalformedError(f"expected extra of 1 to {MAX_EXTRA_BYTES} bytes, found another length")
-    split_note(proof.checkpoint)
+    parse_checkpoint(split_note(proof.checkpoint)[0])

@@ -171,7 +171,7 @@ class _Walk:
         place = next(place for place in range(path.width) if hashes[place] != tile[place])
         index = path.index * TILE_WIDTH + place
         self._entries.problem(
-            f"entry {index}: expected leaf hash {tile[place].hex()} as in the tree, found {hashes[place].hex()}"
+            f"entry {index}: expected leaf hash {tile[place].hex()} of the tree, found {hashes[place].hex()}"
         )
 
     def _compare(self, tiles: list[Tile]) -> None:
