@@ -11,7 +11,6 @@ new instance. Also measures the model named by AUDITLOG_MODEL, and adapters by A
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -36,6 +35,7 @@ class RecorderSource:
         self._given: Recorder | None = None
         self._made: Recorder | None = None
         self._lock = threading.Lock()
+        self._pid = 0
 
     @classmethod
     def of(cls, recorder: Recorder) -> RecorderSource:
@@ -46,7 +46,10 @@ class RecorderSource:
 
     def get(self) -> Recorder | None:
         """The recorder, started. None if even making one failed, which was logged."""
-        return self._made or self._make()
+        # A forked worker is another producer instance, with a model entry of its own.
+        if self._made is not None and self._pid == os.getpid():
+            return self._made
+        return self._make()
 
     def close(self) -> None:
         """Close the recorder if it was made here; one that was handed in stays open."""
@@ -56,26 +59,23 @@ class RecorderSource:
             made.guard.call("close", None, made.close)
 
     def _make(self) -> Recorder | None:
+        if self._pid != os.getpid():
+            # In a forked child: the lock may have been held, and the recorder made before is the parent's.
+            self._lock, self._made, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._made is None:
                 try:
                     self._made = self._given or self._from_environ()
                     self._made.start()
                 except Exception as failure:  # noqa: BLE001  the boundary to the application
-                    logger.error(
-                        "auditlog: no recorder, decisions are not recorded: %s", type(failure).__name__
-                    )
+                    logger.error("auditlog: nothing is recorded, no recorder: %s", type(failure).__name__)
             return self._made
 
     def _from_environ(self) -> Recorder:
         environ = os.environ if self._environ is None else self._environ
         recorder = Recorder.from_environ(environ)
-        for problem in recorder.settings.problems:
-            logger.error("auditlog: %s", problem)
         if recorder.settings.model_path is not None and recorder.settings.is_usable:
-            recorder.expect_model()
             measure_model(recorder, adapters=parse_adapters(environ.get("AUDITLOG_ADAPTERS", ""))).start()
-        atexit.register(self.close)
         return recorder
 
 
@@ -91,9 +91,7 @@ def measure_model(recorder: Recorder, *, adapters: Mapping[str, Path] | None = N
 
     def failed(_: Exception) -> None:
         recorder.metrics.add("failures.fingerprint")
-        forget = getattr(recorder, "model_failed", None)
-        if forget is not None:
-            forget()
+        recorder.give_up_model()
 
     return BackgroundMeasurement(
         lambda: fingerprint_model(name, path, settings.state_dir / FINGERPRINTS, adapters=adapters),

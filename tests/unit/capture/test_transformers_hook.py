@@ -1,4 +1,4 @@
-"""The transformers hook on a real (tiny, random) model: token ids, sampling, seed; the model is left alone."""
+"""The transformers hook on a real (tiny, random) model: token ids, sampling, seed; it stays as it was."""
 
 from __future__ import annotations
 
