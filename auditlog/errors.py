@@ -14,6 +14,7 @@
     ├── SubmissionRefused             the log says no; sending the same again will not help (4xx)
     │   ├── AuthenticationError       no token, or one without the needed scope (401, 403)
     │   ├── NotFoundError             no such log, producer, entry or receipt (404)
+    │   │   └── NotYetPublished       there will be; ask again after `retry_after_s` (202)
     │   ├── ChainConflictError        not the next entry of this producer; carries expected and found (409)
     │   └── TooLargeError             over a stated size limit (413)
     ├── Pushback                      overload; try again after `retry_after_s` (503)
@@ -131,6 +132,16 @@ class NotFoundError(SubmissionRefused):
     """There is no such log, producer, entry or receipt."""
 
     code = "not_found"
+
+
+class NotYetPublished(NotFoundError):
+    """The entry is in the log, but its receipt cannot be issued yet."""
+
+    code = "not_yet_published"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ChainConflictError(SubmissionRefused):

@@ -27,7 +27,9 @@ class FileStore:
     """An `ObjectStore` in a directory, which is created if it is missing."""
 
     def __init__(self, root: str | Path, *, temp: str | Path | None = None) -> None:
-        """Open the store below `root`; `temp` (default `.<root name>.tmp` beside it) must be on its file system."""
+        """Open the store below `root`; `temp` (default `.<root name>.tmp` beside it) must be on its file
+        system.
+        """
         self.root = Path(root).absolute()
         self._temp = Path(temp).absolute() if temp else self.root.with_name(f".{self.root.name}.tmp")
         self._known_dirs: set[Path] = set()

@@ -29,8 +29,8 @@ from auditlog.storage.records import (
 class ObjectStore(Protocol):
     """Bytes under relative paths (`tile/0/x001/234`). Safe to call from several threads.
 
-    A path has no empty, `.` or `..` part. After a write returned, a power loss does not undo it. A reader sees
-    an object whole or not at all.
+    A path has no empty, `.` or `..` part. After a write returned, a power loss does not undo it. A reader
+    sees an object whole or not at all.
     """
 
     def put_new(self, path: str, data: bytes) -> None:

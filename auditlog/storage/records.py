@@ -1,7 +1,7 @@
 """What the engine keeps in its state store, as plain frozen records (spec: design section 6, log/README.md).
 
-Hashes are 32 bytes, instances 32 hex digits, sizes and indices count from 0. No record is attacker-controlled:
-each was checked by admission before it got here.
+Hashes are 32 bytes, instances 32 hex digits, sizes and indices count from 0. No record is
+attacker-controlled: each was checked by admission before it got here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 LOG_CHAIN = b"log"
-"""The chain id of the log's own entries in `ChainRun.producer`; every other chain id is a 32-byte leaf hash."""
+"""The chain id of the log's own entries in `ChainRun.producer`; every other chain id is a 32-byte leaf hash.
+"""
 
 LOG_INSTANCE = "log"
 
@@ -71,9 +72,9 @@ class BatchHead:
 class Commit:
     """Everything one commit changes, with what it expects to find.
 
-    `previous_note` is the whole previous signed checkpoint (None only for the first commit of a log). `own_head`
-    is the log's own chain after the commit. `decisions_size`, if given, is the new tree size after which
-    a decision waits to be anchored (the outbox).
+    `previous_note` is the whole previous signed checkpoint (None only for the first commit of a log).
+    `own_head` is the log's own chain after the commit. `decisions_size`, if given, is the new tree size
+    after which a decision waits to be anchored (the outbox).
     """
 
     previous_note: str | None

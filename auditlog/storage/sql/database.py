@@ -3,7 +3,8 @@
 SQLite: the `pysqlite3` build (the interpreter's own may lack the fix of the WAL-reset corruption), WAL,
 `synchronous=FULL`, one writer at a time, by a lock here and `BEGIN IMMEDIATE` there. PostgreSQL: psycopg 3,
 `synchronous_commit=on`, time-outs on locks and statements, so that a stuck peer is an error and not a hang.
-Opening applies the migrations. Must never be imported outside `auditlog.storage.sql` and the composition root.
+Opening applies the migrations. Must never be imported outside `auditlog.storage.sql` and the composition
+root.
 """
 
 from __future__ import annotations

@@ -111,7 +111,9 @@ class SqlIndex:
 
 
 def leaf_key(leaf_hash: bytes) -> int:
-    """The first eight bytes as a signed number: a tenth of the space of the whole hash, and as good to find it."""
+    """The first eight bytes as a signed number: a tenth of the space of the whole hash, and as good to find
+    it.
+    """
     return int.from_bytes(leaf_hash[:8], "big", signed=True)
 
 

@@ -1,9 +1,10 @@
-"""The tables, as the code reads them. `migrations/versions/` is what creates them; a test holds the two equal.
+"""The tables, as the code reads them. `migrations/versions/` is what creates them; a test holds the two
+equal.
 
-Two kinds of table. Committed: `log`, `producer`, `producer_head`, `chain_run`, `batch_head` change only in the
-one commit transaction of the engine; losing them loses the log's memory. Derived: `decision_index`,
-`leaf_index`, `model_entry`, `entry_flag` follow the log and can be dropped and built again.
-`anchor` and `token` are records of their own.
+Two kinds of table. Committed: `log`, `producer`, `producer_head`, `chain_run`, `batch_head` change only in
+the one commit transaction of the engine; losing them loses the log's memory. Derived: `decision_index`,
+`leaf_index`, `model_entry`, `entry_flag` follow the log and can be dropped and built again. `anchor` and
+`token` are records of their own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,164 @@
+"""The index: finds entries by decision id, leaf hash or place in a chain.
+
+Spec: design section 6, "the SQL index follows the log and is rebuilt from it". Off the commit path; it may
+lag, by a bounded number of entries that `lag` tells; above the bound the log pushes back. Chains are exact:
+their runs are part of the commit. Flags say what admission let pass and a person may want to see. Must
+never: be the evidence of anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_time
+from auditlog.errors import AuditLogError, MalformedError
+from auditlog.log.envelope import Indexed, read_indexed
+from auditlog.log.live import Live
+from auditlog.log.reader import Reader
+from auditlog.storage.records import IndexRows, ModelRow
+
+logger = logging.getLogger("auditlog.log")
+
+CHUNK = 4096
+"""Entries in one index transaction: long enough to be cheap, short enough for a commit to get in between."""
+
+_ID_TOLERANCE_MS = 1
+
+
+class Index:
+    """Look-ups in one log."""
+
+    def __init__(self, live: Live, reader: Reader, again: Callable[[], None]) -> None:
+        """`again()` runs `step` soon on some thread."""
+        self._live = live
+        self._reader = reader
+        self._again = again
+        self._turn = threading.Lock()
+        self._size = live.stores.state.index_size()
+        self._planned = False
+
+    @property
+    def size(self) -> int:
+        """Entries 0..size-1 are in the index."""
+        return self._size
+
+    @property
+    def lag(self) -> int:
+        """Committed entries that are not in the index yet."""
+        return max(0, self._live.tree.size - self._size)
+
+    def by_decision(self, decision_id: str, producer: bytes | None = None) -> list[int]:
+        """Indices of all decisions with this id, ascending; of one producer, if given.
+
+        Raises:
+            StorageError: a store failed.
+        """
+        found = self._live.stores.state.indices_by_decision(decision_id)
+        if producer is None:
+            return found
+        wanted = producer.hex()
+        return [index for index in found if read_indexed(self._reader.entry(index)).producer == wanted]
+
+    def by_leaf(self, leaf_hash: bytes) -> list[int]:
+        """Indices of entries with this leaf hash. Raises: StorageError."""
+        candidates = self._live.stores.state.indices_by_leaf(leaf_hash)
+        return [index for index in candidates if self._reader.leaf_hash(index) == leaf_hash]
+
+    def by_chain(self, producer: bytes, instance: str, seq: int) -> list[int]:
+        """Index of one number of a chain, in a list of at most one. Exact, never behind."""
+        run = self._live.stores.state.run_of(producer, instance, seq)
+        return [] if run is None else [run.first_index + seq - run.first_seq]
+
+    def next_model(self, producer: bytes, instance: str, after_seq: int) -> ModelRow | None:
+        """The first `model` entry of an instance after a number. Raises: StorageError."""
+        return self._live.stores.state.next_model(producer, instance, after_seq)
+
+    def flags(self, index: int) -> list[str]:
+        """What was odd about an entry: `unknown_kind`, `unregistered_model`, `id_time`."""
+        return self._live.stores.state.flags(index)
+
+    def request(self) -> None:
+        """Plan a step; one is enough for any number of commits."""
+        with self._live.lock:
+            if self._planned or not self.lag:
+                return
+            self._planned = True
+        self._again()
+
+    def step(self) -> None:
+        """Index the next chunk; plan another if there is more."""
+        with self._live.lock:
+            self._planned = False
+        try:
+            self._advance()
+        except AuditLogError as error:
+            # The log goes on without its index, up to `max_index_lag`; the next commit tries again.
+            logger.warning("index: could not go on at %d: %s", self._size, error)
+            return
+        self.request()
+
+    def follow(self) -> None:
+        """Index everything committed so far, in the caller's thread. Raises: StorageError."""
+        while self.lag:
+            self._advance()
+
+    def rebuild(self) -> None:
+        """Drop the index and build it again from the entries. Raises: StorageError."""
+        with self._turn:
+            self._live.stores.state.clear_index()
+            self._size = 0
+        self.follow()
+
+    def _advance(self) -> None:
+        with self._turn:
+            start = self._size
+            end = min(self._live.tree.size, start + CHUNK)
+            if start >= end:
+                return
+            entries = self._reader.entries(start, end)
+            self._live.stores.state.add_index_rows(index_rows(start, entries))
+            self._size = end
+
+
+def index_rows(start: int, entries: Sequence[bytes]) -> IndexRows:
+    """What the index keeps about entries `start`... A pure function of the log: rebuilding gives the same.
+
+    Raises:
+        MalformedError: an entry that no log of ours would hold.
+    """
+    rows = IndexRows(start, start + len(entries))
+    for index, data in enumerate(entries, start):
+        leaf_hash = sha256(b"\x00" + data).digest()
+        rows.leaves.append((leaf_hash, index))
+        entry = read_indexed(data)
+        if entry.kind not in KINDS or entry.v != ENTRY_VERSION:
+            rows.flags.append((index, "unknown_kind"))
+        elif entry.kind == "decision":
+            _index_decision(rows, index, entry)
+        elif entry.kind == "model":
+            producer = bytes.fromhex(entry.producer)
+            rows.models.append(ModelRow(producer, entry.instance, entry.seq, index, leaf_hash))
+    return rows
+
+
+def _index_decision(rows: IndexRows, index: int, entry: Indexed) -> None:
+    body = entry.body
+    if type(body.id) is str:
+        rows.decisions.append((body.id, index))
+        if not _id_time_fits(body.id, body.start):
+            rows.flags.append((index, "id_time"))
+    if body.model == "unregistered":
+        rows.flags.append((index, "unregistered_model"))
+
+
+def _id_time_fits(decision_id: str, start: object) -> bool:
+    """Whether the milliseconds in a UUIDv7 are those of the claimed start; either may be anything."""
+    try:
+        id_ms = int(decision_id[:8] + decision_id[9:13], 16)
+        start_us = parse_time(start) if type(start) is str else -1
+    except (ValueError, MalformedError):
+        return False
+    return abs(id_ms - start_us // 1000) <= _ID_TOLERANCE_MS

@@ -1,0 +1,57 @@
+"""`Live`: the memory of one running log, shared by its parts and guarded by one lock.
+
+Spec: design section 6. `tree` is the newest committed tree and is replaced whole; reading it needs no lock.
+Everything else is touched under `lock` only. `lock` is never held while a store is written or a note signed.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from auditlog.core.note import Ed25519Signer
+from auditlog.errors import LogHalted
+from auditlog.log.chains import Chains
+from auditlog.log.clock import Clock
+from auditlog.log.config import Layout, LogConfig, Stores, Visibility
+from auditlog.log.pool import Pending, Pool
+from auditlog.log.tree import Tree
+
+
+class Live:
+    """State in memory of one log."""
+
+    def __init__(
+        self, config: LogConfig, stores: Stores, signer: Ed25519Signer, clock: Clock, tree: Tree
+    ) -> None:
+        self.config = config
+        self.stores = stores
+        self.layout = Layout(stores, Visibility(config.visibility))
+        self.signer = signer
+        self.clock = clock
+        self.lock = threading.RLock()
+        self.tree = tree
+        self.chains = Chains()
+        self.pool = Pool()
+        self.inflight: list[Pending] = []
+        """Taken from the pool by the sequencer, not yet committed."""
+        self.next_index = tree.size
+        """Size of the tree once everything in flight and in the pool is committed."""
+        self.halted: LogHalted | None = None
+
+    def admit(self, item: Pending) -> None:
+        """Give the item its place in the order. Under the lock."""
+        self.pool.add(item)
+        self.next_index += len(item.entries)
+        if item.new_head is not None:
+            self.chains.pending[item.chain] = item.new_head
+
+    def check_running(self) -> None:
+        """Raise the reason if the engine stopped itself."""
+        if self.halted is not None:
+            raise self.halted
+
+    def halt(self, reason: LogHalted) -> None:
+        """Stop for good: nothing is admitted or signed any more. The first reason stays."""
+        with self.lock:
+            if self.halted is None:
+                self.halted = reason

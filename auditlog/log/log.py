@@ -1,0 +1,225 @@
+"""`Log`: one append-only log, running. Made by `create_log` and `open_log`, never by hand.
+
+Spec: design sections 5 and 6; `auditlog/log/README.md` tells the life of a leaf. Synchronous and safe to use
+from any thread. A future resolves after the commit was read back and applied: that, and nothing else, is an
+acknowledgement. Must never: show a checkpoint that is not published.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from auditlog.errors import LogHalted
+from auditlog.log.admission import Accepted, Batch, Enrolled, Sequenced
+from auditlog.log.anchors import Anchors, Outbox
+from auditlog.log.config import Visibility
+from auditlog.log.engine import Workers
+from auditlog.log.index import Index
+from auditlog.log.intake import Intake
+from auditlog.log.live import Live
+from auditlog.log.publisher import Publisher
+from auditlog.log.reader import Reader
+from auditlog.log.receipts import Receipts
+from auditlog.log.rollback import RollbackSource
+from auditlog.log.sequencer import Sequencer
+from auditlog.storage.records import ChainHead, ProducerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """Where a log stands. Sizes in entries."""
+
+    origin: str
+    tree_size: int
+    published_size: int
+    pool_entries: int
+    index_size: int
+    halted: str | None
+
+    @property
+    def index_lag(self) -> int:
+        """Committed entries that look-ups do not find yet."""
+        return max(0, self.tree_size - self.index_size)
+
+
+class Log:
+    """One running log."""
+
+    def __init__(
+        self,
+        live: Live,
+        outside: Sequence[RollbackSource],
+        workers: Workers,
+        on_close: Callable[[], None],
+    ) -> None:
+        """Put the parts together; the tree in `live` must be recovered and guarded already."""
+        self._live = live
+        self._workers = workers
+        self._on_close = on_close
+        self._closed = False
+        self._awake = False
+        self.reader = Reader(live)
+        self._publisher = Publisher(live, lambda delay: workers.later(delay, self._publisher.step))
+        self.index = Index(live, self.reader, lambda: workers.soon(self.index.step))
+        self.anchors = Anchors(live, self.reader)
+        self.outbox = Outbox(live)
+        self.receipts = Receipts(live, self.reader, self._publisher, self.index, self.anchors)
+        self._sequencer = Sequencer(live, outside, self._committed)
+        self._intake = Intake(live, self.reader, self._wake, lambda: self.index.lag)
+
+    @property
+    def origin(self) -> str:
+        """First line of every checkpoint; the identity of the log."""
+        return self._live.config.origin
+
+    @property
+    def name(self) -> str:
+        """Short name in addresses."""
+        return self._live.config.name
+
+    @property
+    def vkey(self) -> str:
+        """The log's verification key."""
+        return self._live.signer.vkey
+
+    @property
+    def visibility(self) -> Visibility:
+        """Who may read what."""
+        return self._live.layout.visibility
+
+    @property
+    def tree_size(self) -> int:
+        """Size of the committed tree."""
+        return self._live.tree.size
+
+    @property
+    def published_size(self) -> int:
+        """Size of the published tree; 0 before the first publication."""
+        return self._publisher.size
+
+    @property
+    def fault(self) -> str | None:
+        """Why the engine stopped itself; None while it runs."""
+        halted = self._live.halted
+        return None if halted is None else str(halted)
+
+    def submit(self, batch: Batch) -> Future[Accepted]:
+        """Admit a producer's batch against the pending tip of its chain.
+
+        An equal prefix that is already there is skipped. The future fails with `Pushback` when nothing was
+        committed (send again) or `LogHalted` when the outcome is not known (send again after a restart).
+
+        Raises:
+            MalformedError, TooLargeError, AuthenticationError, ChainConflictError, NotFoundError: the batch
+            cannot be true; nothing was accepted.
+            Pushback: too much is waiting. LogHalted: the engine stopped itself.
+        """
+        return self._intake.submit(batch)
+
+    def enrol(self, name: str, vkey: str, note: str) -> Future[Enrolled]:
+        """Write a `producer` entry; the same name, key and note again give the existing one.
+
+        Raises:
+            MalformedError, AuthenticationError: see `admission.check_enrolment`.
+            SubmissionRefused: the name is taken by another key. LogHalted: the engine stopped itself.
+        """
+        return self._intake.enrol(name=name, vkey=vkey, note=note)
+
+    def append_own(self, kind: str, body: dict[str, Any]) -> Future[Sequenced]:
+        """Append an entry of the log's own: anchor, notice, successor, retirement.
+
+        Raises:
+            MalformedError: a kind the log may not write, or a body of another shape.
+            LogHalted: the engine stopped itself.
+        """
+        return self._intake.append_own(kind, body)
+
+    def head(self, producer: bytes) -> ChainHead | None:
+        """The committed head of a producer's chain; None if it has written nothing. Raises: NotFoundError."""
+        with self._live.lock:
+            self._live.chains.producer(producer)
+            return self._live.chains.committed.get(producer)
+
+    def producer(self, producer: bytes) -> ProducerRecord:
+        """The enrolment of a producer. Raises: NotFoundError."""
+        with self._live.lock:
+            return self._live.chains.producer(producer)
+
+    def producers(self) -> list[ProducerRecord]:
+        """Every enrolled producer, in order of enrolment."""
+        with self._live.lock:
+            return self._live.chains.producers()
+
+    def receipt_key(self, producer: bytes) -> bytes:
+        """The 32-byte key of a producer's receipt capabilities, the same in every life of the log."""
+        return hmac.digest(self._live.config.receipt_secret, producer, sha256)
+
+    def published(self) -> str:
+        """The newest published checkpoint. Raises: NotFoundError before the first."""
+        return self._publisher.published()
+
+    def await_published(self, index: int, timeout_s: float) -> str:
+        """Wait until a published checkpoint covers `index`. Raises: TimeoutError, LogHalted."""
+        return self._publisher.await_published(index, timeout_s)
+
+    def status(self) -> LogStatus:
+        """Where the log stands, for health and metrics."""
+        return LogStatus(
+            self.origin,
+            self.tree_size,
+            self.published_size,
+            self._live.pool.entries,
+            self.index.size,
+            self.fault,
+        )
+
+    def start(self) -> None:
+        """Pick up what the last life left: a publication that is due, an index that is behind."""
+        self._publisher.load(self.reader)
+        self._committed()
+
+    def run_pending(self) -> None:
+        """Commit what is in the pool in the caller's thread. For a start, and for tests without threads."""
+        while self._sequencer.step():
+            continue
+
+    def close(self) -> None:
+        """Commit and publish what was admitted, bring the index up to date, then stop. Twice is once."""
+        if self._closed:
+            return
+        self._closed = True
+        self.run_pending()
+        self._publisher.step()
+        self.index.step()
+        self._live.halt(LogHalted("expected a running log, found a closed one"))
+        self.run_pending()
+        self._publisher.wake()
+        self._on_close()
+
+    def _wake(self) -> None:
+        """Something is in the pool: make sure a thread comes for it."""
+        with self._live.lock:
+            if self._awake:
+                return
+            self._awake = True
+        self._workers.soon(self._sequence)
+
+    def _sequence(self) -> None:
+        # Asleep before looking: whoever adds from here on sends another thread.
+        with self._live.lock:
+            self._awake = False
+        if self._sequencer.step():
+            # Behind other logs in line, not ahead of them.
+            self._wake()
+
+    def _committed(self) -> None:
+        """After a commit: what follows the log is asked to."""
+        if self._live.halted is not None:
+            self._publisher.wake()
+        self._publisher.request()
+        self.index.request()

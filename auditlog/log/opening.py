@@ -1,0 +1,154 @@
+"""Creating a log, and opening one that exists. Both end in a `Log` that may sign, or in an error.
+
+Spec: design section 6. Opening goes through recovery and the rollback guard before anything can be signed.
+Creating writes genesis, which fixes origin, key, visibility, merge delay and contact for ever.
+Must never: create a log where one exists, or sign before every outside source was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auditlog.core.checkpoint import Checkpoint, sign_checkpoint
+from auditlog.core.entry import parse_entry
+from auditlog.core.note import Ed25519Signer
+from auditlog.core.proofs import EMPTY_ROOT
+from auditlog.errors import ConfigurationError
+from auditlog.log.clock import Clock
+from auditlog.log.config import LogConfig, Stores
+from auditlog.log.engine import Engine, Workers
+from auditlog.log.live import Live
+from auditlog.log.log import Log
+from auditlog.log.reader import Reader
+from auditlog.log.recover import recover
+from auditlog.log.rollback import RollbackSource, check_not_rolled_back, check_nothing_seen
+from auditlog.log.tree import EMPTY_TREE
+
+
+def create_log(
+    config: LogConfig,
+    stores: Stores,
+    signer: Ed25519Signer,
+    clock: Clock,
+    *,
+    outside: Sequence[RollbackSource] = (),
+    engine: Workers | None = None,
+) -> Log:
+    """Create a log in empty stores: write genesis, commit and publish it. Returns the running log.
+
+    If the process dies before genesis is committed, call it again; after that, `open_log`.
+
+    Raises:
+        ConfigurationError: a log is there already, or its stores are not empty, or the key has another name.
+        RollbackError: somebody outside knows a log of this origin.
+        StorageError: a store failed.
+    """
+    _check_key(config, signer)
+    if stores.state.read() is not None:
+        raise ConfigurationError(f"expected no log of origin {config.origin} in the database, found one")
+    if stores.public.list() or stores.private.list("tile/"):
+        raise ConfigurationError("expected empty folders for a new log, found files in them")
+    _check_guard(config, outside)
+    check_nothing_seen(outside)
+    # A signature on nothing is consistent with every tree: it may be remembered before there is a log, so
+    # that a death right after genesis does not look like a guard that was lost.
+    nothing = sign_checkpoint(Checkpoint(config.origin, 0, EMPTY_ROOT), signer)
+    for source in outside:
+        source.record(nothing)
+    log = _assemble(Live(config, stores, signer, clock, EMPTY_TREE), outside, engine)
+    genesis = {
+        "vkeys": [signer.vkey],
+        "visibility": str(config.visibility),
+        "max_merge_delay_s": config.max_merge_delay_s,
+        "contact": config.contact,
+    }
+    done = log.append_own("genesis", genesis)
+    log.run_pending()
+    try:
+        done.result(timeout=0)
+    except Exception:
+        log.close()
+        raise
+    if not outside:
+        _note_unguarded(log)
+    return log
+
+
+def open_log(
+    config: LogConfig,
+    stores: Stores,
+    signer: Ed25519Signer,
+    clock: Clock,
+    *,
+    outside: Sequence[RollbackSource] = (),
+    engine: Workers | None = None,
+) -> Log:
+    """Open a log that exists: recover it, ask every outside source, then run.
+
+    Raises:
+        ConfigurationError: there is no log of this origin, or no rollback guard and no explicit flag, or the
+        settings differ from genesis.
+        RollbackError: an outside source has seen a larger or another tree.
+        StorageError: a store failed, or does not hold what was signed.
+    """
+    _check_key(config, signer)
+    _check_guard(config, outside)
+    live = Live(config, stores, signer, clock, EMPTY_TREE)
+    found = recover(live.layout, signer.verifier)
+    if found is None:
+        raise ConfigurationError(f"expected a log of origin {config.origin} in the database, found none")
+    live.tree = found.tree
+    live.next_index = found.tree.size
+    live.chains.load(found.committed, stores.state.heads(), stores.state.producers())
+    reader = Reader(live)
+    _check_genesis(config, signer, reader)
+    guarded = check_not_rolled_back(
+        outside, tree_size=found.tree.size, root_at=reader.root_at, allow_unguarded=config.allow_unguarded
+    )
+    for source in outside:
+        source.record(found.committed.note)
+    log = _assemble(live, outside, engine)
+    log.start()
+    if not guarded:
+        _note_unguarded(log)
+    return log
+
+
+def _assemble(live: Live, outside: Sequence[RollbackSource], engine: Workers | None) -> Log:
+    if engine is not None:
+        return Log(live, outside, engine, on_close=lambda: None)
+    own = Engine()
+    return Log(live, outside, own, on_close=own.close)
+
+
+def _note_unguarded(log: Log) -> None:
+    """Say in the log itself, for ever, that nobody outside vouched for this start."""
+    done = log.append_own(
+        "notice",
+        {"what": "unguarded_start", "detail": "no source outside the stores was asked before this start"},
+    )
+    log.run_pending()
+    done.result(timeout=0)
+
+
+def _check_key(config: LogConfig, signer: Ed25519Signer) -> None:
+    if signer.name != config.origin:
+        raise ConfigurationError(f"expected a key named {config.origin}, found one named {signer.name}")
+
+
+def _check_guard(config: LogConfig, outside: Sequence[RollbackSource]) -> None:
+    if not outside and not config.allow_unguarded:
+        raise ConfigurationError(
+            "expected a rollback guard (high-water file, anchor slot) or the explicit flag, found neither"
+        )
+
+
+def _check_genesis(config: LogConfig, signer: Ed25519Signer, reader: Reader) -> None:
+    """What genesis fixed for ever, the settings must still say."""
+    body = parse_entry(reader.entry(0)).body
+    found = (body.get("vkeys"), body.get("visibility"))
+    wanted = ([signer.vkey], str(config.visibility))
+    if found != wanted:
+        raise ConfigurationError(
+            f"expected the key and visibility of genesis {found}, found settings {wanted}"
+        )

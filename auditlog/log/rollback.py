@@ -1,0 +1,146 @@
+"""The rollback guard: what somebody outside our stores remembers of this log.
+
+Spec: design section 2, "restore an old backup and go on". Before its first signature after a start the log
+asks every source and refuses unless its own tree equals or extends all of them. Promises: a source that
+cannot be read is never taken for one that has nothing to say. Must never: live in the stores it guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from auditlog.core.checkpoint import open_checkpoint
+from auditlog.core.note import NoteVerifier
+from auditlog.errors import AuditLogError, ConfigurationError, RollbackError, StorageError
+from auditlog.storage.files import write_durably
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTree:
+    """A tree that an outside source has seen signed by this log."""
+
+    tree_size: int
+    root_hash: bytes
+
+
+class RollbackSource(Protocol):
+    """Somebody outside our stores: a file on another disk, an anchor slot, a witness, a mirror."""
+
+    @property
+    def name(self) -> str:
+        """How the source is called in messages."""
+
+    def newest(self) -> SeenTree | None:
+        """The largest tree it has seen; None if it has seen none.
+
+        Raises:
+            AuditLogError: it cannot be asked, or what it says cannot be believed. The log then does not
+            start.
+        """
+
+    def record(self, note: str) -> None:
+        """Take note of a committed checkpoint, durably, before anyone outside hears of it. May do nothing.
+
+        Raises:
+            StorageError: it could not; the engine then stops, because its guard would fall behind.
+        """
+
+
+class HighWaterFile:
+    """The largest committed checkpoint in one small file, best on another disk than the log's stores."""
+
+    def __init__(self, path: str | Path, verifier: NoteVerifier) -> None:
+        """Guard the log whose key is `verifier`. The path must not be below the log's own directories."""
+        self.path = Path(path)
+        self._verifier = verifier
+
+    @property
+    def name(self) -> str:
+        """The file, for messages."""
+        return f"high-water file {self.path}"
+
+    def newest(self) -> SeenTree | None:
+        """Read the file; a missing file has seen nothing, a damaged or foreign one is an error."""
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError(f"{self.name}: expected to read it, found {type(error).__name__}") from error
+        try:
+            checkpoint, _ = open_checkpoint(text, [self._verifier], self._verifier.name)
+        except AuditLogError as error:
+            raise StorageError(f"{self.name}: expected a checkpoint of this log, found: {error}") from error
+        return SeenTree(checkpoint.tree_size, checkpoint.root_hash)
+
+    def record(self, note: str) -> None:
+        """Replace the file, durable on return."""
+        write_durably(self.path, note.encode("utf-8"))
+
+
+def check_not_rolled_back(
+    sources: Sequence[RollbackSource],
+    *,
+    tree_size: int,
+    root_at: Callable[[int], bytes],
+    allow_unguarded: bool,
+) -> bool:
+    """Compare our tree with every source; return whether at least one had something to compare.
+
+    Raises:
+        RollbackError: a source has seen a larger or another tree, or cannot be asked, or none has seen any
+        and `allow_unguarded` is not set.
+        ConfigurationError: there is no source at all and `allow_unguarded` is not set.
+    """
+    guarded = False
+    for source in sources:
+        seen = _ask(source)
+        if seen is None:
+            continue
+        guarded = True
+        if seen.tree_size > tree_size:
+            raise RollbackError(
+                f"{source.name}: expected a tree of at least {seen.tree_size} entries in our stores, "
+                f"found {tree_size}: they are older than what was signed"
+            )
+        ours = root_at(seen.tree_size)
+        if ours != seen.root_hash:
+            raise RollbackError(
+                f"{source.name}: expected the root {seen.root_hash.hex()} at size {seen.tree_size}, "
+                f"found {ours.hex()}: our stores hold another history"
+            )
+    if guarded or allow_unguarded:
+        return guarded
+    if not sources:
+        raise ConfigurationError(
+            "expected a rollback guard (high-water file, anchor slot) or the explicit flag, found neither"
+        )
+    names = ", ".join(source.name for source in sources)
+    raise RollbackError(
+        f"{names}: expected a checkpoint seen earlier, found none (the explicit flag starts all the same)"
+    )
+
+
+def check_nothing_seen(sources: Sequence[RollbackSource]) -> None:
+    """Before a log is created: nobody outside may know it already.
+
+    Raises:
+        RollbackError: a source has seen a tree of this origin, or cannot be asked.
+    """
+    for source in sources:
+        seen = _ask(source)
+        # Size 0 is what an attempt to create the log leaves when it dies before its first commit.
+        if seen is not None and seen.tree_size > 0:
+            raise RollbackError(
+                f"{source.name}: expected no earlier log of this origin, found one of size {seen.tree_size}"
+            )
+
+
+def _ask(source: RollbackSource) -> SeenTree | None:
+    try:
+        return source.newest()
+    except AuditLogError as error:
+        raise RollbackError(f"{source.name}: expected an answer before signing, found: {error}") from error

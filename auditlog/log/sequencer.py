@@ -1,0 +1,249 @@
+"""The sequencer: turns the pool into a committed tree. One at a time for each log.
+
+Spec: design section 6. The order of durable steps, and what a death after each one means:
+
+    1 stage        create-only, fsynced, read back and hashed        nothing happened: the object is swept
+    later 2 sign         in memory; the note is shown to nobody            nothing happened 3 commit
+    ONE transaction: the whole previous note and
+                   every chain head compared and swapped             it happened: the next start applies it
+    4 read back    the note in the database is the note we signed    as 3
+    5 apply        full tiles and bundles, durable                   as 3
+    6 guard        the high-water mark outside our stores            as 3
+    7 resolve      futures: the caller is acknowledged               done; sending again is skipped as a
+    prefix
+
+A failure before 3 gives the items back to their senders (pushback). Any failure from 3 on: stop, read again,
+recover through the same `apply_staged`; what turns out committed is acknowledged, the rest is pushed back,
+and if recovery fails the engine halts. Must never: sign two trees of one size, or show a note before step 4.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from auditlog.core.checkpoint import Checkpoint, sign_checkpoint
+from auditlog.errors import AuditLogError, LogHalted, Pushback, StorageError
+from auditlog.log.live import Live
+from auditlog.log.pool import Pending, head_updates, merged_runs
+from auditlog.log.recover import Recovered, recover
+from auditlog.log.rollback import RollbackSource
+from auditlog.log.staging import apply_staged, stage
+from auditlog.log.tree import Tree, grow
+from auditlog.storage.records import LOG_CHAIN, Commit
+
+logger = logging.getLogger("auditlog.log")
+
+
+class Sequencer:
+    """Commits what is in the pool of one log. `step` may be called from any thread; calls wait for each
+    other.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        outside: Sequence[RollbackSource],
+        on_commit: Callable[[], None],
+    ) -> None:
+        self._live = live
+        self._outside = outside
+        self._on_commit = on_commit
+        self._turn = threading.Lock()
+        self._staged: set[str] = set(live.stores.staging.list())
+
+    def step(self) -> bool:
+        """Commit one group from the pool; return whether more is waiting. Never raises an `AuditLogError`."""
+        live = self._live
+        with self._turn:
+            with live.lock:
+                live.inflight = live.pool.take(live.config.max_commit_entries)
+                items = live.inflight
+            if items:
+                self._sequence(items)
+        with live.lock:
+            return bool(live.pool)
+
+    def _sequence(self, items: list[Pending]) -> None:
+        live = self._live
+        if live.halted is not None:
+            self._give_back(items, live.halted)
+            return
+        try:
+            if not any(item.entries for item in items):
+                self._acknowledge(items, live.tree)
+                return
+            self._commit(items)
+        except Exception as error:
+            # A fault of our own code leaves nobody waiting for ever, and signs nothing more.
+            self._halt(items, f"{type(error).__name__}: {error}", error)
+            raise
+
+    def _commit(self, items: list[Pending]) -> None:
+        live = self._live
+        old = live.tree
+        try:
+            tree, full = grow(
+                old,
+                [entry for item in items for entry in item.entries],
+                [leaf_hash for item in items for leaf_hash in item.leaf_hashes],
+            )
+            name, staged = stage(live.stores.staging, old.size, tree, full)
+        except AuditLogError as error:
+            self._push_back(items, error)
+            return
+        self._staged.add(name)
+        checkpoint = Checkpoint(live.config.origin, tree.size, tree.root_hash)
+        tree = replace(tree, note=sign_checkpoint(checkpoint, live.signer))
+        try:
+            live.stores.state.commit(self._change(items, old, tree))
+            self._read_back(tree)
+            apply_staged(staged, live.layout)
+            self._record_outside(tree)
+        except AuditLogError as error:
+            logger.warning("commit in doubt, recovering: %s", error)
+            self._recover(items, old, tree, error)
+            return
+        self._settle(items, tree, name)
+
+    def _change(self, items: list[Pending], old: Tree, tree: Tree) -> Commit:
+        live = self._live
+        committed = live.chains.committed
+        updates = {update.producer: update for update in head_updates(items, committed)}
+        own = updates.pop(LOG_CHAIN, None)
+        own_expected = committed.get(LOG_CHAIN)
+        own_head = own.new if own is not None else own_expected
+        assert own_head is not None, "genesis is the first entry"
+        assert tree.note is not None
+        return Commit(
+            previous_note=old.note,
+            note=tree.note,
+            own_expected=own_expected,
+            own_head=own_head,
+            heads=list(updates.values()),
+            producers=[item.producer for item in items if item.producer is not None],
+            runs=merged_runs(items),
+            batch_heads=[item.batch_head for item in items if item.batch_head is not None],
+            decisions_size=tree.size if any(item.decides for item in items) else None,
+        )
+
+    def _read_back(self, tree: Tree) -> None:
+        """The database holds exactly the note we signed, or we do not go on."""
+        found = self._live.stores.state.read()
+        if found is None or found.note != tree.note:
+            raise StorageError("expected the committed checkpoint to be the one just signed, found another")
+
+    def _record_outside(self, tree: Tree) -> None:
+        assert tree.note is not None
+        for source in self._outside:
+            source.record(tree.note)
+
+    def _settle(self, items: list[Pending], tree: Tree, name: str) -> None:
+        """Steps after the last durable one: memory follows, then the senders hear of it."""
+        live = self._live
+        with live.lock:
+            live.tree = tree
+            for item in items:
+                if item.new_head is not None:
+                    live.chains.committed[item.chain] = item.new_head
+                if item.producer is not None:
+                    live.chains.add_producer(item.producer)
+            live.inflight = []
+        self._sweep(name)
+        self._acknowledge(items, tree)
+        self._on_commit()
+
+    def _recover(self, items: list[Pending], old: Tree, tree: Tree, cause: AuditLogError) -> None:
+        """Find out what the stores hold, make it whole, and tell each sender the truth."""
+        live = self._live
+        try:
+            found = recover(live.layout, live.signer.verifier)
+            if found is not None:
+                self._record_outside(found.tree)
+            with live.lock:
+                # Again under the lock: nothing may be admitted on a tip that is about to change.
+                waiting = self._reload(found, old)
+        except AuditLogError as error:
+            self._halt(items, f"{cause}; then recovery: {error}", error)
+            return
+        ours = found is not None and found.tree.note == tree.note
+        if found is not None:
+            self._staged.add(found.staged_name)
+        if ours and found is not None:
+            self._sweep(found.staged_name)
+            self._acknowledge(items, found.tree)
+        reason = Pushback(f"expected a commit, found a storage failure; nothing was accepted: {cause}")
+        self._give_back(waiting if ours else [*items, *waiting], reason)
+        self._on_commit()
+
+    def _reload(self, found: Recovered | None, old: Tree) -> list[Pending]:
+        """Take tree and chains from the stores; return what was waiting on the old tip and lost its place."""
+        live = self._live
+        state = live.stores.state
+        live.chains.load(found.committed if found else None, state.heads(), state.producers())
+        live.tree = found.tree if found is not None else old
+        live.inflight = []
+        live.next_index = live.tree.size
+        waiting: list[Pending] = []
+        while live.pool:
+            waiting += live.pool.take(live.config.max_pool_entries)
+        return waiting
+
+    def _push_back(self, items: list[Pending], cause: AuditLogError) -> None:
+        """Nothing was signed: everything pending goes back to its sender, and the engine goes on."""
+        live = self._live
+        logger.warning("staging failed, nothing committed: %s", cause)
+        with live.lock:
+            live.chains.pending = dict(live.chains.committed)
+            live.inflight = []
+            live.next_index = live.tree.size
+            waiting: list[Pending] = []
+            while live.pool:
+                waiting += live.pool.take(live.config.max_pool_entries)
+        reason = Pushback(
+            f"expected to stage the commit, found a storage failure; nothing was accepted: {cause}"
+        )
+        self._give_back([*items, *waiting], reason)
+
+    def _halt(self, items: list[Pending], why: str, cause: Exception) -> None:
+        live = self._live
+        reason = LogHalted(f"expected the stores to hold what was signed, found otherwise: {why}")
+        reason.__cause__ = cause
+        logger.error("halted: %s", why)
+        live.halt(reason)
+        with live.lock:
+            live.inflight = []
+            waiting: list[Pending] = []
+            while live.pool:
+                waiting += live.pool.take(live.config.max_pool_entries)
+        self._give_back([*items, *waiting], reason)
+
+    def _acknowledge(self, items: Sequence[Pending], tree: Tree) -> None:
+        with self._live.lock:
+            if self._live.inflight is items:
+                self._live.inflight = []
+        for item in items:
+            if not item.future.done():
+                item.future.set_result(item.result(tree.size))
+
+    def _give_back(self, items: Sequence[Pending], reason: AuditLogError) -> None:
+        for item in items:
+            if not item.future.done():
+                item.future.set_exception(reason)
+
+    def _sweep(self, name: str) -> None:
+        """Remove staged objects that no start can need any more: a newer commit than theirs is in the
+        database.
+
+        Only here, after a commit of ours: a commit reported as failed may still be on its way, and needs its
+        object until another one has taken its place.
+        """
+        for other in sorted(self._staged - {name}):
+            try:
+                self._live.stores.staging.delete(other)
+            except StorageError as error:
+                logger.warning("could not remove the superseded %s: %s", other, error)
+                continue
+            self._staged.discard(other)
