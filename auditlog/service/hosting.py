@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from auditlog.core.checkpoint import parse_checkpoint
 from auditlog.errors import AuditLogError, ConfigurationError, LogHalted, NotFoundError
 from auditlog.service.settings import LogSettings, Settings, Visibility
 from auditlog.service.settings_checks import refuse_dangerous
@@ -60,7 +59,7 @@ class HostedLog:
         self.settings = settings
         self._log = log
         self._fault = fault
-        self._sizes: tuple[str, int] = ("", 0)
+        self._prefixes: dict[str, bytes] = {}
 
     @property
     def name(self) -> str:
@@ -91,16 +90,13 @@ class HostedLog:
 
     def published(self) -> str:
         """The newest published checkpoint note. Raises NotFoundError before the first."""
-        note: str = self.log.published()
-        return note
+        return self.log.published()
 
     def published_size(self) -> int:
-        """Tree size of the newest published checkpoint; parsed once a checkpoint, not once a request."""
-        note = self.published()
-        held, size = self._sizes
-        if held is not note:
-            size = parse_checkpoint(note.partition("\n\n")[0] + "\n").tree_size
-            self._sizes = (note, size)
+        """Tree size of the newest published checkpoint. Raises NotFoundError before the first."""
+        size = self.log.published_size
+        if not size:
+            raise NotFoundError("expected a published checkpoint, found none yet")
         return size
 
     def published_size_or_none(self) -> int | None:
@@ -109,6 +105,18 @@ class HostedLog:
             return self.published_size()
         except (LogHalted, NotFoundError):
             return None
+
+    def producer_by_prefix(self, prefix: str) -> bytes | None:
+        """The enrolled producer whose id begins with these 16 hex digits (attacker-controlled)."""
+        found = self._prefixes.get(prefix)
+        if found is None:
+            self._prefixes = {each.producer.hex()[:16]: each.producer for each in self.log.producers()}
+            found = self._prefixes.get(prefix)
+        return found
+
+    def receipt_key(self, producer: bytes) -> bytes:
+        """The secret a producer's receipt capabilities are made with, 32 bytes."""
+        return self.log.receipt_key(producer)
 
     def close(self) -> None:
         """Drain and stop the engine: what was accepted is committed, what waits is answered."""

@@ -8,6 +8,7 @@ capability): route templates only.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -91,3 +92,38 @@ def _add_headers(scope: Scope, headers: MutableHeaders) -> None:
     if scope["method"] in {"GET", "HEAD", "OPTIONS"} and scope["path"].startswith("/logs/"):
         headers["Access-Control-Allow-Origin"] = "*"
         headers["Access-Control-Expose-Headers"] = "Retry-After, ETag"
+
+
+def configure_logging(log_format: str) -> None:
+    """One line a record on standard error, for our events and for the libraries' alike. Called once a
+    process.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    last: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=last, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").addFilter(_without_start_traceback)
+
+
+def _without_start_traceback(record: logging.LogRecord) -> bool:
+    """Drop the framework's traceback of a failed start: `run` raises the error itself, in one line."""
+    return not record.getMessage().startswith("Traceback")

@@ -60,11 +60,13 @@ TABLE = (
     Row(errors.MalformedError, 422, "Not well formed"),
     Row(errors.EvidenceError, 422, "Well formed, but not true"),
     Row(errors.ConfigurationError, 422, "Configuration refused"),
-    Row(errors.Pushback, 503, "Overloaded, try again later"),
     # What a store or the engine says may name files of this machine: it goes to the structured log, not to
     # the caller.
+    Row(errors.Pushback, 503, "Try again later", "the service cannot take this now; nothing was accepted", 1),
     Row(errors.LogHalted, 503, "Log halted", "the log has stopped itself; nothing was accepted", 30),
     Row(errors.StorageError, 503, "Storage failed", "not acknowledged; sending the same again is safe", 5),
+    Row(errors.LogUnreachable, 503, "Log not reachable", "a log elsewhere did not answer", 30),
+    Row(errors.SourceError, 503, "Log not readable", "a log elsewhere could not be read", 30),
     Row(errors.LedgerError, 503, "Chain not reachable", "the chain or its node failed", 30),
     Row(Exception, 500, "Internal error", "an unexpected error was recorded"),
 )

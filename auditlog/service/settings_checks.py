@@ -93,7 +93,7 @@ def _check_anchoring(settings: Settings) -> None:
     ]
     if missing:
         raise ConfigurationError(
-            f"expected anchoring.mode rpc with rpc_url, contract and key_file, found no {missing}"
+            f"expected all settings of anchoring.mode rpc, found no {', '.join(missing)}"
         )
 
 

@@ -11,7 +11,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from auditlog.errors import NotFoundError
 from auditlog.service.api.models import (
     ChainHead,
     Enrolled,
@@ -60,7 +59,9 @@ async def enrol(request: Request, response: Response, log: str) -> Enrolled:
     await require_async(request, "enrol", hosted.name)
     context = context_of(request)
     wanted = await read_json(request, EnrolRequest, timeout_s=context.settings.service.body_timeout_s)
-    enrolled = await context.gate.run(lambda: hosted.log.enrol(wanted.name, wanted.note))
+    enrolled = await context.gate.run(
+        lambda: hosted.log.enrol(name=wanted.name, vkey=wanted.vkey, note=wanted.note)
+    )
     response.headers["Cache-Control"] = "no-store"
     return Enrolled(
         producer=enrolled.producer.hex(),
@@ -76,9 +77,10 @@ def head(request: Request, log: str, producer: Annotated[str, Path(pattern=r"^[0
     """The last entry of a producer's chain: where its next start goes on. Scope submit or read."""
     hosted = hosted_log(request, log)
     require(request, "submit", hosted.name, alternative="read")
-    found = hosted.log.head(bytes.fromhex(producer))
+    known = hosted.log.producer(bytes.fromhex(producer))
+    found = hosted.log.head(known.producer)
     if found is None:
-        raise NotFoundError("expected an enrolled producer, found none of that id")
+        return ChainHead(instance=None, seq=None, leaf_hash=producer, index=known.index)
     return ChainHead(
         instance=found.instance, seq=found.seq, leaf_hash=found.leaf_hash.hex(), index=found.index
     )

@@ -84,9 +84,10 @@ class NewLog(_Model):
 
 
 class EnrolRequest(_Model):
-    """A producer's name and its note over origin and name."""
+    """A producer's name, its key, and its note over origin and name."""
 
     name: str = Field(min_length=1, max_length=255)
+    vkey: str = Field(min_length=1, max_length=1024)
     note: str = Field(min_length=1, max_length=4096)
 
 
@@ -101,10 +102,13 @@ class Enrolled(_Model):
 
 
 class ChainHead(_Model):
-    """The last entry of a producer's chain in the log."""
+    """The last entry of a producer's chain; before the first, its enrolment with `instance` and `seq` null.
 
-    instance: str
-    seq: int
+    `leaf_hash` is the `prev` of the entry that may follow.
+    """
+
+    instance: str | None
+    seq: int | None
     leaf_hash: HexHash
     index: int
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from auditlog.core.batch import BATCH_MEDIA_TYPE
 from auditlog.service.api import batches
 from auditlog.service.api.models import Accepted, ProblemBody
 from auditlog.service.problems import MEDIA_TYPE
@@ -56,7 +57,7 @@ def describe(app: FastAPI, *, version: str) -> dict[str, Any]:
 def _batches_operation() -> dict[str, Any]:
     """The raw route the framework does not know."""
     accepted = {"application/json": {"schema": {"$ref": "#/components/schemas/Accepted"}}}
-    raw = {batches.BATCH_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+    raw = {BATCH_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
     return {
         "tags": ["batches"],
         "summary": "Post Batch",

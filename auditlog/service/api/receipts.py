@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from auditlog.core.capability import is_receipt_capability
-from auditlog.errors import NotFoundError
+from auditlog.errors import NotFoundError, NotYetPublished
 from auditlog.service.api.answers import fresh, not_yet
 from auditlog.service.api.models import Decimal
 from auditlog.service.context import hosted_log, require
@@ -69,4 +69,7 @@ def _receipt(hosted: HostedLog, index: int) -> Response:
     """The receipt into the newest published checkpoint, or 202 until one covers the entry."""
     if index >= hosted.published_size():
         return not_yet(RETRY_AFTER_S)
-    return fresh(hosted.log.receipts.issue(index), media_type=RECEIPT)
+    try:
+        return fresh(hosted.log.receipts.issue(index), media_type=RECEIPT)
+    except NotYetPublished as error:  # its model is still being measured
+        return not_yet(error.retry_after_s)

@@ -1,0 +1,122 @@
+"""From settings to engines: stores, keys, guards, the database they share, the chain. The real `Opener`.
+
+Spec: auditlog/spec/api.md, "Configuration"; design section 6. Promises: keys and secrets are read here
+and nowhere else, and go to the engine only. Must never: make a key for a log that is only to be opened,
+or create a log on a start.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from auditlog.errors import ConfigurationError
+from auditlog.log.clock import SystemClock
+from auditlog.log.config import LogConfig, Stores
+from auditlog.log.engine import Engine
+from auditlog.log.opening import create_log, open_log
+from auditlog.log.rollback import HighWaterFile, RollbackSource
+from auditlog.service import ledgers
+from auditlog.service.secretfiles import make_key, make_receipt_secret, read_log_key, read_receipt_secret
+from auditlog.service.settings import LogSettings, Settings
+from auditlog.storage.files import FileStore
+from auditlog.storage.sql.database import Database
+from auditlog.storage.sql.state import SqlState
+from auditlog.storage.sql.tokens import SqlTokens
+
+if TYPE_CHECKING:
+    from auditlog.anchoring.scheduler import Anchorer
+    from auditlog.core.keys import Ed25519Signer
+    from auditlog.log.log import Log
+
+
+class EngineOpener:
+    """Opens the logs of one configuration over one database. `start` first; `close` last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._database: Database | None = None
+        self._engine: Engine | None = None
+        self._chain = ledgers.Chain(settings, self._clock)
+        self._lock = threading.Lock()
+
+    def start(self) -> SqlTokens:
+        """Make the data directory, open the database and bring it up to date. Raises StorageError."""
+        self._settings.service.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._database = Database.open(self._settings.database_url)
+        self._engine = Engine()
+        return SqlTokens(self._database)
+
+    def open(self, settings: LogSettings) -> Log:
+        """Recover a log that exists. Raises RollbackError, StorageError, ConfigurationError."""
+        signer = self._signer(settings)
+        config, stores = self._config(settings), self._stores(settings)
+        guards = self._guards(settings, signer)
+        return open_log(config, stores, signer, self._clock, outside=guards, engine=self._engine)
+
+    def create(self, settings: LogSettings) -> Log:
+        """Create a log, or open it if it exists; its key and receipt secret are made if it has none.
+
+        Raises:
+            RollbackError: somebody outside knows a larger log of this origin: its stores are lost, not new.
+        """
+        paths = self._settings.paths(settings)
+        make_key(paths.key_file, settings.origin, seed=os.urandom(32))
+        make_receipt_secret(paths.receipt_secret_file, randomness=os.urandom(32))
+        stores = self._stores(settings)
+        if stores.state.read() is not None:
+            return self.open(settings)
+        signer = self._signer(settings)
+        guards = self._guards(settings, signer)
+        config = self._config(settings)
+        return create_log(config, stores, signer, self._clock, outside=guards, engine=self._engine)
+
+    def anchorer(self, log: Log) -> Anchorer | None:
+        """What anchors the log; built once. The first call may take seconds."""
+        with self._lock:
+            return self._chain.anchorer(log)
+
+    def close(self) -> None:
+        """Close the chain's journal and the database."""
+        self._chain.close()
+        if self._engine is not None:
+            self._engine.close()
+        if self._database is not None:
+            self._database.close()
+
+    def _signer(self, settings: LogSettings) -> Ed25519Signer:
+        return read_log_key(self._settings.paths(settings).key_file, settings.origin)
+
+    def _config(self, settings: LogSettings) -> LogConfig:
+        return LogConfig(
+            origin=settings.origin,
+            name=settings.name,
+            visibility=settings.visibility,
+            max_merge_delay_s=settings.max_merge_delay_s,
+            contact=settings.contact,
+            publish_interval_s=settings.publish_interval_s,
+            receipt_secret=read_receipt_secret(self._settings.paths(settings).receipt_secret_file),
+            allow_unguarded=settings.allow_unguarded_start,
+        )
+
+    def _stores(self, settings: LogSettings) -> Stores:
+        if self._database is None:
+            raise ConfigurationError("expected the opener to be started, found it closed")
+        paths = self._settings.paths(settings)
+        home = self._settings.service.data_dir / "logs" / settings.name
+        return Stores(
+            public=FileStore(paths.public_dir),
+            private=FileStore(paths.private_dir),
+            staging=FileStore(home / "staging"),
+            state=SqlState(self._database, settings.origin),
+        )
+
+    def _guards(self, settings: LogSettings, signer: Ed25519Signer) -> list[RollbackSource]:
+        """The high-water file, and the anchor slot of a real chain."""
+        path = self._settings.paths(settings).high_water_file
+        guards: list[RollbackSource] = []
+        if path is not None:
+            guards.append(HighWaterFile(path, signer.verifier))
+        return guards + self._chain.guards(settings.origin)

@@ -1,0 +1,151 @@
+"""Settings: what is read, what is refused, what is never said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditlog.errors import ConfigurationError
+from auditlog.service.settings import Settings, read_secret
+
+LOG = {"name": "main", "origin": "example.org/log", "allow_unguarded_start": True}
+
+
+def build(tmp_path: Path, *, environ: dict[str, str] | None = None, **raw: Any) -> Settings:
+    """Settings from tables, with a data directory and one log unless given."""
+    tables = {"service": {"data_dir": "data"}, "logs": [LOG], **raw}
+    return Settings.build(tables, base=tmp_path, environ=environ)
+
+
+def test_a_file_is_read_and_paths_start_where_it_lies(tmp_path: Path) -> None:
+    """Relative paths of the file are made absolute from its own directory."""
+    (tmp_path / "auditlog.toml").write_text(
+        '[service]\ndata_dir = "data"\n'
+        '[[logs]]\nname = "main"\norigin = "example.org/log"\nhigh_water_file = "hw/main"\n'
+    )
+    settings = Settings.load(tmp_path / "auditlog.toml", environ={})
+    assert settings.service.data_dir == tmp_path / "data"
+    assert settings.paths(settings.logs[0]).high_water_file == tmp_path / "hw" / "main"
+    assert settings.paths(settings.logs[0]).key_file == tmp_path / "data" / "logs" / "main" / "log.key"
+    assert (settings.service.host, settings.service.port) == ("127.0.0.1", 8700)
+
+
+@pytest.mark.parametrize(
+    "text", ["[service", "\xff\xfe", "[service]\ndata_dir = 5\n", "[service]\nport = 1\n"]
+)
+def test_a_bad_file_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    """A file that is not TOML, or lacks what is needed, is a ConfigurationError."""
+    path = tmp_path / "auditlog.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError):
+        Settings.load(path, environ={})
+
+
+def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:
+    """A file that is not there is a ConfigurationError."""
+    with pytest.raises(ConfigurationError, match="none.toml"):
+        Settings.load(tmp_path / "none.toml", environ={})
+
+
+def test_variables_override_the_file(tmp_path: Path) -> None:
+    """A variable takes the place of the setting, a number is a number."""
+    environ = {"AUDITLOG_SERVE_PORT": "9000", "AUDITLOG_SERVE_PUBLIC_URL": "https://log.example"}
+    settings = build(tmp_path, environ=environ)
+    assert settings.service.port == 9000
+    assert settings.public_url == "https://log.example"
+
+
+def test_a_variable_replaces_both_forms_of_a_secret(tmp_path: Path) -> None:
+    """A database URL of the file gives way to the secret file of the environment."""
+    (tmp_path / "url").write_text("postgresql://db/log\n")
+    settings = build(
+        tmp_path,
+        service={"data_dir": "data", "database_url": "sqlite:///x"},
+        environ={"AUDITLOG_SERVE_DATABASE_URL_FILE": str(tmp_path / "url")},
+    )
+    assert settings.database_url == "postgresql://db/log"
+
+
+def test_the_default_database_is_sqlite_in_the_data_directory(tmp_path: Path) -> None:
+    """Without a setting the database lies in the data directory."""
+    assert build(tmp_path).database_url == f"sqlite:///{tmp_path}/data/auditlog.sqlite"
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"service": {"data_dir": "data", "host": "0.0.0.0"}}, "https://"),
+        (
+            {"service": {"data_dir": "data", "host": "10.0.0.1", "public_url": "http://log.example"}},
+            "https://",
+        ),
+        ({"service": {"data_dir": "data", "max_waiting_bytes": 1 << 17}}, "max_waiting_bytes"),
+        ({"service": {"data_dir": "data", "database_url": "a", "database_url_file": "b"}}, "both"),
+        ({"service": {"data_dir": "data", "colour": "red"}}, "service.colour"),
+        ({"service": {"data_dir": "data", "port": "8700"}}, "service.port"),
+        ({"logs": [LOG, {**LOG, "origin": "example.org/2"}]}, "every name once"),
+        ({"logs": [LOG, {**LOG, "name": "b"}]}, "every origin once"),
+        (
+            {"logs": [{**LOG, "key_file": "k"}, {**LOG, "name": "b", "origin": "b", "key_file": "k"}]},
+            "every key_file",
+        ),
+        (
+            {"logs": [{**LOG, "public_dir": "p"}, {**LOG, "name": "b", "origin": "b", "public_dir": "p"}]},
+            "public_dir",
+        ),
+        ({"logs": [{**LOG, "public_dir": "p", "key_file": "p/key"}]}, "outside"),
+        ({"logs": [{**LOG, "public_dir": "p", "private_dir": "p/q"}]}, "outside"),
+        ({"logs": [{**LOG, "public_dir": "."}]}, "outside"),
+        ({"logs": [{**LOG, "public_dir": "data"}]}, "expected outside"),
+        ({"logs": [{**LOG, "high_water_file": "data/hw"}]}, "high_water_file"),
+        ({"logs": [{"name": "main", "origin": "example.org/log"}]}, "rollback guard"),
+        ({"logs": [{**LOG, "publish_interval_s": 100.0}]}, "publish_interval_s"),
+        ({"logs": [{**LOG, "name": "Main"}]}, "logs.0.name"),
+        ({"logs": [{**LOG, "origin": "a b"}]}, "logs.0.origin"),
+        ({"logs": [{**LOG, "visibility": "open"}]}, "logs.0.visibility"),
+        ({"tokens": [{"name": "t", "scopes": ["read"]}]}, "one of sha256 and token_file"),
+        ({"tokens": [{"name": "t", "scopes": ["read"], "sha256": "0" * 64, "token_file": "f"}]}, "one of"),
+        ({"tokens": [{"name": "t", "scopes": ["root"], "sha256": "0" * 64}]}, "tokens.0.scopes"),
+        (
+            {"tokens": [{"name": "t", "scopes": ["read"], "sha256": "0" * 64, "logs": ["x"]}]},
+            "configured logs",
+        ),
+        ({"tokens": [{"name": "t", "scopes": ["read"], "token": "alt_secret"}]}, "tokens.0.token"),
+        ({"anchoring": {"mode": "rpc", "rpc_url": "http://127.0.0.1:1"}}, "contract, key_file"),
+        ({"anchoring": {"rpc_url": "a", "rpc_url_file": "b"}}, "both"),
+    ],
+)
+def test_dangerous_or_odd_settings_are_refused(tmp_path: Path, tables: dict[str, Any], said: str) -> None:
+    """Each danger is refused with a message that names it."""
+    with pytest.raises(ConfigurationError, match=said):
+        build(tmp_path, **tables)
+
+
+def test_an_explicit_flag_lets_a_danger_through(tmp_path: Path) -> None:
+    """Plain HTTP on a network is possible when it was asked for by name."""
+    settings = build(tmp_path, service={"data_dir": "data", "host": "0.0.0.0", "allow_plain_http": True})
+    assert settings.service.host == "0.0.0.0"
+
+
+def test_a_chain_is_a_rollback_guard(tmp_path: Path) -> None:
+    """With a real chain configured no high-water file is asked for."""
+    contract = "0x" + "1" * 40
+    anchoring = {"mode": "rpc", "rpc_url": "http://127.0.0.1:1", "contract": contract, "key_file": "key"}
+    assert build(tmp_path, logs=[{"name": "main", "origin": "o"}], anchoring=anchoring).logs
+
+
+def test_no_secret_is_ever_in_a_message(tmp_path: Path) -> None:
+    """A value that was refused is not repeated."""
+    with pytest.raises(ConfigurationError) as caught:
+        build(tmp_path, tokens=[{"name": "t", "scopes": ["read"], "sha256": "alt_the-secret-itself"}])
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"  \n", b"\xff\xfe"])
+def test_an_unreadable_secret_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    """An empty or binary secret file is refused by its name."""
+    (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(ConfigurationError, match="secret"):
+        read_secret(tmp_path / "secret")
