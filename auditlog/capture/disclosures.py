@@ -132,6 +132,19 @@ class SqliteDisclosureStore:
             raise StorageError(f"disclosure store: expected to open {path.name}, found {error}") from error
         self._next = int(highest) + 1
 
+    @classmethod
+    def open_for_reading(cls, path: Path, store_key: bytes) -> SqliteDisclosureStore:
+        """Open a store that another process writes, only to `find` in it. Raises StorageError."""
+        store = cls.__new__(cls)
+        store._wrapping = AESGCM(store_key)
+        store._lock = threading.Lock()
+        try:
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            store._connection = sqlite3.connect(uri, uri=True, timeout=5.0, check_same_thread=False)
+        except (sqlite3.Error, ValueError) as error:
+            raise StorageError(f"disclosure store: expected to open {path.name}, found {error}") from error
+        return store
+
     @property
     def size_bytes(self) -> int:
         """Bytes of sealed records held."""

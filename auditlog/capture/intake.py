@@ -69,7 +69,7 @@ class Intake(Generic[_T]):
     def take(self, max_items: int, timeout_s: float) -> list[_T]:
         """Up to `max_items` in order; waits at most `timeout_s` for the first. Empty on time-out or close."""
         with self._condition:
-            if not self._items and not self._is_closed:
+            if not self._items and not self._is_closed and timeout_s > 0:
                 self._is_waiting = True
                 self._condition.wait(timeout_s)
                 self._is_waiting = False

@@ -20,12 +20,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from auditlog import __version__
+from auditlog.capture.messages import Message, ModelExpected, ModelKnown, Observed, OutcomeKnown
 from auditlog.capture.metrics import Counters
 from auditlog.capture.observation import Exchange, Observation, Recorded
 from auditlog.capture.running import RunningCapture
 from auditlog.capture.safety import Guard
 from auditlog.capture.settings import CaptureSettings
-from auditlog.capture.writer import Message, ModelExpected, ModelKnown, Observed, OutcomeKnown
 from auditlog.core.commitment import BodyCommitment
 
 Clock = Callable[[], int]

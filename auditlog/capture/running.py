@@ -19,12 +19,14 @@ from auditlog.capture.client import LogClient
 from auditlog.capture.disclosures import DisclosureStore, SqliteDisclosureStore, load_store_key
 from auditlog.capture.enrolment import Enrolment, check_enrolment, enrolment_note
 from auditlog.capture.intake import Intake
+from auditlog.capture.journal import Journal
+from auditlog.capture.messages import Adopt, LostError, Message
 from auditlog.capture.metrics import Counters
 from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route, Sender
 from auditlog.capture.settings import CaptureSettings
 from auditlog.capture.slots import Slot, acquire_slot
-from auditlog.capture.writer import Adopt, LostError, Message, Writer
+from auditlog.capture.writer import Writer
 from auditlog.core.capability import receipt_capability
 from auditlog.errors import LogUnreachable
 
@@ -55,6 +57,7 @@ class RunningCapture:
         self._logger = logger
         self._software = software
         self._enrolment: Enrolment | None = None
+        self._adopting: Adopt | None = None
         self._receipt_prefix = ""
         self._threads: list[threading.Thread] = []
         self.intake: Intake[Message] = Intake(
@@ -99,8 +102,10 @@ class RunningCapture:
                 break
             time.sleep(_POLL_S)
         self.sender.stop()
-        sender_thread.join(self._settings.request_timeout_s + _POLL_S)
-        if self.slot is not None and not writer_thread.is_alive():
+        sender_thread.join(max(_POLL_S, deadline - time.monotonic()))
+        # A thread stuck in a disk or socket keeps the slot until the process is gone: nobody else may have
+        # it.
+        if self.slot is not None and not writer_thread.is_alive() and not sender_thread.is_alive():
             self.slot.release()
 
     def receipt_url(self, id: str) -> str | None:  # noqa: A002  the word of the format
@@ -126,11 +131,11 @@ class RunningCapture:
         """Enrol if that has not happened yet, and wait until the writer has its place in the chain."""
         assert self.writer is not None
         if self._enrolment is None:
-            opening = self._enrol(client)
-            done: Future[None] = Future()
-            self.intake.push(Adopt(opening, done))
-            self._await(done)
-            self._remember(opening.enrolment)
+            if self._adopting is None:
+                self._adopting = Adopt(self._enrol(client), Future())
+                self.intake.push(self._adopting)
+            self._await(self._adopting.done)
+            self._remember(self._adopting.opening.enrolment)
         spool = self._await(self.writer.ready)
         assert self._enrolment is not None
         return Route(self._enrolment, self._opening(self._enrolment).signer, spool)
@@ -156,8 +161,11 @@ class RunningCapture:
             raise LogUnreachable("writer: expected the slot to be open, found it still opening") from None
 
     def _new_writer(self, slot: Slot, opening: Opening | None) -> Writer:
+        journal = Journal(
+            slot, segment_bytes=self._settings.segment_bytes, max_bytes=self._settings.max_spool_bytes
+        )
         return Writer(
-            slot=slot,
+            journal=journal,
             settings=self._settings,
             intake=self.intake,
             opening=opening,
@@ -169,7 +177,6 @@ class RunningCapture:
             on_durable=self._notify_sender,
             metrics=self._metrics,
             guard=self._guard,
-            logger=self._logger,
         )
 
     def _new_sender(self, slot: Slot) -> Sender:
@@ -179,6 +186,7 @@ class RunningCapture:
             on_conflict=slot.mark_conflict,
             rng=self._rng,
             metrics=self._metrics,
+            guard=self._guard,
             logger=self._logger,
             max_batch_entries=self._settings.max_batch_entries,
             max_batch_bytes=self._settings.max_batch_bytes,

@@ -19,6 +19,7 @@ from auditlog.capture.client import LogClient, LogHead
 from auditlog.capture.enrolment import Enrolment
 from auditlog.capture.frames import Record
 from auditlog.capture.metrics import Counters
+from auditlog.capture.safety import Guard
 from auditlog.capture.spool import Spool
 from auditlog.core.batch import encode_batch
 from auditlog.core.head import Head, sign_head
@@ -73,6 +74,7 @@ class Sender:
         on_conflict: Callable[[dict[str, object]], None],
         rng: Callable[[int], bytes],
         metrics: Counters,
+        guard: Guard,
         logger: logging.Logger,
         max_batch_entries: int = 500,
         max_batch_bytes: int = 1 << 20,
@@ -83,6 +85,7 @@ class Sender:
         self._on_conflict = on_conflict
         self._rng = rng
         self._metrics = metrics
+        self._guard = guard
         self._logger = logger
         self._max_entries = max_batch_entries
         self._max_bytes = max_batch_bytes
@@ -145,6 +148,12 @@ class Sender:
             self._report("unreachable", failure)
             self._failures += 1
             return self._backoff_s()
+        except SenderStopped:
+            raise
+        except Exception as failure:  # noqa: BLE001  a fault of ours must not end the sending for good
+            self._guard.failed("sender", failure)
+            self._failures += 1
+            return LONGEST_WAIT_S
         self._failures = 0
         return wait_s
 

@@ -11,85 +11,49 @@ or lose one silently.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
 
-from auditlog.capture.adoption import Opening, adopt_drafts, begin_drafts, begin_sealed
-from auditlog.capture.books import DRAFT_MODEL, Book, gap_body
-from auditlog.capture.chain import Tip, empty_tip
+from auditlog.capture.adoption import Opening
+from auditlog.capture.books import DRAFT_MODEL
 from auditlog.capture.committing import Prepared, prepare_decision, prepare_outcome
 from auditlog.capture.disclosures import DisclosureStore
-from auditlog.capture.frames import DRAFTS, SEALED, Record
+from auditlog.capture.frames import Record
 from auditlog.capture.intake import Intake, Losses
+from auditlog.capture.journal import Journal
+from auditlog.capture.messages import (
+    Adopt,
+    LostError,
+    Message,
+    ModelExpected,
+    ModelKnown,
+    Observed,
+    OutcomeKnown,
+)
 from auditlog.capture.metrics import Counters
 from auditlog.capture.observation import Observation
 from auditlog.capture.safety import Guard
 from auditlog.capture.settings import CaptureSettings
-from auditlog.capture.slots import Slot
 from auditlog.capture.spool import Spool
 from auditlog.errors import AuditLogError, StorageError
 
 GROUP = 256
 """At most this many observations share one write to disk."""
+LINGER_S = 0.02
+"""While nobody waits for durability, the writer gathers this long, so that one write to disk
+serves several.
+"""
 TICK_S = 1.0
+BREATH = 4
+"""After so many records the writer sleeps for an instant: it shares the interpreter with the application,
+which
+would otherwise get it back only after the switch interval (5 ms)."""
 RETRY_FIRST_S = 0.1
 RETRY_LONGEST_S = 5.0
 EXPIRE_EVERY_S = 600.0
 _PENDING = "pending"
 _UNREGISTERED = "unregistered"
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """An inference to record."""
-
-    observation: Observation = field(repr=False)
-    durable: Future[None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeKnown:
-    """What became known later about a decision."""
-
-    decision: str
-    facts: Mapping[str, object] = field(repr=False)
-    item: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelKnown:
-    """A model to register: the body of its entry; `reference` resolves to what decisions call it."""
-
-    body: dict[str, Any]
-    reference: Future[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelExpected:
-    """Whether a model is being fingerprinted: decisions read `pending` until it is known."""
-
-    is_expected: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Adopt:
-    """The producer is enrolled: seal the drafts and go on as an enrolled producer."""
-
-    opening: Opening
-    done: Future[None]
-
-
-Message = Observed | OutcomeKnown | ModelKnown | ModelExpected | Adopt
-
-
-class LostError(AuditLogError):
-    """An observation could not be recorded; its loss is counted and declared in a gap entry."""
-
-    code = "lost"
 
 
 class Writer:
@@ -98,7 +62,7 @@ class Writer:
     def __init__(
         self,
         *,
-        slot: Slot,
+        journal: Journal,
         settings: CaptureSettings,
         intake: Intake[Message],
         opening: Opening | None,
@@ -110,9 +74,8 @@ class Writer:
         on_durable: Callable[[], None],
         metrics: Counters,
         guard: Guard,
-        logger: logging.Logger,
     ) -> None:
-        self._slot = slot
+        self._journal = journal
         self._settings = settings
         self._intake = intake
         self._opening = opening
@@ -124,17 +87,14 @@ class Writer:
         self._on_durable = on_durable
         self._metrics = metrics
         self._guard = guard
-        self._logger = logger
         self._store: DisclosureStore | None = None
-        self._spool: Spool | None = None
-        self._drafts: Spool | None = None
-        self._book: Book | None = None
         self._models: dict[str, str] = {}
         self._default_model: str | None = None
         self._is_expected = settings.model_path is not None
         self._owed: Losses | None = None
         self._deadline: float | None = None
         self._expire_at = 0.0
+        self._settled = 0
         self.ready: Future[Spool] = Future()
         """Resolves to the spool of entries once it is open and this process's `instance` entry is in it."""
 
@@ -147,36 +107,40 @@ class Writer:
         """Open the slot, then write groups until stopped."""
         if self._retry("open", self._open):
             while True:
-                group = self._intake.take(GROUP, TICK_S)
+                group = self._next_group()
                 if not group and self._intake.is_closed:
                     break
                 with self._guard.protect("writer"):
-                    self._handle(group)
+                    self._handle_all(group)
             self._finish()
         self._close()
 
+    def _next_group(self) -> list[Message]:
+        """What is queued. Nobody waiting, it gathers for a moment: one write to disk then serves several."""
+        group = self._intake.take(GROUP, TICK_S)
+        is_awaited = any(not isinstance(one, Observed) or one.durable is not None for one in group)
+        if group and len(group) < GROUP and not is_awaited and not self._intake.is_closed:
+            time.sleep(LINGER_S)
+            group += self._intake.take(GROUP - len(group), 0.0)
+        return group
+
     def _open(self) -> None:
         """Recover the spools and take our place in the chain. Called again after an OSError."""
-        slot, segment_bytes = self._slot, self._segment_bytes()
-        if self._opening is None:
-            if self._drafts is None:
-                start = empty_tip(bytes(32))
-                self._drafts = Spool(slot.drafts_dir, DRAFTS, segment_bytes=segment_bytes, start=start)
-            self._book = begin_drafts(self._drafts, self._instance, self._software, self._clock())
-            return
-        start = empty_tip(self._opening.enrolment.leaf_hash)
-        if self._spool is None:
-            self._spool = Spool(slot.spool_dir, SEALED, segment_bytes=segment_bytes, start=start)
-        unclean = _unclean(self._spool)
-        if slot.drafts_dir.exists():
-            drafts = Spool(slot.drafts_dir, DRAFTS, segment_bytes=segment_bytes, start=empty_tip(bytes(32)))
-            if drafts.next > drafts.first:
-                adopt_drafts(drafts, self._spool, self._opening)
-                unclean = _unclean(drafts)
-            drafts.close()
-        self._book = begin_sealed(self._spool, self._opening, self._instance, unclean)
-        self.ready.set_result(self._spool)
-        self._on_durable()
+        instance, software = self._instance, self._software
+        self._journal.open(self._opening, instance=instance, software=software, now_us=self._clock())
+        if self._journal.spool is not None:
+            self.ready.set_result(self._journal.spool)
+            self._on_durable()
+
+    def _handle_all(self, group: list[Message]) -> None:
+        """Write one group; whatever goes wrong in our own code, what was not written counts as lost."""
+        given = sum(isinstance(message, Observed | OutcomeKnown) for message in group)
+        self._settled = 0
+        try:
+            self._handle(group)
+        finally:
+            for _ in range(given - self._settled):
+                self._lose(None)
 
     def _handle(self, group: list[Message]) -> None:
         """Write one group. A message of the layer itself ends a run of observations, since order matters."""
@@ -184,6 +148,7 @@ class Writer:
         for message in group:
             if isinstance(message, Observed | OutcomeKnown):
                 prepared = self._prepare(message)
+                _breathe(len(run), every=BREATH)
                 if prepared is not None:
                     run.append((prepared, message.durable if isinstance(message, Observed) else None))
                 continue
@@ -221,15 +186,15 @@ class Writer:
     def _model_of(self, seen: Observation) -> str:
         if seen.model_override is not None:
             return seen.model_override
-        known = self._models.get(seen.model) if seen.model is not None else None
-        reference = known or self._default_model
+        # A name nobody registered is not the default model: saying so would be a false claim.
+        reference = self._default_model if seen.model is None else self._models.get(seen.model)
         return reference or (_PENDING if self._is_expected else _UNREGISTERED)
 
     def _write(self, run: list[tuple[Prepared, Future[None] | None]]) -> None:
         """Keep, seal and spool one run; on return all of it is durable, or counted as lost."""
         if not run:
             return
-        if not self._has_room():
+        if not self._journal.has_room:
             self._metrics.add("spool_full", len(run))
             for _, durable in run:
                 self._lose(durable)
@@ -239,6 +204,7 @@ class Writer:
         sealed: list[Future[None]] = []
         count = 0
         for prepared, durable in run:
+            _breathe(count, every=4 * BREATH)
             record = self._seal(prepared)
             if record is None:
                 self._lose(durable)
@@ -249,11 +215,10 @@ class Writer:
                 sealed.append(durable)
         is_durable = self._append(records)
         self._metrics.add("recorded" if is_durable else "lost", count)
+        self._settled += count
+        failure = None if is_durable else LostError("record: expected the disk to take it, found it failing")
         for durable in sealed:
-            if is_durable:
-                durable.set_result(None)
-            else:
-                durable.set_exception(LostError("record: expected the disk to take it, found it failing"))
+            _settle(durable, failure)
 
     def _keep(self, prepared: list[Prepared]) -> None:
         kept = [one.kept for one in prepared if one.kept is not None]
@@ -268,25 +233,25 @@ class Writer:
                     one.body["values"] = "not_kept"
 
     def _seal(self, prepared: Prepared) -> Record | None:
-        assert self._book is not None
         for left_out in ((), ("sampling", "defaults", "adapters", "route")):
             body = {name: value for name, value in prepared.body.items() if name not in left_out}
             try:
-                return self._book.add(prepared.kind, body, self._clock())[0]
-            except AuditLogError as failure:
+                return self._journal.add(prepared.kind, body, self._clock())[0]
+            except Exception as failure:  # noqa: BLE001  an escape here would leave sealed entries unwritten
                 # Too large or without canonical form: no number was used. Once more without the free texts.
                 self._guard.failed("seal", failure)
         return None
 
     def _register(self, message: ModelKnown) -> None:
-        assert self._book is not None
+        records = self._declare_losses()
         try:
-            record, reference = self._book.add("model", message.body, self._clock())
+            record, reference = self._journal.add("model", message.body, self._clock())
         except AuditLogError as failure:
             self._guard.failed("model", failure)
             message.reference.set_exception(failure)
+            self._append(records)
             return
-        if not self._append([*self._declare_losses(), record]):
+        if not self._append([*records, record]):
             message.reference.set_exception(
                 LostError("model: expected the disk to take it, found it failing")
             )
@@ -295,29 +260,19 @@ class Writer:
         message.reference.set_result(reference)
 
     def _adopt(self, message: Adopt) -> None:
-        drafts = self._drafts
-        assert drafts is not None
-        self._opening = message.opening
+        models: dict[int, str] = {}
 
         def seal_drafts() -> None:
-            if self._spool is None:
-                start = empty_tip(message.opening.enrolment.leaf_hash)
-                segment_bytes = self._segment_bytes()
-                self._spool = Spool(self._slot.spool_dir, SEALED, segment_bytes=segment_bytes, start=start)
-            book, models = adopt_drafts(drafts, self._spool, message.opening)
-            assert book is not None
-            self._book = book
-            self._models = {name: _resolved(known, models) for name, known in self._models.items()}
-            if self._default_model is not None:
-                self._default_model = _resolved(self._default_model, models)
+            models.update(self._journal.adopt(message.opening))
 
         if not self._retry("adopt", seal_drafts):
             message.done.set_exception(LostError("enrolment: expected the disk to take it, found it failing"))
             return
-        drafts.close()
-        self._drafts = None
-        assert self._spool is not None
-        self.ready.set_result(self._spool)
+        self._models = {name: _resolved(known, models) for name, known in self._models.items()}
+        if self._default_model is not None:
+            self._default_model = _resolved(self._default_model, models)
+        assert self._journal.spool is not None
+        self.ready.set_result(self._journal.spool)
         message.done.set_result(None)
         self._on_durable()
 
@@ -327,13 +282,9 @@ class Writer:
         if fresh is not None:
             self._metrics.add("lost", fresh.count)
             self._owed = fresh.merged(self._owed)
-        owed = self._owed
-        if owed is None:
+        if self._owed is None:
             return []
-        assert self._book is not None
-        after = Tip(self._book.instance, self._book.next_seq - 1, bytes(32), owed.first_us)
-        body = gap_body(after, count=owed.count, from_us=owed.first_us, to_us=owed.last_us)
-        record, _ = self._book.add("gap", body, self._clock())
+        record = self._journal.add_gap(self._owed, self._clock())
         self._owed = None
         self._metrics.add("gaps")
         return [record]
@@ -341,9 +292,10 @@ class Writer:
     def _lose(self, durable: Future[None] | None) -> None:
         now_us = self._clock()
         self._metrics.add("lost")
+        self._settled += 1
         self._owed = Losses(1, now_us, now_us).merged(self._owed)
         if durable is not None:
-            durable.set_exception(LostError("record: expected room on this host, found none"))
+            _settle(durable, LostError("record: expected room on this host, found none"))
 
     def _append(self, records: list[Record]) -> bool:
         """Write a group until the disk takes it: its numbers are used, so these bytes and no
@@ -351,13 +303,10 @@ class Writer:
         """
         if not records:
             return True
-        spool = self._drafts if self._drafts is not None else self._spool
-        assert spool is not None
-        if not self._retry("spool", lambda: spool.append(records)):
+        if not self._retry("spool", lambda: self._journal.append(records)):
             return False
-        self._metrics.set("spool_bytes", spool.size_bytes)
-        if spool is self._spool:
-            self._on_durable()
+        self._metrics.set("spool_bytes", self._journal.size_bytes)
+        self._on_durable()
         return True
 
     def _retry(self, place: str, action: Callable[[], None]) -> bool:
@@ -376,7 +325,7 @@ class Writer:
             wait_s = min(RETRY_LONGEST_S, 2 * wait_s)
 
     def _idle(self) -> None:
-        if self._has_room():
+        if self._journal.has_room:
             self._append(self._declare_losses())
         now = time.monotonic()
         if self._store is not None and now >= self._expire_at:
@@ -389,28 +338,28 @@ class Writer:
         with self._guard.protect("finish"):
             if not self._append(self._declare_losses()):
                 return
-            spool = self._drafts if self._drafts is not None else self._spool
-            if spool is not None:
-                self._retry("spool", spool.mark_clean)
+            self._retry("spool", self._journal.mark_clean)
 
     def _close(self) -> None:
-        for closable in (self._spool, self._drafts, self._store):
-            if closable is not None:
-                with self._guard.protect("close"):
-                    closable.close()
-
-    def _has_room(self) -> bool:
-        spool = self._drafts if self._drafts is not None else self._spool
-        return spool is not None and spool.size_bytes < self._settings.max_spool_bytes
-
-    def _segment_bytes(self) -> int:
-        # Room is freed segment by segment, so a full spool must have several.
-        return min(self._settings.segment_bytes, self._settings.max_spool_bytes // 4)
+        with self._guard.protect("close"):
+            self._journal.close()
+            if self._store is not None:
+                self._store.close()
 
 
-def _unclean(spool: Spool) -> Tip | None:
-    """The last record of an earlier life that did not end in order, or None."""
-    return None if spool.recovery.is_clean or spool.recovery.is_empty else spool.recovery.tip
+def _settle(future: Future[None], failure: Exception | None) -> None:
+    """Tell who waits; who has stopped waiting (a cancelled future) is not told."""
+    if not future.set_running_or_notify_cancel():
+        return
+    if failure is None:
+        future.set_result(None)
+    else:
+        future.set_exception(failure)
+
+
+def _breathe(count: int, *, every: int) -> None:
+    if count % every == every - 1:
+        time.sleep(0.000_02)
 
 
 def _resolved(reference: str, models: dict[int, str]) -> str:

@@ -1,0 +1,134 @@
+"""Opening commitments later: from the disclosure stores of this host to a disclosure file (commitment.md).
+
+Used by `auditlog disclose ID --fields a,b`, which runs beside the serving processes and only reads. A field
+is named `label`, `/choices/0/text` or, to say in which body, `facts:label`; a pointer to an object or array
+opens all that is below it. Promises: what is opened is exactly what was asked for. Must never: let a key out
+of the store; salts go out, and each opens one field or one body only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from auditlog.capture.committing import readable
+from auditlog.capture.disclosures import KeptBody, KeptRecord, SqliteDisclosureStore
+from auditlog.core.commitment import field_leaves
+from auditlog.core.disclosure import (
+    Disclosure,
+    Disclosures,
+    disclose_field,
+    disclose_whole,
+    format_disclosures,
+)
+from auditlog.errors import DisclosureError, NotFoundError, StorageError
+
+BODIES = ("facts", "response", "request")
+"""The bodies of a decision, in the order in which a bare field name is looked for."""
+
+
+def find_kept(state_dir: Path, id: str) -> list[KeptRecord]:  # noqa: A002  the word of the format
+    """All records kept for a decision in any slot of this host (a decision, and its outcomes).
+
+    Raises:
+        NotFoundError: no slot has any: never kept, expired, erased, or made on another host.
+        StorageError: a store cannot be read.
+    """
+    found: list[KeptRecord] = []
+    for path in sorted((state_dir / "slots").glob("*/disclosures.sqlite3")):
+        try:
+            key = (path.parent / "store.key").read_bytes()
+        except OSError as error:
+            raise StorageError(f"disclosure store: expected a readable store.key beside {path}") from error
+        store = SqliteDisclosureStore.open_for_reading(path, key)
+        try:
+            found += store.find(id)
+        finally:
+            store.close()
+    if not found:
+        raise NotFoundError(f"disclosure: expected a record of decision {id} on this host, found none")
+    return found
+
+
+def find_decision(state_dir: Path, id: str) -> KeptRecord:  # noqa: A002  the word of the format
+    """The record of a decision itself. Raises as `find_kept`."""
+    for record in find_kept(state_dir, id):
+        if record.kind == "decision":
+            return record
+    raise NotFoundError(f"disclosure: expected a record of decision {id} on this host, found outcomes only")
+
+
+def disclosable_fields(record: KeptRecord) -> list[str]:
+    """Every field that could be opened, as `body:pointer`."""
+    names = []
+    for body in BODIES:
+        text = _text(record, body)
+        names += [f"{body}:{pointer}" for pointer, _ in field_leaves(text)] if text is not None else []
+    return names
+
+
+def build_disclosures(record: KeptRecord, fields: Sequence[str] = (), whole: Sequence[str] = ()) -> bytes:
+    """A disclosure file that opens these fields and these whole bodies ("request", "response", "facts").
+
+    Raises:
+        DisclosureError: a field or body that this record does not have.
+    """
+    opened: dict[tuple[str, str], Disclosure] = {}
+    for body in whole:
+        opened[body, ""] = _whole(record, body)
+    for name in fields:
+        for disclosure in _fields(record, name):
+            opened[disclosure.body, getattr(disclosure, "pointer", "")] = disclosure
+    if not opened:
+        raise DisclosureError("disclosure: expected at least one field or body to open, found none named")
+    return format_disclosures(Disclosures(record.id, tuple(opened.values())))
+
+
+def _fields(record: KeptRecord, name: str) -> Iterator[Disclosure]:
+    prefix, colon, rest = name.partition(":")
+    is_explicit = bool(colon) and prefix in BODIES
+    wanted = rest if is_explicit else name
+    pointer = wanted if wanted.startswith("/") or not wanted else f"/{wanted}"
+    for body in (prefix,) if is_explicit else BODIES:
+        text = _text(record, body)
+        if text is None:
+            continue
+        found = [leaf for leaf, _ in field_leaves(text) if leaf == pointer or leaf.startswith(f"{pointer}/")]
+        if found:
+            key = _key(record, body)
+            for leaf in found:
+                yield disclose_field(key, body, text, leaf)
+            return
+    raise DisclosureError(f"disclosure: expected a field {name!r} among the kept fields, found none")
+
+
+def _whole(record: KeptRecord, body: str) -> Disclosure:
+    kept = _body(record, body)
+    if kept is None:
+        raise DisclosureError(f"disclosure: expected the bytes of {body!r} to be kept, found none")
+    text = readable(kept)
+    form = None if text is None or not field_leaves(text[0]) else text[1]
+    return disclose_whole(_key(record, body), body, kept.data, form)
+
+
+def _text(record: KeptRecord, body: str) -> bytes | None:
+    kept = _body(record, body)
+    text = None if kept is None else readable(kept)
+    return None if text is None else text[0]
+
+
+def _body(record: KeptRecord, body: str) -> KeptBody | None:
+    if body == "request":
+        return record.request
+    if body == "response":
+        return record.response
+    if body == "facts" and record.facts is not None:
+        return KeptBody(record.facts)
+    return None
+
+
+def _key(record: KeptRecord, body: str) -> bytes:
+    key = record.facts_key if body == "facts" else record.exchange_key
+    if key is None:
+        raise DisclosureError(f"disclosure: expected the key of {body!r} to be kept, found none")
+    return key

@@ -1,0 +1,63 @@
+"""What the application's threads hand to the writer, in the order it happened. Values only;
+nothing here acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from auditlog.capture.adoption import Opening
+from auditlog.capture.observation import Observation
+from auditlog.errors import AuditLogError
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """An inference to record."""
+
+    observation: Observation = field(repr=False)
+    durable: Future[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeKnown:
+    """What became known later about a decision."""
+
+    decision: str
+    facts: Mapping[str, object] = field(repr=False)
+    item: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKnown:
+    """A model to register: the body of its entry; `reference` resolves to what decisions call it."""
+
+    body: dict[str, Any]
+    reference: Future[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelExpected:
+    """Whether a model is being fingerprinted: decisions read `pending` until it is known."""
+
+    is_expected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """The producer is enrolled: seal the drafts and go on as an enrolled producer."""
+
+    opening: Opening
+    done: Future[None]
+
+
+Message = Observed | OutcomeKnown | ModelKnown | ModelExpected | Adopt
+
+
+class LostError(AuditLogError):
+    """An observation could not be recorded; its loss is counted and declared in a gap entry."""
+
+    code = "lost"
