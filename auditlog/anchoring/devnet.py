@@ -12,6 +12,7 @@ call.
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 from auditlog.anchoring.artefact import load_artefact
@@ -45,6 +46,7 @@ class Devnet:
         self._clock = clock
         self._lock = threading.RLock()
         self._started: _Chain | None = None
+        self._untold: dict[bytes, AnchorTx] = {}
         self._newest: dict[bytes, tuple[AnchorTx, Opening]] = {}
 
     @property
@@ -67,19 +69,27 @@ class Devnet:
             newest, opening = self._newest.get(log_id, (None, NEVER_ANCHORED))
             if newest is not None and (newest.size, newest.root) == (size, root):
                 return newest
+            if log_id in self._untold:
+                return self._untold[log_id]
             if size <= opening.size:
                 raise LedgerError(f"devnet: expected a tree size over {opening.size}, found {size}")
             now_us = self._clock.unix_us()
             data = encode_anchor(AnchorCall(log_id, opening, size, root))
-            sent = AnchorTx(
-                log_id, size, root, self._chain().transact(data, now_us // 1_000_000), now_us, note
-            )
+            tx = self._chain().transact(data, now_us // 1_000_000)
+            sent = AnchorTx(log_id=log_id, size=size, root=root, tx=tx, sent_us=now_us, note=note)
+            self._untold[log_id] = replace(sent, is_final=True)
             self._newest[log_id] = (sent, opening.then(size, root))
             return sent
 
-    def pending(self, log_id: bytes) -> AnchorTx | None:  # noqa: ARG002  the port asks
-        """Nothing is ever open: every transaction is mined and final at once."""
-        return None
+    def pending(self, log_id: bytes) -> AnchorTx | None:
+        """Return the anchor that was not acknowledged; all are mined and final at once."""
+        with self._lock:
+            return self._untold.get(log_id)
+
+    def acknowledge(self, tx: AnchorTx) -> None:
+        """Forget the anchor in `pending`."""
+        with self._lock:
+            self._untold.pop(tx.log_id, None)
 
     def confirm(self, tx: AnchorTx) -> Anchored | None:
         """Read the anchor back from its block.

@@ -3,7 +3,7 @@
 Decision 0003. The order is sign, journal, broadcast: a process that dies after `open_intent` finds the signed
 bytes again and sends the same transaction, so a nonce is never used for two checkpoints.
 
-    intent    one checkpoint to anchor; at most one open for a log     open -> final | failed
+    intent    one checkpoint to anchor; at most one at work for a log    open -> failed | final -> told
     attempt   one signed transaction for it; a fee bump adds one, and any of them may be the one mined
 
 Promises: a method that returned is on disk (synchronous=FULL, rollback journal); a second process or
@@ -40,13 +40,13 @@ CREATE TABLE IF NOT EXISTS intent (
     nonce INTEGER UNIQUE,
     gas INTEGER,
     calldata BLOB,
-    state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'final', 'failed')),
+    state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'final', 'told', 'failed')),
     tx BLOB,
     block_number INTEGER,
     block_hash BLOB,
     block_time INTEGER
 );
-CREATE UNIQUE INDEX IF NOT EXISTS one_open_per_log ON intent (log_id) WHERE state = 'open';
+CREATE UNIQUE INDEX IF NOT EXISTS one_at_work_per_log ON intent (log_id) WHERE state IN ('open', 'final');
 CREATE INDEX IF NOT EXISTS intent_by_log ON intent (log_id, size);
 CREATE TABLE IF NOT EXISTS attempt (
     id INTEGER PRIMARY KEY,
@@ -181,9 +181,14 @@ class Journal:
         with self._writing() as db:
             db.execute("UPDATE intent SET state = 'failed' WHERE id = ?", (intent.id,))
 
-    def open_for(self, log_id: bytes) -> Intent | None:
-        """Return the open intent of a log."""
-        return self._first("WHERE log_id = ? AND state = 'open'", (log_id,))
+    def tell(self, intent: Intent) -> None:
+        """Record that the caller knows the anchor is final."""
+        with self._writing() as db:
+            db.execute("UPDATE intent SET state = 'told' WHERE id = ? AND state = 'final'", (intent.id,))
+
+    def at_work_for(self, log_id: bytes) -> Intent | None:
+        """Return the intent of a log that is open, or final and not told."""
+        return self._first("WHERE log_id = ? AND state IN ('open', 'final')", (log_id,))
 
     def find(self, log_id: bytes, size: int, root: bytes) -> Intent | None:
         """Return the newest intent for exactly this checkpoint, whatever its state."""
@@ -193,7 +198,7 @@ class Journal:
 
     def newest_final(self, log_id: bytes) -> Intent | None:
         """Return the final anchor of a log with the largest tree size."""
-        return self._first("WHERE log_id = ? AND state = 'final' ORDER BY size DESC", (log_id,))
+        return self._first("WHERE log_id = ? AND state IN ('final', 'told') ORDER BY size DESC", (log_id,))
 
     def attempts(self, intent: Intent) -> list[Attempt]:
         """Return every signed transaction of an intent, newest first."""

@@ -32,6 +32,8 @@ class AnchorTx:
     """Hash of the newest transaction that carries it, 32 bytes."""
     sent_us: int
     """When it was first signed, microseconds since the epoch, by our clock: for alarms, proves nothing."""
+    is_final: bool = False
+    """Whether it was confirmed in an earlier turn that did not come to `acknowledge`."""
     note: str = ""
     """The signed checkpoint as `submit` was given it: after a restart a newer one may be published."""
 
@@ -85,7 +87,7 @@ class Ledger(Protocol):
         """
 
     def pending(self, log_id: bytes) -> AnchorTx | None:
-        """Return the open transaction of a log, from before a restart too; None when there is none."""
+        """Return what is on its way or not acknowledged, from before a restart too; None when nothing is."""
 
     def confirm(self, tx: AnchorTx) -> Anchored | None:
         """Return the anchor once final, None while it is not. May send again or raise the fee meanwhile.
@@ -95,6 +97,9 @@ class Ledger(Protocol):
         Raises:
             LedgerError: the node failed, or the transaction can no longer succeed; `submit` starts afresh.
         """
+
+    def acknowledge(self, tx: AnchorTx) -> None:
+        """Take note that a confirmed anchor was told to whom it concerns; `pending` then forgets it."""
 
     def slot(self, log_id: bytes) -> bytes:
         """Return the 32 bytes in the contract's slot for this log; zeros when it was never anchored."""

@@ -21,15 +21,15 @@ from auditlog.anchoring.evm import (
     ZERO_SLOT,
     AnchorCall,
     Opening,
-    encode_anchor,
     format_address,
 )
-from auditlog.anchoring.fees import FeePolicy, Offer, first_offer, next_offer, with_margin
-from auditlog.anchoring.journal import Attempt, Intent, Journal, Plan
+from auditlog.anchoring.fees import FeePolicy, Offer
+from auditlog.anchoring.journal import Attempt, Intent, Journal
 from auditlog.anchoring.ledger import Anchored, AnchorTx
 from auditlog.anchoring.node import Block, TxReceipt
 from auditlog.anchoring.registry import Mined, Registry
-from auditlog.errors import LedgerError
+from auditlog.anchoring.sender import Sender
+from auditlog.errors import ConfigurationError, LedgerError
 from auditlog.log.clock import Clock
 
 
@@ -60,15 +60,18 @@ class RpcLedger:
         clock: Clock,
     ) -> None:
         self._registry = registry
-        self._node = registry.node
-        self._account = account
         self._journal = journal
-        self._fees = fees
         self._clock = clock
+        self._sender = Sender(registry, account=account, journal=journal, fees=fees, clock=clock)
         self._lock = threading.RLock()
+        if registry.owner != account.address:
+            raise ConfigurationError(
+                f"expected the key of {format_address(registry.owner)}, found that of"
+                f" {format_address(account.address)}"
+            )
         registry.check_chain()
         registry.check_code()
-        genesis = self._node.block(0)
+        genesis = registry.node.block(0)
         journal.bind(
             chain_id=str(registry.chain_id),
             contract=format_address(registry.contract),
@@ -96,9 +99,9 @@ class RpcLedger:
         return self._registry.slot(log_id)
 
     def pending(self, log_id: bytes) -> AnchorTx | None:
-        """Return the open transaction of a log, out of the journal."""
+        """Return what is at work for a log, out of the journal."""
         with self._lock:
-            intent = self._journal.open_for(log_id)
+            intent = self._journal.at_work_for(log_id)
             return None if intent is None else self._as_tx(intent)
 
     def submit(self, log_id: bytes, size: int, root: bytes, *, note: str = "") -> AnchorTx:
@@ -109,7 +112,7 @@ class RpcLedger:
                 `pending`), the slot does not let it, the balance is too small, or a final block is gone.
         """
         with self._lock:
-            known = self._journal.open_for(log_id) or self._journal.find(log_id, size, root)
+            known = self._journal.at_work_for(log_id) or self._journal.find(log_id, size, root)
             if known is not None and known.state != "failed":
                 return self._as_tx(known)
             self._registry.check_chain()
@@ -119,7 +122,7 @@ class RpcLedger:
             previous = self._opening(log_id, newest)
             if previous.size >= size:
                 return self._as_tx(self._adopt(log_id, size, root, note))
-            return self._as_tx(self._sign_and_send(AnchorCall(log_id, previous, size, root), note))
+            return self._as_tx(self._sender.start(AnchorCall(log_id, previous, size, root), note))
 
     def confirm(self, tx: AnchorTx) -> Anchored | None:
         """Look where the checkpoint stands, and push it on.
@@ -137,16 +140,23 @@ class RpcLedger:
                 intent = self._look(intent)
             return self._as_anchored(intent)
 
+    def acknowledge(self, tx: AnchorTx) -> None:
+        """Mark the anchor told, durably."""
+        with self._lock:
+            intent = self._journal.find(tx.log_id, tx.size, tx.root)
+            if intent is not None:
+                self._journal.tell(intent)
+
     def _look(self, intent: Intent) -> Intent:
         """Settle the intent if one of its attempts is final; else keep it going."""
         attempts = self._journal.attempts(intent)
         for attempt in attempts:
-            receipt = self._node.receipt(attempt.tx)
+            receipt = self._registry.node.receipt(attempt.tx)
             if receipt is None:
                 continue
             block = self._registry.final_block(receipt)
             return intent if block is None else self._settle(intent, receipt, block)
-        self._push(intent, attempts[0])
+        self._sender.push(intent, attempts[0])
         return intent
 
     def _settle(self, intent: Intent, receipt: TxReceipt, block: Block) -> Intent:
@@ -180,72 +190,16 @@ class RpcLedger:
             log_id=log_id, root=root, note=note, opening=found.event.opening, plan=None, attempt=attempt
         )
 
-    def _sign_and_send(self, call: AnchorCall, note: str) -> Intent:
-        calldata = encode_anchor(call)
-        # A call that would revert fails here, before it is signed and takes a nonce.
-        gas = with_margin(self._node.estimate_gas(self._account.address, self.contract, calldata))
-        offer = first_offer(self._node.fees(), self._fees)
-        self._check_balance(gas * offer.max_fee)
-        nonce = max(self._node.nonce(self._account.address), self._journal.next_nonce())
-        plan = Plan(nonce, gas, calldata)
-        attempt = self._sign(plan, offer)
-        intent = self._journal.open_intent(
-            log_id=call.log_id,
-            root=call.root,
-            note=note,
-            opening=call.previous.then(call.size, call.root),
-            plan=plan,
-            attempt=attempt,
-        )
-        self._broadcast(attempt)
-        return intent
-
-    def _push(self, intent: Intent, newest: Attempt) -> None:
-        """No attempt is in a block: give up, wait, raise the fee, or send the newest again."""
-        plan = intent.plan
-        if plan is None:
-            self._journal.fail(intent)
-            raise LedgerError("expected the transaction found on the chain to stay, it is gone")
-        if self._node.nonce(self._account.address) > plan.nonce:
-            if self._node.nonce(self._account.address, "finalized") > plan.nonce:
-                self._journal.fail(intent)
-                raise LedgerError(f"expected nonce {plan.nonce} to be ours, it is used for good by another")
-            return  # some transaction used it on this branch only: finality decides
-        if self._clock.unix_us() - newest.signed_us >= self._fees.bump_after_us:
-            offer = next_offer(newest.offer, self._node.fees(), self._fees)
-            if offer is not None:
-                newest = self._sign(plan, offer)
-                self._journal.add_attempt(intent, newest)
-        self._broadcast(newest)
-
-    def _sign(self, plan: Plan, offer: Offer) -> Attempt:
-        signed = self._account.sign(
-            chain_id=self.chain_id,
-            nonce=plan.nonce,
-            to=self.contract,
-            data=plan.calldata,
-            gas=plan.gas,
-            offer=offer,
-        )
-        return Attempt(signed.tx, signed.raw, offer, self._clock.unix_us())
-
-    def _broadcast(self, attempt: Attempt) -> None:
-        """Send. What the node answers decides nothing: the receipts of the next `confirm` do.
-
-        A refusal or a time-out may come although the transaction went out, so neither undoes the journal.
-        """
-        assert attempt.raw is not None
-        self._node.send(attempt.raw)
-
-    def _check_balance(self, needed: int) -> None:
-        found = self._node.balance(self._account.address)
-        if found < needed:
-            raise LedgerError(f"expected a balance of at least {needed} wei, found {found}")
-
     def _as_tx(self, intent: Intent) -> AnchorTx:
         attempts = self._journal.attempts(intent)
         return AnchorTx(
-            intent.log_id, intent.size, intent.root, attempts[0].tx, attempts[-1].signed_us, intent.note
+            log_id=intent.log_id,
+            size=intent.size,
+            root=intent.root,
+            tx=attempts[0].tx,
+            sent_us=attempts[-1].signed_us,
+            is_final=intent.mined is not None,
+            note=intent.note,
         )
 
     def _as_anchored(self, intent: Intent) -> Anchored | None:
@@ -255,7 +209,7 @@ class RpcLedger:
         return Anchored(
             chain_id=self.chain_id,
             contract=self.contract,
-            owner=self._account.address,
+            owner=self._registry.owner,
             log_id=intent.log_id,
             size=intent.size,
             root=intent.root,

@@ -101,6 +101,7 @@ def finish(node: Anvil, ledger: RpcLedger, tx: AnchorTx) -> Anchored:
     node.mine(8)
     anchored = ledger.confirm(tx)
     assert anchored is not None
+    ledger.acknowledge(tx)
     return anchored
 
 

@@ -93,6 +93,7 @@ class Rig:
         assert self.ledger is not None
         anchored = self.ledger.confirm(tx)
         assert anchored is not None
+        self.ledger.acknowledge(tx)
         return anchored
 
 
@@ -154,7 +155,7 @@ def test_submitting_again_sends_nothing_new(rig: Rig) -> None:
     assert ledger.submit(LOG, 7, ROOT) == tx
     assert ledger.submit(LOG, 9, ROOT_2) == tx, "one open for a log at a time"
     rig.settle(tx)
-    assert ledger.submit(LOG, 7, ROOT) == tx
+    assert ledger.submit(LOG, 7, ROOT).tx == tx.tx
     assert len(rig.chain.sent()) == 1
 
 
@@ -166,6 +167,21 @@ def test_a_restart_confirms_what_was_sent_before(rig: Rig) -> None:
     anchored = rig.settle(tx)
     assert ledger.pending(LOG) is None
     assert rig.start().confirm(tx) == anchored
+
+
+def test_a_final_anchor_stays_pending_until_it_is_acknowledged(rig: Rig) -> None:
+    """Confirmed, and then a death before anybody was told: the next process finds it, marked final."""
+    ledger = rig.start()
+    tx = ledger.submit(LOG, 7, ROOT, note="the checkpoint")
+    rig.chain.mine(5)
+    assert ledger.confirm(tx) is not None
+    ledger = rig.start()
+    pending = ledger.pending(LOG)
+    assert pending is not None
+    assert (pending.tx, pending.is_final, pending.note) == (tx.tx, True, "the checkpoint")
+    assert ledger.submit(LOG, 9, ROOT_2) == pending, "nothing newer goes out before"
+    ledger.acknowledge(pending)
+    assert rig.start().pending(LOG) is None
 
 
 @pytest.mark.parametrize("lost", ["request", "answer"])
