@@ -59,6 +59,9 @@ class ObservingRecorder:
     def expect_model(self) -> None:
         self.models.append({"expected": True})
 
+    def give_up_model(self) -> None:
+        self.models.append({"expected": False})
+
     def register_model(self, **model: Any) -> None:
         self.models.append(model)
 
