@@ -1,9 +1,9 @@
 """What the caller insists on: `--expect KEY=VALUE`, checked against what the receipt showed.
 
 Spec: auditlog/spec/verification.md, section "Expectations".
-Promises: an unknown key or an unreadable value is refused before anything is verified; an expectation about something
-the receipt does not show is not checked, never passed. Must never: raise a grade. An expectation that holds about a
-stated fact stays an expectation about a stated fact, and the detail says so.
+Promises: an unknown key or an unreadable value is refused before anything is verified; an expectation about
+something the receipt does not show is not checked, never passed. Must never: raise a grade. An expectation
+that holds about a stated fact stays an expectation about a stated fact, and the detail says so.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def _normal(key: str, value: str) -> str:
     if key == "model" and value not in ("pending", "unregistered"):
         value = value.removeprefix("files-sha256@v1:").removeprefix("sha256:")
         if not re.fullmatch(r"[0-9a-fA-F]{64}", value, re.ASCII):
-            raise ConfigurationError(f"expected a fingerprint of 64 hex digits for model, found {_shown(value)}")
+            raise ConfigurationError(
+                f"expected a fingerprint of 64 hex digits for model, found {_shown(value)}"
+            )
     return value.lower() if key in _HEX_KEYS else value
 
 

@@ -1,15 +1,16 @@
 """The verdict of one receipt as data: numbered steps, graded facts, a headline and an exit code.
 
 Spec: auditlog/spec/verification.md, sections "Steps", "Grades" and "Exit codes".
-Promises: the exit code follows from the steps alone; every fact carries its grade and who stands behind it; the JSON
-form only ever gains members. Must never: hold a sentence without a grade, or call something proven that rests on a
-statement of the operator.
+Promises: the exit code follows from the steps alone; every fact carries its grade and who stands behind it;
+the JSON form only ever gains members. Must never: hold a sentence without a grade, or call something proven
+that rests on a statement of the operator.
 
     Report
       steps     1..15, each passed / failed / not checked, with what was found
       facts     each proven / stated (by whom) / not checked
       headline  one sentence for someone who reads nothing else
-      exit_code 0 verified, 1 failed, 3 something required could not be checked (2, usage, is the command line's)
+      exit_code 0 verified, 1 failed, 3 something required could not be checked (2, usage, is the command
+      line's)
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
+
+from auditlog.errors import InconsistentLogError
 
 REPORT_VERSION: Final = "auditlog/report@v1"
 
@@ -93,12 +96,18 @@ class Report:
     steps: tuple[Step, ...]
     facts: tuple[Fact, ...]
     headline: str
+    reservations: tuple[str, ...] = ()
+    """What a reader must know before relying on any fact: operator alone, devnet, whose trust file."""
     claimed_time: str | None = None
     """The instant the producer claims (`T`), or None."""
     on_record_by: str | None = None
-    """The earliest instant by which a witness quorum or a final anchor shows the entry existed (`U`), or None."""
+    """The earliest instant by which a witness quorum or a final anchor shows the entry existed (`U`), or
+    None.
+    """
     on_record_by_devnet: str | None = None
     """The same from the development chain, which proves nothing to an outsider."""
+    evidence: InconsistentLogError | None = None
+    """Two signed checkpoints that contradict each other, when the log comparison found them."""
 
     @property
     def exit_code(self) -> int:
@@ -130,6 +139,7 @@ class Report:
             "verdict": self.verdict,
             "exit_code": self.exit_code,
             "headline": self.headline,
+            "reservations": list(self.reservations),
             "time": {
                 "claims": self.claimed_time,
                 "on_record_by": self.on_record_by,
@@ -155,6 +165,7 @@ class Report:
                 }
                 for fact in self.facts
             ],
+            "evidence": self.evidence and {"smaller": self.evidence.smaller, "larger": self.evidence.larger},
         }
 
 

@@ -1,0 +1,80 @@
+"""`auditlog doctor`, the service: for each configured log its key, its published folder and its rollback
+guard.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auditlog.cli.findings import Finding, ok, problem, warning
+from auditlog.cli.reading import read_text_line
+from auditlog.errors import AuditLogError
+
+if TYPE_CHECKING:
+    from auditlog.core.keys import Ed25519Signer
+    from auditlog.service.settings import LogPaths, LogSettings, Settings
+
+
+def check_logs(settings: Settings) -> Iterator[Finding]:
+    """Check every configured log."""
+    for log in settings.logs:
+        paths = settings.paths(log)
+        yield from _check_key(log, paths)
+        yield _check_guard(log, paths, settings)
+
+
+def _check_key(log: LogSettings, paths: LogPaths) -> Iterator[Finding]:
+    if not paths.key_file.exists():
+        yield problem(
+            "key", f"log {log.name}: expected a key at {paths.key_file}, found none (auditlog log create)"
+        )
+        return
+    mode = stat.S_IMODE(paths.key_file.stat().st_mode)
+    if mode & 0o077:
+        yield problem("key", f"log {log.name}: expected a key only its owner can read, found mode {mode:o}")
+    try:
+        yield from _check_checkpoint(log, paths, _load(paths.key_file))
+    except (AuditLogError, OSError) as error:
+        yield problem("log", f"log {log.name}: {error}")
+
+
+def _load(path: Path) -> Ed25519Signer:
+    from auditlog.core.keys import Ed25519Signer
+
+    return Ed25519Signer.from_private_key(read_text_line(path, "the key of the log"))
+
+
+def _check_checkpoint(log: LogSettings, paths: LogPaths, signer: Ed25519Signer) -> Iterator[Finding]:
+    from auditlog.core.checkpoint import open_checkpoint
+
+    if signer.name != log.origin:
+        yield problem(
+            "key", f"log {log.name}: expected a key named {log.origin}, found one named {signer.name}"
+        )
+        return
+    yield ok("key", f"log {log.name}: {signer.vkey}")
+    path = paths.public_dir / "checkpoint"
+    if not path.exists():
+        yield problem(
+            "log", f"log {log.name}: expected a published checkpoint, found none (auditlog log create)"
+        )
+        return
+    checkpoint, _ = open_checkpoint(path.read_bytes(), [signer.verifier], log.origin)
+    yield ok("log", f"log {log.name}: {checkpoint.tree_size} entries published in {paths.public_dir}")
+
+
+def _check_guard(log: LogSettings, paths: LogPaths, settings: Settings) -> Finding:
+    guard = paths.high_water_file
+    if guard is None:
+        return warning("guard", f"log {log.name}: no high-water file: a restored backup would not be noticed")
+    data_dir = settings.service.data_dir
+    try:
+        same_disk = guard.parent.stat().st_dev == data_dir.stat().st_dev
+    except OSError as error:
+        return problem("guard", f"log {log.name}: expected to reach {guard.parent}, found: {error.strerror}")
+    if same_disk:
+        return warning("guard", f"log {log.name}: {guard} is on the same disk as the data it guards")
+    return ok("guard", f"log {log.name}: {guard}, on another disk than the data")

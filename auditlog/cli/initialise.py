@@ -1,0 +1,242 @@
+"""`auditlog init DIR`: configuration, keys, tokens and the first entry of a log, and the line that wraps a
+model.
+
+Promises: every secret goes to its own file that only the owner can read, and none is printed; nothing that
+exists is overwritten, so a second `init` in the same folder is refused before anything is written. If the
+process dies half way, delete the folder and begin again: no log exists before its first entry, which is
+written last.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditlog.cli.output import say, say_json
+from auditlog.cli.secretfile import write_new, write_secret
+from auditlog.errors import ConfigurationError
+
+_TOKENS = {"capture": ("enrol", "submit"), "reader": ("read",), "admin": ("admin", "read")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What `init` was asked to make; every path is absolute."""
+
+    folder: Path
+    name: str
+    origin: str
+    visibility: str
+    port: int
+    high_water: Path
+    anchoring: str
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "auditlog.toml"
+
+    @property
+    def log_key(self) -> Path:
+        return self.folder / "keys" / f"{self.name}.key"
+
+    @property
+    def devnet_key(self) -> Path:
+        return self.folder / "keys" / "devnet.key"
+
+    def token(self, name: str) -> Path:
+        return self.folder / "tokens" / f"{name}.token"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/logs/{self.name}"
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the service.")],
+    *,
+    origin: Annotated[
+        str | None,
+        typer.Option("--origin", help="Name of the log for ever, such as log.example.org/decisions."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Short name of the log in URLs.")] = "main",
+    visibility: Annotated[str, typer.Option("--visibility", help="public, hashes or private.")] = "hashes",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8700,
+    high_water: Annotated[
+        Path | None,
+        typer.Option("--high-water", metavar="FILE", help="Rollback guard; best on another disk than DIR."),
+    ] = None,
+    anchoring: Annotated[str, typer.Option("--anchoring", help="devnet or off.")] = "devnet",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make a service: configuration, keys, tokens, and an empty log."""
+    folder = directory.absolute()
+    plan = _Plan(
+        folder=folder,
+        name=_checked_name(name),
+        origin=_checked_origin(origin or f"{_host()}/{folder.name}/{name}"),
+        visibility=_one_of(visibility, ("public", "hashes", "private"), "--visibility"),
+        port=port,
+        high_water=(high_water or _propose_high_water(folder, name)).absolute(),
+        anchoring=_one_of(anchoring, ("devnet", "off"), "--anchoring"),
+    )
+    if plan.config.exists():
+        raise ConfigurationError(f"expected a new folder, found a configuration in {folder}")
+    vkey, devnet = _write_files(plan)
+    _create_log(plan)
+    write_new(folder / "log.vkey", f"{vkey}\n")
+    write_new(folder / "trust.json", _trust(plan, vkey, devnet))
+    _report(plan, vkey, as_json=json)
+
+
+def _one_of(value: str, words: tuple[str, ...], option: str) -> str:
+    if value not in words:
+        raise ConfigurationError(f"expected one of {', '.join(words)} for {option}, found {value!a}")
+    return value
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
+        raise ConfigurationError(f"expected a name of a-z, 0-9 and -, found {name!a}")
+    return name
+
+
+def _checked_origin(origin: str) -> str:
+    from auditlog.core.scalars import is_origin
+
+    if not is_origin(origin):
+        raise ConfigurationError(
+            f"expected an origin of printable ASCII without space or '+', not all digits, found {origin!a}"
+        )
+    return origin
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()) or "localhost"
+
+
+def _propose_high_water(folder: Path, name: str) -> Path:
+    """Outside the folder, so that restoring a backup of it does not restore the guard as well."""
+    from hashlib import sha256
+
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    tag = sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return base / "auditlog" / f"{name}-{tag}.high-water"
+
+
+def _write_files(plan: _Plan) -> tuple[str, str | None]:
+    """Write keys, tokens and configuration; returns the vkeys of the log and of the devnet."""
+    from auditlog.core.keys import Ed25519Signer
+
+    log_key = Ed25519Signer.generate(plan.origin, os.urandom(32))
+    write_secret(plan.log_key, log_key.private_key)
+    devnet = None
+    if plan.anchoring == "devnet":
+        devnet_key = Ed25519Signer.generate(f"{plan.origin}/devnet", os.urandom(32))
+        write_secret(plan.devnet_key, devnet_key.private_key)
+        devnet = devnet_key.vkey
+    digests = {name: _write_token(plan.token(name)) for name in _TOKENS}
+    plan.high_water.parent.mkdir(parents=True, exist_ok=True)
+    write_new(plan.config, _config_text(plan, digests))
+    return log_key.vkey, devnet
+
+
+def _write_token(path: Path) -> str:
+    from auditlog.service.tokens import mint_token, token_sha256
+
+    token = mint_token(os.urandom(32))
+    write_secret(path, token)
+    return token_sha256(token).hex()
+
+
+def _config_text(plan: _Plan, digests: dict[str, str]) -> str:
+    """The configuration; its strings are checked words, or paths quoted as TOML basic strings."""
+    lines = [
+        "# The service of this folder: auditlog serve --config auditlog.toml",
+        "[service]",
+        'host = "127.0.0.1"',
+        f"port = {plan.port}",
+        'data_dir = "data"',
+        "",
+        "[[logs]]",
+        f"name = {_quoted(plan.name)}",
+        f"origin = {_quoted(plan.origin)}",
+        f"visibility = {_quoted(plan.visibility)}  # fixed for ever by the first entry",
+        f"key_file = {_quoted(f'keys/{plan.name}.key')}",
+        "# Remembers the largest tree ever signed. Keep it on another disk, out of backups of this folder.",
+        f"high_water_file = {_quoted(str(plan.high_water))}",
+        "",
+        "[anchoring]",
+        f"mode = {_quoted(plan.anchoring)}  # devnet: for development, proves nothing to an outsider",
+        "interval_s = 60",
+    ]
+    if plan.anchoring == "devnet":
+        lines.append('devnet_key_file = "keys/devnet.key"')
+    for name, scopes in _TOKENS.items():
+        listed = ", ".join(map(_quoted, scopes))
+        lines += ["", "[[tokens]]", f"name = {_quoted(name)}", f"scopes = [{listed}]"]
+        lines += [f"sha256 = {_quoted(digests[name])}  # the token itself: tokens/{name}.token"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string; JSON's escapes are a subset of TOML's."""
+    import json
+
+    return json.dumps(text)
+
+
+def _create_log(plan: _Plan) -> None:
+    from auditlog.cli.configured import find_log, load_settings
+    from auditlog.cli.log import create_log
+
+    settings = load_settings(plan.config)
+    create_log(settings, find_log(settings, plan.name))
+
+
+def _trust(plan: _Plan, vkey: str, devnet: str | None) -> str:
+    """The trust file an operator can hand out; it says that it came from the operator."""
+    from auditlog.cli.trust import policy_text, trust_text
+
+    return trust_text(
+        policy_text([vkey], [], 0),
+        devnet=devnet,
+        require=["devnet"] if devnet else ["nothing"],
+        issuer={"name": plan.origin, "role": "operator"},
+    )
+
+
+def _report(plan: _Plan, vkey: str, *, as_json: bool) -> None:
+    environment = {
+        "AUDITLOG_LOG": plan.url,
+        "AUDITLOG_ORIGIN": plan.origin,
+        "AUDITLOG_TOKEN_FILE": str(plan.token("capture")),
+    }
+    if as_json:
+        say_json(
+            {
+                "config": str(plan.config),
+                "origin": plan.origin,
+                "vkey": vkey,
+                "trust": str(plan.folder / "trust.json"),
+                "high_water_file": str(plan.high_water),
+                "environment": environment,
+            }
+        )
+        return
+    say(f"log      {plan.origin} ({plan.visibility})")
+    say(f"vkey     {vkey}")
+    say(f"config   {plan.config}")
+    say(f"guard    {plan.high_water}")
+    say("         (the largest signed tree: keep it on another disk, out of backups of the folder above)")
+    say()
+    say(f"start    auditlog serve --config {plan.config}")
+    say("wrap     " + " ".join(f"{key}={value}" for key, value in environment.items()) + " \\")
+    say("           vllm serve MODEL --middleware auditlog.capture.asgi.AuditMiddleware")
+    say("         or, in any ASGI app: app.add_middleware(AuditMiddleware)")
+    say(f"check    auditlog verify RECEIPT --trust {plan.folder / 'trust.json'}")

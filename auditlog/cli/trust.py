@@ -1,0 +1,201 @@
+"""`auditlog trust show|pin|diff`: the file that says whom a verifier believes.
+
+Spec: auditlog/spec/trust.md. Promises: a trust file made from what the log's own service says is marked as
+coming from the operator, and every report repeats it. Must never: overwrite a trust file.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from auditlog.cli.output import say, say_json
+from auditlog.cli.reading import MAX_TRUST_BYTES, read_text_line
+from auditlog.cli.secretfile import write_new
+from auditlog.cli.verify import read_trust
+from auditlog.errors import ConfigurationError, MalformedError
+
+app = typer.Typer(help="Show, make and compare trust files.", no_args_is_help=True, rich_markup_mode=None)
+_HTTP_TIMEOUT_S = 10.0
+
+
+@app.command("show")
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say in words whom this file believes, and for what."""
+    trust = read_trust(file)
+    if json:
+        say_json(_described(trust))
+        return
+    for line in _sentences(trust):
+        say(line)
+
+
+@app.command("diff")
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD")],
+    new: Annotated[Path, typer.Argument(metavar="NEW")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what NEW believes that OLD does not, and the other way round. Exit 1 if they differ."""
+    before, after = _sentences(read_trust(old)), _sentences(read_trust(new))
+    gone = [line for line in before if line not in after]
+    added = [line for line in after if line not in before]
+    if json:
+        say_json({"removed": gone, "added": added})
+    else:
+        for mark, lines in (("-", gone), ("+", added)):
+            for line in lines:
+                say(f"{mark} {line}")
+        if not gone and not added:
+            say("both files believe the same")
+    raise typer.Exit(1 if gone or added else 0)
+
+
+@app.command("pin")
+def pin(
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="New trust file.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="URL", help="Ask a log for its key, such as http://127.0.0.1:8700/logs/main."),
+    ] = None,
+    vkey: Annotated[list[str] | None, typer.Option("--vkey", help="Key of a log; repeatable.")] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option("--witness", metavar="NAME=VKEY", help="Key of a witness; repeatable.")
+    ] = None,
+    quorum: Annotated[int, typer.Option("--quorum", min=0, help="How many witnesses must cosign.")] = 0,
+    devnet: Annotated[str | None, typer.Option("--devnet", metavar="VKEY", help="Key of a devnet.")] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", help="quorum, anchor or devnet; repeatable; 'nothing' for none."),
+    ] = None,
+    issuer: Annotated[str, typer.Option("--issuer", help="Who made this file.")] = "me",
+    role: Annotated[str, typer.Option("--role", help="operator, self, regulator or other.")] = "self",
+) -> None:
+    """Make a trust file from keys you have, or from what a log says of itself (trust on first use)."""
+    keys = list(vkey or [])
+    if source is not None:
+        said = _ask_log(source)
+        keys.append(said["vkey"])
+        devnet = devnet or said.get("devnet_vkey")
+        # The key came over the wire from the operator: whoever reads a report must learn that.
+        issuer, role = (said["origin"], "operator") if role == "self" else (issuer, role)
+    if not keys:
+        raise ConfigurationError("expected a URL or --vkey of the log to trust, found neither")
+    text = trust_text(
+        policy_text(keys, witness or [], quorum),
+        devnet=devnet,
+        require=require,
+        issuer={"name": issuer, "role": role},
+    )
+    write_new(out, text)
+    for line in _sentences(read_trust(out)):
+        say(line)
+
+
+def trust_text(policy: str, *, devnet: str | None, require: list[str] | None, issuer: dict[str, str]) -> str:
+    """The text of a trust file; `require` None leaves the format's default, [quorum, anchor].
+
+    Raises:
+        ConfigurationError: a key or word that no trust file may hold.
+    """
+    from auditlog.core import canonical
+    from auditlog.core.trust import format_trust, parse_trust
+
+    value: dict[str, Any] = {
+        "v": "auditlog/trust@v1",
+        "policy": policy,
+        "issuer": issuer,
+    }
+    if devnet is not None:
+        value["devnet"] = _vkey(devnet)
+    if require is not None:
+        value["require"] = sorted(set(require) - {"nothing"})
+    try:
+        return format_trust(parse_trust(canonical.encode(value))).decode("utf-8")
+    except MalformedError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def policy_text(keys: list[str], witnesses: list[str], quorum: int) -> str:
+    """A C2SP tlog-policy with these logs, and `quorum` of these NAME=VKEY witnesses; raises
+    ConfigurationError.
+    """
+    lines = [f"log {_vkey(key)}" for key in keys]
+    names = []
+    for item in witnesses:
+        name, separator, key = item.partition("=")
+        if not separator:
+            raise ConfigurationError("expected NAME=VKEY for --witness, found no '='")
+        names.append(name)
+        lines.append(f"witness {name} {_vkey(key)}")
+    if quorum > len(names):
+        raise ConfigurationError(f"expected a quorum of at most {len(names)} witnesses, found {quorum}")
+    if quorum:
+        lines.append(f"group witnesses {quorum} {' '.join(names)}")
+    lines.append("quorum witnesses" if quorum else "quorum none")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _vkey(text: str) -> str:
+    """A vkey itself, or the name of a file that holds one."""
+    return text if "+" in text else read_text_line(Path(text), "a vkey")
+
+
+def _ask_log(source: str) -> dict[str, Any]:
+    """Read what a log says of itself: attacker-controlled, and marked so in the trust file."""
+    import httpx
+
+    if not source.startswith(("http://", "https://")):
+        raise ConfigurationError("expected an http(s) URL of a log, found another text")
+    try:
+        answer = httpx.get(source.rstrip("/"), timeout=_HTTP_TIMEOUT_S)
+        answer.raise_for_status()
+        said = json_module.loads(answer.content[:MAX_TRUST_BYTES])
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"expected a log at {source}, found {type(error).__name__}") from error
+    if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in ("origin", "vkey")):
+        raise ConfigurationError(f"expected a log at {source}, found another answer")
+    return said
+
+
+def _described(trust: Any) -> dict[str, Any]:
+    policy = trust.policy
+    return {
+        "logs": [log.verifier.vkey for log in policy.logs],
+        "witnesses": {witness.name: witness.verifier.vkey for witness in policy.witnesses},
+        "quorum": policy.quorum,
+        "devnet": None if trust.devnet is None else trust.devnet.vkey,
+        "anchors": [
+            {"chain_id": pin.chain_id, "contract": f"0x{pin.contract.hex()}"} for pin in trust.anchors
+        ],
+        "retired": [{"origin": final.origin, "size": final.size} for final in trust.retired],
+        "require": list(trust.require),
+        "issuer": {"name": trust.issuer.name, "role": trust.issuer.role},
+    }
+
+
+def _sentences(trust: Any) -> list[str]:
+    """One line for each thing the file believes; equal files give equal lines."""
+    from auditlog.verify.wording import printable
+
+    said = _described(trust)
+    lines = [f"log {vkey}" for vkey in said["logs"]]
+    lines += [f"witness {name} {vkey}" for name, vkey in said["witnesses"].items()]
+    lines += [
+        f"group {group.name} {group.threshold} of {' '.join(group.members)}" for group in trust.policy.groups
+    ]
+    lines.append(f"quorum {said['quorum'] or 'none: nobody but the log vouches for its history'}")
+    lines += [f"anchor contract {each['contract']} on chain {each['chain_id']}" for each in said["anchors"]]
+    lines += [f"retired log {each['origin']} at size {each['size']}" for each in said["retired"]]
+    if said["devnet"]:
+        lines.append(f"devnet {said['devnet']} (development only: proves nothing to an outsider)")
+    lines.append(f"requires {', '.join(said['require']) or 'nothing beyond the log signature'}")
+    lines.append(f"made by {printable(said['issuer']['name'])} ({said['issuer']['role']})")
+    return lines

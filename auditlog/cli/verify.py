@@ -1,0 +1,202 @@
+"""`auditlog verify RECEIPT... --trust FILE`: check receipts, offline unless `--log` names the current log.
+
+Spec: auditlog/spec/verification.md, "Exit codes" and "JSON report". Promises: every receipt gets a verdict or
+one line saying why it could not be read; nothing heavier than the verifier is imported.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auditlog.cli.output import say, say_error, say_json
+from auditlog.cli.reading import (
+    MAX_DISCLOSURES_BYTES,
+    MAX_RECEIPT_BYTES,
+    MAX_TRUST_BYTES,
+    read_bounded,
+    read_text_line,
+)
+from auditlog.errors import ConfigurationError, MalformedError
+
+if TYPE_CHECKING:
+    from auditlog.core.trust import Trust
+    from auditlog.verify.comparison import CurrentLog
+    from auditlog.verify.expectations import Expectation
+    from auditlog.verify.report import Report
+
+VERDICT_VERSION = "auditlog/verify@v1"
+_USAGE = 2
+
+
+def verify(
+    receipts: Annotated[
+        list[Path], typer.Argument(metavar="RECEIPT...", help="Receipt files; - is standard input.")
+    ],
+    *,
+    trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="Your trust file.")],
+    log: Annotated[
+        str | None, typer.Option("--log", metavar="TARGET", help="Folder or URL of the log as it is now.")
+    ] = None,
+    disclosures: Annotated[
+        Path | None, typer.Option("--disclosures", metavar="FILE", help="Values shown beside the receipt.")
+    ] = None,
+    expect: Annotated[
+        list[str] | None, typer.Option("--expect", metavar="KEY=VALUE", help="Insist on a fact; repeatable.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="Token for reading the log at --log.")
+    ] = None,
+    evidence: Annotated[
+        Path | None, typer.Option("--evidence", metavar="DIR", help="Write contradicting checkpoints here.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check receipts. Exit 0 verified, 1 failed, 2 usage, 3 something required could not be checked."""
+    try:
+        session = _Session(
+            trust,
+            log=log,
+            disclosures=disclosures,
+            expect=expect or [],
+            token_file=token_file,
+            count=len(receipts),
+        )
+    except ConfigurationError as error:
+        if json:
+            say_json({"v": VERDICT_VERSION, "exit_code": _USAGE, "error": str(error), "receipts": []})
+        raise
+    verdicts = [session.check(path) for path in receipts]
+    code = _combined(verdicts)
+    if json:
+        say_json({"v": VERDICT_VERSION, "exit_code": code, "receipts": [item.to_json() for item in verdicts]})
+    else:
+        _print(verdicts)
+    if evidence is not None:
+        _write_evidence(verdicts, evidence)
+    raise typer.Exit(code)
+
+
+class _Verdict:
+    """One receipt file and what came of it: a report, or the reason it could not be read."""
+
+    def __init__(self, path: Path, report: Report | None, error: str = "") -> None:
+        self.path = path
+        self.report = report
+        self.error = error
+
+    def to_json(self) -> dict[str, object]:
+        if self.report is None:
+            return {"file": str(self.path), "exit_code": _USAGE, "error": self.error}
+        return {"file": str(self.path), **self.report.to_json()}
+
+
+class _Session:
+    """Everything that is the same for all receipts of one call: trust, expectations, the current log."""
+
+    def __init__(
+        self,
+        trust: Path,
+        *,
+        log: str | None,
+        disclosures: Path | None,
+        expect: list[str],
+        token_file: Path | None,
+        count: int,
+    ) -> None:
+        from auditlog.verify.expectations import parse_expectation
+        from auditlog.verify.verifier import Verifier
+
+        self._count = count
+        self._verifier = Verifier(read_trust(trust))
+        self._expectations: list[Expectation] = [parse_expectation(text) for text in expect]
+        self._disclosures = (
+            None if disclosures is None else read_bounded(disclosures, MAX_DISCLOSURES_BYTES, "--disclosures")
+        )
+        self._log = None if log is None else _current_log(log, token_file)
+
+    def check(self, path: Path) -> _Verdict:
+        try:
+            data = read_bounded(path, MAX_RECEIPT_BYTES, "a receipt")
+        except ConfigurationError as error:
+            return _Verdict(path, None, str(error))
+        report = self._verifier.verify(
+            data, disclosures=self._shown_of(data), expectations=self._expectations, log=self._log
+        )
+        return _Verdict(path, report)
+
+    def _shown_of(self, receipt: bytes) -> bytes | None:
+        """The disclosure file, unless it is about another of several receipts."""
+        from auditlog.verify.disclosed import is_about
+
+        if self._disclosures is None or self._count == 1 or is_about(self._disclosures, receipt):
+            return self._disclosures
+        return None
+
+
+def read_trust(path: Path) -> Trust:
+    """Read and parse a trust file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not a trust file.
+    """
+    from auditlog.core.trust import parse_trust
+
+    data = read_bounded(path, MAX_TRUST_BYTES, "--trust")
+    if len(data) > MAX_TRUST_BYTES:
+        raise ConfigurationError(
+            f"expected a trust file of at most {MAX_TRUST_BYTES} bytes, found more in {path}"
+        )
+    try:
+        return parse_trust(data)
+    except MalformedError as error:
+        raise ConfigurationError(f"{path} is not a trust file: {error}") from error
+
+
+def _current_log(target: str, token_file: Path | None) -> CurrentLog:
+    from auditlog.verify.comparison import CurrentLog
+    from auditlog.verify.sources import open_source
+
+    token = None if token_file is None else read_text_line(token_file, "--token-file")
+    return CurrentLog(open_source(target, token))
+
+
+def _combined(verdicts: list[_Verdict]) -> int:
+    from auditlog.verify.report import EXIT_FAILED, combine_exit_codes
+
+    code = combine_exit_codes([item.report.exit_code for item in verdicts if item.report is not None])
+    if code != EXIT_FAILED and any(item.report is None for item in verdicts):
+        return _USAGE
+    return code
+
+
+def _print(verdicts: list[_Verdict]) -> None:
+    from auditlog.verify.render import render_report, render_summary
+
+    for item in verdicts:
+        if item.report is None:
+            say_error(item.error)
+    reports = [(str(item.path), item.report) for item in verdicts if item.report is not None]
+    if len(verdicts) == 1:
+        for name, report in reports:
+            render_report(name, report)
+    elif reports:
+        render_summary(reports)
+
+
+def _write_evidence(verdicts: list[_Verdict], folder: Path) -> None:
+    """Keep the two signed notes of a contradiction: they are the proof, whatever the log shows tomorrow."""
+    from auditlog.core.merkle import hash_leaf
+
+    for item in verdicts:
+        found = None if item.report is None else item.report.evidence
+        if found is None:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        for note in filter(None, (found.smaller, found.larger)):
+            # Named by content: the same contradiction found twice is one pair of files.
+            path = folder / f"{hash_leaf(note.encode('utf-8')).hex()[:16]}.checkpoint"
+            path.write_text(note, encoding="utf-8")
+            say(f"evidence: {path}")

@@ -1,0 +1,50 @@
+"""The one sentence for someone who reads nothing else. Spec: auditlog/spec/verification.md, "Headline".
+
+Promises: it names the weakest link (operator alone, devnet, the operator's own trust file) whatever the
+verdict but failed. Must never: say "verified" for an exit code other than 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auditlog.core.trust import Trust
+from auditlog.verify.report import Outcome, Step
+from auditlog.verify.shown import Shown
+from auditlog.verify.wording import printable
+
+OPERATOR_ONLY = "signed by the operator only; the operator could still rewrite this"
+DEVNET = "anchored on a development chain (devnet), which proves nothing to an outsider"
+
+
+def write_headline(steps: Sequence[Step], shown: Shown, reservations: Sequence[str]) -> str:
+    """Put the verdict first and every reservation after it."""
+    failed = next((step for step in steps if step.outcome is Outcome.FAILED), None)
+    if failed is not None:
+        return f"FAILED at step {failed.number} ({failed.name}): {failed.detail}"
+    verdict = _verdict(steps, shown)
+    if not reservations:
+        return f"{verdict}."
+    rest = (f"{text[:1].upper()}{text[1:]}" for text in reservations[1:])
+    return ". ".join((f"{verdict}, but {reservations[0]}", *rest)) + "."
+
+
+def _verdict(steps: Sequence[Step], shown: Shown) -> str:
+    missing = [step for step in steps if step.outcome is Outcome.NOT_CHECKED and step.is_required]
+    if missing:
+        reasons = "; ".join(f"{step.name}: {step.detail}" for step in missing)
+        return f"NOT FULLY CHECKED: {reasons}"
+    return f"VERIFIED: entry {shown.first('index')} of log {shown.first('origin')}"
+
+
+def find_reservations(shown: Shown, trust: Trust) -> tuple[str, ...]:
+    """What a reader must know before relying on any fact of the report, weightiest first."""
+    found = []
+    if not shown.has_quorum and not shown.has_final_anchor:
+        found.append(OPERATOR_ONLY)
+    if shown.devnet is not None:
+        found.append(DEVNET)
+    issuer = trust.issuer
+    if issuer.role == "operator":
+        found.append(f"the trust file came from the operator ({printable(issuer.name)})")
+    return tuple(found)

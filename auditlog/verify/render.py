@@ -1,0 +1,113 @@
+"""The report for people: 80 columns, the grades as headings, a stranger's text as text.
+
+Spec: auditlog/spec/verification.md, "Headline" and "Grades". Must never: interpret markup in what it shows.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from auditlog.verify.report import Fact, Grade, Outcome, Report
+from auditlog.verify.wording import printable
+
+_STYLE = {"verified": "bold green", "failed": "bold red", "not fully checked": "bold yellow"}
+_MARK = {
+    Outcome.PASSED: ("passed", "green"),
+    Outcome.FAILED: ("FAILED", "bold red"),
+    Outcome.NOT_CHECKED: ("-", "yellow"),
+}
+_WIDTH, _MAX_WIDTH = 80, 100
+_DETAIL_COLUMN = 31
+
+
+class Printer:
+    """Wraps and prints styled lines; 80 columns unless a person is looking at something wider."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+        is_seen = self._console.is_terminal
+        self._width = max(_WIDTH, min(self._console.width, _MAX_WIDTH)) if is_seen else _WIDTH
+
+    def line(self, text: str = "", style: str = "", *, first: str = "", rest: str = "") -> None:
+        """Print one paragraph; `first` and `rest` are the indents of its first and later lines."""
+        if not text:
+            self._console.print()
+        for line in _wrapped(text, self._width, first, rest):
+            self._console.print(Text(line, style=style), soft_wrap=True)
+
+    def step(self, number: int, name: str, outcome: Outcome, detail: str) -> None:
+        """Print one step: number, name and outcome in columns, the detail wrapped beside them."""
+        word, style = _MARK[outcome]
+        head = f"{number:>3}  {name:<18} {word:<7}"
+        indent = " " * _DETAIL_COLUMN
+        lines = _wrapped(detail, self._width - _DETAIL_COLUMN) or [""]
+        self._console.print(
+            Text(head).append(lines[0]), soft_wrap=True, style=style if word == "FAILED" else ""
+        )
+        for line in lines[1:]:
+            self._console.print(Text(indent + line), soft_wrap=True)
+
+
+def render_report(name: str, report: Report, console: Console | None = None) -> None:
+    """Print one report in full."""
+    out = Printer(console)
+    out.line(printable(name), "dim")
+    out.line(report.headline, _STYLE[report.verdict])
+    _print_time(out, report)
+    _print_facts(out, "PROVEN (signatures and hashes)", report.graded(Grade.PROVEN))
+    for by in _writers(report):
+        facts = [fact for fact in report.graded(Grade.STATED) if fact.by == by]
+        _print_facts(out, f"STATED by {by}: only their word", facts)
+    _print_facts(out, "NOT CHECKED", report.graded(Grade.NOT_CHECKED))
+    out.line()
+    out.line("STEPS", "bold")
+    for step in report.steps:
+        out.step(step.number, step.name, step.outcome, printable(step.detail, 500))
+
+
+def render_summary(reports: Sequence[tuple[str, Report]], console: Console | None = None) -> None:
+    """Print one line per receipt, the reason under those that are not verified, and a count."""
+    out = Printer(console)
+    for name, report in reports:
+        out.line(f"{report.verdict.upper():<18} {printable(name)}", _STYLE[report.verdict])
+        if report.exit_code:
+            out.line(report.headline, first="    ", rest="    ")
+    counts = ((sum(report.verdict == verdict for _, report in reports), verdict) for verdict in _STYLE)
+    out.line(", ".join(f"{count} {verdict}" for count, verdict in counts))
+    for text in dict.fromkeys(text for _, report in reports for text in report.reservations):
+        out.line(f"{text[:1].upper()}{text[1:]}.")
+
+
+def _writers(report: Report) -> Iterable[str]:
+    """Who states something, in the order they first do."""
+    return dict.fromkeys(fact.by for fact in report.graded(Grade.STATED))
+
+
+def _print_time(out: Printer, report: Report) -> None:
+    if not any((report.claimed_time, report.on_record_by, report.on_record_by_devnet)):
+        return
+    out.line()
+    claims, recorded = report.claimed_time or "no time", report.on_record_by or "no independent time"
+    out.line(f"Time: claims {claims};", rest="      ")
+    out.line(f"on record by {recorded}.", first="      ", rest="      ")
+    if report.on_record_by_devnet is not None:
+        out.line(f"The devnet says {report.on_record_by_devnet}, which binds nobody.", first="      ")
+
+
+def _print_facts(out: Printer, heading: str, facts: Sequence[Fact]) -> None:
+    if not facts:
+        return
+    out.line()
+    out.line(heading, "bold")
+    for fact in facts:
+        out.line(fact.text, first="  - ", rest="    ")
+
+
+def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """Lines of at most `width`; keys and hashes are cut only where they must be."""
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)

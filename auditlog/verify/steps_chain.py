@@ -1,0 +1,262 @@
+"""Steps 7 to 10: what the entry is, which entries it stands on, and that its producer signed it at that
+number.
+
+Spec: auditlog/spec/verification.md, "Step 8" and the table. Every byte here is attacker-controlled until step
+6 or a signature has bound it. Promises: a related entry that this entry does not refer to is a failure, so
+that nothing rides along unexamined. Must never: use a related entry before its own inclusion in the same
+checkpoint was verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from auditlog.core.bodies import MODEL_WORDS, check_body
+from auditlog.core.checkpoint import Checkpoint
+from auditlog.core.entry import Entry, parse_entry
+from auditlog.core.head import Head, open_head, verify_head_path
+from auditlog.core.merkle import hash_leaf, verify_inclusion
+from auditlog.core.note import Ed25519Verifier, open_note
+from auditlog.core.receipt import ReceiptHead, Related
+from auditlog.core.statements import (
+    InstanceStatement,
+    parse_instance_text,
+    parse_producer_text,
+    producer_key_name,
+)
+from auditlog.errors import InclusionError, MalformedError, SignatureError, VerificationError
+from auditlog.verify.run import Checked, not_checked
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The entry, parsed. `unknown` are pointers of members this version does not understand."""
+
+    entry: Entry
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A related entry that is proven to be in the same log."""
+
+    entry: Entry
+    leaf_hash: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """The enrolled writer of the entry: its name and the key that its head must be signed with."""
+
+    placed: Placed
+    name: str
+    key: Ed25519Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The entries this one stands on. All None for an entry of the log itself."""
+
+    producer: Producer | None
+    instance: Placed | None
+    model: Placed | None
+
+
+def read_content(data: bytes, origin: str) -> Checked[Content]:
+    """(7) Parse the entry; its origin must be the log's. An unknown kind is in the log all the same."""
+    entry = parse_entry(data)
+    if entry.origin != origin:
+        raise VerificationError(f"expected an entry of origin {origin}, found {entry.origin}")
+    if not entry.understood:
+        content = Content(entry, tuple(sorted(entry.body)))
+        detail = f"kind {entry.kind}, version {entry.v}: in the log, but not understood by this version"
+        return not_checked(content, detail, is_required=True)
+    unknown = tuple(check_body(entry.kind, entry.body))
+    more = f"; {len(unknown)} member(s) not understood" if unknown else ""
+    return Checked(Content(entry, unknown), f"{entry.kind} of {origin}, sealed {entry.time}{more}")
+
+
+def check_related(entry: Entry, related: Sequence[Related], checkpoint: Checkpoint) -> Checked[Standing]:
+    """(8) Verify each related entry and find out what it is to this one."""
+    left = [_place(item, checkpoint) for item in related]
+    producer = _take_producer(left, entry)
+    instance = _take_instance(left, entry, producer)
+    model = _take_model(left, entry)
+    if left:
+        raise VerificationError(
+            "expected only entries that this one refers to, "
+            f"found entry {left[0].index} of kind {left[0].entry.kind}"
+        )
+    standing = Standing(producer, instance, model)
+    missing = _missing(entry, standing)
+    if missing:
+        return not_checked(standing, f"the receipt lacks its {' and '.join(missing)} entry", is_required=True)
+    if entry.by_log:
+        return Checked(standing, "written by the log itself: there is nothing it stands on")
+    found = [
+        name for name, item in (("producer", producer), ("instance", instance), ("model", model)) if item
+    ]
+    return Checked(
+        standing, f"{', '.join(found)}: each in the same checkpoint of {checkpoint.tree_size} entries"
+    )
+
+
+def _place(item: Related, checkpoint: Checkpoint) -> Placed:
+    """Inclusion first, then parse: nothing of a related entry is believed before."""
+    leaf_hash = hash_leaf(item.entry)
+    try:
+        verify_inclusion(leaf_hash, item.index, checkpoint.tree_size, list(item.proof), checkpoint.root_hash)
+    except InclusionError as error:
+        raise InclusionError(f"related entry {item.index}: {error}") from error
+    entry = parse_entry(item.entry)
+    if entry.origin != checkpoint.origin:
+        raise VerificationError(
+            f"related entry {item.index}: expected origin {checkpoint.origin}, found another"
+        )
+    if entry.understood:
+        check_body(entry.kind, entry.body)
+    return Placed(entry, leaf_hash, item.index)
+
+
+def _take(left: list[Placed], kind: str, leaf_hash: str | None = None) -> Placed | None:
+    """Remove and return the first entry of that kind (and leaf hash); a second stays, and fails step 8."""
+    for place, item in enumerate(left):
+        if item.entry.kind == kind and item.entry.v == 1 and leaf_hash in (None, item.leaf_hash.hex()):
+            return left.pop(place)
+    return None
+
+
+def _take_producer(left: list[Placed], entry: Entry) -> Producer | None:
+    placed = None if entry.by_log else _take(left, "producer", entry.producer)
+    if placed is None:
+        return None
+    body = placed.entry.body
+    key = Ed25519Verifier.from_vkey(body["vkey"])
+    expected = producer_key_name(entry.origin, body["name"])
+    if key.name != expected:
+        raise VerificationError(f"producer entry: expected a key named {expected}, found another name")
+    stated = parse_producer_text(open_note(body["note"], [key]).text)
+    if stated != (entry.origin, body["name"]):
+        raise SignatureError(
+            "producer entry: expected its note to enrol this name in this log, found another"
+        )
+    return Producer(placed, body["name"], key)
+
+
+def _take_instance(left: list[Placed], entry: Entry, producer: Producer | None) -> Placed | None:
+    if producer is None:
+        return None
+    if entry.kind == "instance":
+        _check_instance_note(entry, producer)
+        return None
+    placed = _take(left, "instance")
+    if placed is None:
+        return None
+    start = placed.entry
+    if (start.producer, start.instance) != (entry.producer, entry.instance):
+        raise VerificationError(
+            "instance entry: expected the producer and instance of this entry, found others"
+        )
+    _check_instance_note(start, producer)
+    return placed
+
+
+def _check_instance_note(start: Entry, producer: Producer) -> None:
+    """The start of a process is signed: a thief of the log's key alone cannot begin an instance."""
+    if start.seq != 0:
+        raise VerificationError(f"instance entry: expected number 0, found {start.seq}")
+    try:
+        stated = parse_instance_text(open_note(start.body["note"], [producer.key]).text)
+    except (SignatureError, MalformedError) as error:
+        raise type(error)(f"instance entry: {error}") from error
+    if stated != InstanceStatement(start.origin, start.producer, start.instance, start.prev):
+        raise SignatureError(
+            "instance entry: expected its note to start this instance, found another statement"
+        )
+
+
+def _take_model(left: list[Placed], entry: Entry) -> Placed | None:
+    if entry.kind != "decision" or not entry.understood:
+        return None
+    named = entry.body["model"]
+    if named not in MODEL_WORDS:
+        return _take(left, "model", named)
+    return _take(left, "model") if named == "pending" else None
+
+
+def _missing(entry: Entry, standing: Standing) -> list[str]:
+    missing = []
+    if not entry.by_log and standing.producer is None:
+        missing.append("producer")
+    if not entry.by_log and standing.instance is None and entry.kind != "instance":
+        missing.append("instance")
+    if entry.kind == "decision" and entry.understood and standing.model is None:
+        named = entry.body["model"]
+        if len(named) == 64:  # a leaf hash; a registry word names no entry
+            missing.append("model")
+    return missing
+
+
+def check_head(
+    entry: Entry, leaf_hash: bytes, head: ReceiptHead | None, producer: Producer | None
+) -> Checked[Head | None]:
+    """(9) The producer's own signature over the batch this entry was sent in."""
+    if entry.by_log:
+        if head is not None:
+            raise VerificationError("expected no head beside an entry of the log itself, found one")
+        return Checked(None, "written by the log itself: covered by the log's signature")
+    if head is None:
+        return not_checked(None, "the receipt has no head", is_required=True)
+    if producer is None:
+        return not_checked(None, "without the producer's entry its key is not known", is_required=True)
+    opened = open_head(head.note, producer.key)
+    verify_head_path(opened, seq=entry.seq, leaf_hash=leaf_hash, path=list(head.path))
+    detail = f"signed by {producer.key.name}; covers numbers {opened.first_seq} to {opened.seq}"
+    return Checked(opened, detail)
+
+
+def check_chain(entry: Entry, index: int, standing: Standing, head: Head | None) -> Checked[bool]:
+    """(10) Everything that names a producer, an instance, a number or an order must say the same.
+
+    Hands on whether the entry is bound to its writer: only then is what it says stated by somebody.
+    """
+    if entry.by_log:
+        return Checked(True, f"number {entry.seq} of the log's own entries")
+    if standing.producer is None or head is None:
+        return not_checked(False, "nothing to compare with", is_required=True)
+    if (head.origin, head.producer, head.instance) != (entry.origin, entry.producer, entry.instance):
+        raise VerificationError("expected a head of this entry's producer and instance, found another's")
+    if (entry.seq == 0) != (entry.kind == "instance"):
+        raise VerificationError(f"expected an instance entry, and only that, at number 0, found {entry.kind}")
+    _check_order(entry, index, standing)
+    detail = f"number {entry.seq} of instance {entry.instance[:8]} of producer {standing.producer.name}"
+    return Checked(True, detail)
+
+
+def _check_order(entry: Entry, index: int, standing: Standing) -> None:
+    """A chain is in the log in its own order, one index per number."""
+    assert standing.producer is not None  # the caller has looked
+    start_index, start_seq = standing.producer.placed.index, -1
+    start = standing.instance
+    if start is not None:
+        if start.index <= start_index:
+            raise VerificationError("expected the instance entry after the producer's, found it before")
+        start_index, start_seq = start.index, 0
+        if entry.seq == 1 and entry.prev != start.leaf_hash.hex():
+            raise VerificationError("expected number 1 to follow the instance entry, found another prev")
+    if index - start_index < max(entry.seq - start_seq, 1):
+        raise VerificationError(f"expected entry number {entry.seq} at a later index than {index}")
+    _check_model_order(entry, index, standing.model)
+
+
+def _check_model_order(entry: Entry, index: int, model: Placed | None) -> None:
+    if model is None:
+        return
+    is_pending = entry.body["model"] == "pending"
+    if is_pending and (model.entry.producer, model.entry.instance) != (entry.producer, entry.instance):
+        raise VerificationError("expected the model entry of the same instance, found another's")
+    if (model.index > index) != is_pending:
+        order = "after" if is_pending else "before"
+        raise VerificationError(f"expected the model entry {order} the decision, found index {model.index}")
