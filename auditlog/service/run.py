@@ -44,6 +44,10 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
     structlog.get_logger("auditlog.service").info(
         LISTENING, host=settings.service.host, port=settings.service.port, public_url=settings.public_url
     )
-    uvicorn.Server(config).run(sockets=sockets)
-    if app.state.startup_error is not None:
-        raise app.state.startup_error
+    try:
+        uvicorn.Server(config).run(sockets=sockets)
+    except SystemExit:
+        # The server exits by itself when the start fails; why it did is worth more than its exit code.
+        if app.state.startup_error is not None:
+            raise app.state.startup_error from None
+        raise

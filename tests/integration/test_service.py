@@ -1,0 +1,286 @@
+"""The whole service over real HTTP: enrol, post, read, prove, receive, restart. Nothing is faked."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from auditlog.core.batch import BATCH_MEDIA_TYPE, encode_batch
+from auditlog.core.capability import receipt_capability
+from auditlog.core.checkpoint import open_checkpoint
+from auditlog.core.keys import Ed25519Verifier
+from auditlog.core.merkle import hash_leaf, root_hash, verify_consistency, verify_inclusion
+from auditlog.core.receipt import parse_receipt
+from auditlog.core.tiles import decode_bundle, paths_for_size
+from auditlog.errors import RollbackError
+from auditlog.service.settings import Settings
+from tests.support.live_service import LiveService, create_logs, live_service, write_config
+from tests.support.testlog import decision_body
+
+VISIBILITIES = ("public", "hashes", "private")
+
+
+@pytest.fixture(scope="module")
+def vkeys() -> dict[str, str]:
+    """Filled in by `service`."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, vkeys: dict[str, str]) -> Iterator[LiveService]:
+    """One log of each visibility."""
+    settings = Settings.load(
+        write_config(tmp_path_factory.mktemp("service"), visibilities=VISIBILITIES), environ={}
+    )
+    vkeys.update(create_logs(settings))
+    with live_service(settings) as running:
+        yield running
+
+
+def fill(service: LiveService, log: str, name: str, count: int) -> tuple[int, list[bytes], bytes, str]:
+    """Enrol, post a start and `count` decisions; first index, entries, receipt key, producer id."""
+    producer, key = service.enrol(log, name)
+    entries = [producer.start(), *(producer.decide(n) for n in range(count))]
+    answer = service.post_batch(log, producer, entries)
+    assert answer.status == 200, answer.body
+    assert (answer.json["count"], answer.json["skipped"]) == (count + 1, 0)
+    service.await_published(log, answer.json["tree_size"])
+    return answer.json["first_index"], entries, key, producer.producer.hex()
+
+
+def test_an_acknowledged_batch_is_readable_and_proven(service: LiveService, vkeys: dict[str, str]) -> None:
+    """The entries are there, byte for byte; proofs and tiles lead to the signed root."""
+    first, entries, _, _ = fill(service, "public", "reader", 300)
+    note = service.get("/logs/public/checkpoint").body.decode()
+    checkpoint, _ = open_checkpoint(
+        note, [Ed25519Verifier.from_vkey(vkeys["public"])], "log.example.org/public"
+    )
+    size = checkpoint.tree_size
+    tiles = {path: service.get(f"/logs/public/{path}").body for path in paths_for_size(size)}
+    stored = [entry for path, data in tiles.items() if "entries" in path for entry in decode_bundle(data)]
+    assert stored[first : first + 301] == entries
+    assert root_hash([hash_leaf(entry) for entry in stored]) == checkpoint.root_hash
+    assert service.get(f"/logs/public/entries/{first + 7}").body == entries[7]
+    found = service.get(f"/logs/public/proofs/inclusion?index={first + 7}&size={size}").json["hashes"]
+    proof = [base64.b64decode(each) for each in found]
+    verify_inclusion(hash_leaf(entries[7]), first + 7, size, proof, checkpoint.root_hash)
+    found = service.get(f"/logs/public/proofs/consistency?from=5&to={size}").json["hashes"]
+    old_root = root_hash([hash_leaf(entry) for entry in stored[:5]])
+    verify_consistency(5, size, [base64.b64decode(each) for each in found], old_root, checkpoint.root_hash)
+
+
+def test_the_folder_and_the_service_say_the_same(service: LiveService) -> None:
+    """Whatever lies in the public folder of a log is what the read path serves, to the byte."""
+    fill(service, "hashes", "folder", 20)
+    public_dir = service.settings.paths(service.settings.logs[1]).public_dir
+    size = int((public_dir / "checkpoint").read_text().split("\n")[1])
+    for path in ("checkpoint", *paths_for_size(size, entries=False)):
+        assert service.get(f"/logs/hashes/{path}").body == (public_dir / path).read_bytes()
+    assert not (public_dir / "tile" / "entries").exists()
+    for path in paths_for_size(size):
+        if "entries" in path:
+            assert service.get(f"/logs/hashes/{path}").status == 401
+            assert service.get(f"/logs/hashes/{path}", token="read").status == 200
+
+
+def test_a_receipt_by_capability(service: LiveService) -> None:
+    """Whoever holds the address gets a receipt of exactly that entry, even of a private log."""
+    first, entries, key, producer = fill(service, "private", "receipts", 3)
+    decision = decision_body(1)["id"]
+    base = f"/logs/private/receipts/{producer[:16]}/{decision}"
+    for _ in range(200):
+        answer = service.get(f"{base}/{receipt_capability(key, decision)}")
+        if answer.status != 202:
+            break
+    assert answer.status == 200
+    receipt = parse_receipt(answer.body)
+    assert receipt.entry == entries[2]
+    assert receipt.proof.index == first + 2
+    assert answer.body == service.get(f"/logs/private/receipts/{first + 2}", token="read").body
+    assert service.get(f"{base}/{receipt_capability(key, 'other')}").status == 404
+    unknown = "00000000-0000-7000-8000-000000000000"
+    waiting = service.get(
+        f"/logs/private/receipts/{producer[:16]}/{unknown}/{receipt_capability(key, unknown)}"
+    )
+    assert (waiting.status, waiting.headers["retry-after"]) == (202, "1")
+
+
+def test_look_ups_find_what_was_posted(service: LiveService) -> None:
+    """By leaf hash, by decision and by place in the chain."""
+    first, entries, _, producer = fill(service, "public", "lookups", 2)
+    instance = json.loads(entries[1])["instance"]
+    for query in (
+        f"leaf={hash_leaf(entries[1]).hex()}",
+        f"decision={decision_body(0)['id']}&producer={producer}",
+        f"producer={producer}&instance={instance}&seq=1",
+    ):
+        for _ in range(200):  # the index follows the log
+            found = service.get(f"/logs/public/entries?{query}").json["entries"]
+            if found:
+                break
+        assert found == [{"index": first + 1, "leaf_hash": hash_leaf(entries[1]).hex()}]
+
+
+def test_sending_again_changes_nothing(service: LiveService) -> None:
+    """The same batch twice is skipped the second time; an enrolment twice is one enrolment."""
+    producer, _ = service.enrol("public", "again")
+    assert service.enrol("public", "again")[0].producer == producer.producer
+    entries = [producer.start(), producer.decide(0)]
+    first = service.post_batch("public", producer, entries)
+    second = service.post_batch("public", producer, entries)
+    assert (first.json["count"], second.json["count"], second.json["skipped"]) == (2, 0, 2)
+    head = service.get(f"/logs/public/producers/{producer.producer.hex()}/head", token="submit").json
+    assert head["leaf_hash"] == hash_leaf(entries[1]).hex()
+    assert head["seq"] == 1
+
+
+def test_bad_submissions_are_refused_in_kind(service: LiveService) -> None:
+    """Each fault has its 4xx with what was expected and found; none is a 500, and the chain goes on."""
+    producer, _ = service.enrol("hashes", "faulty")
+    head = service.get(f"/logs/hashes/producers/{producer.producer.hex()}/head", token="submit").json
+    assert (head["instance"], head["leaf_hash"]) == (None, producer.producer.hex())
+    start, one, two = producer.start(), producer.decide(1), producer.decide(2)
+    gap = service.post_batch("hashes", producer, [two])
+    assert (gap.status, gap.json["type"]) == (409, "urn:auditlog:problem:chain_conflict")
+    assert gap.json["expected"].keys() == {"instance", "seq", "leaf_hash"} == gap.json["found"].keys()
+    good = producer.batch([start, one])
+    stranger, _ = service.enrol("hashes", "stranger")
+    forged = stranger.batch([start, one])
+    faults = {
+        "entry changed": encode_batch(good.head_note, [start, one.replace(b"chat", b"chap")]),
+        "entry missing": encode_batch(good.head_note, [start]),
+        "no note": encode_batch("hello", [start, one]),
+        "not JSON": encode_batch(good.head_note, [b"\xff", one]),
+        "another key": encode_batch(forged.head_note, [start, one]),
+        "cut": encode_batch(good.head_note, [start, one])[:-1],
+    }
+    for what, body in faults.items():
+        answer = service.request(
+            "POST", "/logs/hashes/batches", token="submit", body=body, media_type=BATCH_MEDIA_TYPE
+        )
+        assert 400 <= answer.status < 500, (what, answer.body)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "expected" in answer.json["detail"], what
+    assert service.post_batch("public", stranger, [stranger.start()]).status in {404, 409, 422}
+    assert service.post_batch("hashes", producer, [start, one, two]).status == 200
+    conflicting = producer.batch([start])
+    assert service.post_batch("hashes", producer, list(conflicting.entries)).json["skipped"] == 1
+
+
+def test_restart_keeps_everything(tmp_path: Path) -> None:
+    """After a stop and a start the log goes on: same checkpoint, same chain, same receipt keys."""
+    settings = Settings.load(write_config(tmp_path), environ={})
+    create_logs(settings)
+    with live_service(settings) as service:
+        producer, key = service.enrol("hashes", "host-0")
+        assert service.post_batch("hashes", producer, [producer.start(), producer.decide(0)]).status == 200
+    with live_service(settings) as service:
+        assert service.get("/ready").status == 200
+        assert service.enrol("hashes", "host-0")[1] == key
+        answer = service.post_batch("hashes", producer, [producer.decide(1)])
+        assert (answer.status, answer.json["count"]) == (200, 1)
+        service.await_published("hashes", answer.json["tree_size"])
+        assert service.get(f"/logs/hashes/receipts/{answer.json['first_index']}", token="read").status == 200
+
+
+def test_an_older_copy_of_the_stores_is_refused(tmp_path: Path) -> None:
+    """A high-water file that has seen more keeps the only log, and so the service, from starting."""
+    settings = Settings.load(write_config(tmp_path), environ={})
+    create_logs(settings)
+    guard = tmp_path / "guard" / "hashes"
+    with live_service(settings) as service:
+        producer, _ = service.enrol("hashes", "host-0")
+        service.post_batch("hashes", producer, [producer.start()])
+    newest = guard.read_bytes()
+    shutil.copytree(tmp_path / "data", tmp_path / "backup")
+    with live_service(settings) as service:
+        service.post_batch("hashes", producer, [producer.decide(0)])
+    assert guard.read_bytes() != newest
+    shutil.rmtree(tmp_path / "data")
+    shutil.copytree(tmp_path / "backup", tmp_path / "data")
+    with pytest.raises(RollbackError), live_service(settings):
+        pass
+
+
+def test_a_log_made_over_http_works_and_stays(tmp_path: Path) -> None:
+    """POST /logs gives a log that takes entries at once and is there after a restart."""
+    settings = Settings.load(write_config(tmp_path), environ={})
+    create_logs(settings)
+    new = {
+        "name": "made",
+        "origin": "log.example.org/made",
+        "visibility": "public",
+        "allow_unguarded_start": True,
+    }
+    body = json.dumps(new).encode()
+    with live_service(settings) as service:
+        answer = service.request("POST", "/logs", token="admin", body=body)
+        assert answer.status == 201, answer.body
+        vkey = answer.json["vkey"]
+        producer, _ = service.enrol("made", "host-0")
+        assert service.post_batch("made", producer, [producer.start()]).status == 200
+        key_file = settings.service.data_dir / "logs" / "made" / "log.key"
+        assert key_file.stat().st_mode & 0o077 == 0
+    with live_service(settings) as service:
+        assert service.get("/logs/made").json["vkey"] == vkey
+        assert service.post_batch("made", producer, [producer.decide(0)]).json["count"] == 1
+
+
+def test_tokens_minted_over_http_survive_a_restart(tmp_path: Path) -> None:
+    """They are kept as hashes in the database, and nowhere in clear."""
+    settings = Settings.load(write_config(tmp_path), environ={})
+    create_logs(settings)
+    with live_service(settings) as service:
+        body = json.dumps({"name": "reader", "scopes": ["read"]}).encode()
+        secret = service.request("POST", "/tokens", token="admin", body=body).json["token"]
+    for file in (tmp_path / "data").rglob("*"):
+        assert not file.is_file() or secret.encode() not in file.read_bytes()
+    with live_service(settings) as service:
+        assert service.get("/logs/hashes/entries/0", token=secret).status == 200
+        assert service.request("DELETE", "/tokens/reader", token="admin").status == 204
+        assert service.get("/logs/hashes/entries/0", token=secret).status == 401
+
+
+def test_anchored_on_the_devnet_in_a_receipt(tmp_path: Path) -> None:
+    """The worker anchors after a decision, and receipts then carry the anchor."""
+    settings = Settings.load(write_config(tmp_path, anchoring="devnet"), environ={})
+    create_logs(settings)
+    with live_service(settings) as service:
+        producer, _ = service.enrol("hashes", "host-0")
+        answer = service.post_batch("hashes", producer, [producer.start(), producer.decide(0)])
+        service.await_published("hashes", answer.json["tree_size"])
+        deadline = time.monotonic() + 60
+        anchors: list[object] = []
+        while not anchors and time.monotonic() < deadline:
+            receipt = service.get(f"/logs/hashes/receipts/{answer.json['first_index'] + 1}", token="read")
+            anchors = json.loads(receipt.body)["anchors"] if receipt.status == 200 else []
+            time.sleep(0.05)
+        assert len(anchors) == 1
+        assert 'outcome="ok"' in service.get("/metrics").body.decode()
+
+
+def test_concurrent_producers_do_not_disturb_each_other(service: LiveService) -> None:
+    """Eight producers at once: every batch acknowledged once, every index used once."""
+
+    def work(n: int) -> list[tuple[int, int]]:
+        producer, _ = service.enrol("public", f"worker-{n}")
+        places = []
+        for k in range(5):
+            entries = [producer.start()] if k == 0 else []
+            entries += [producer.decide(100 * n + k)]
+            answer = service.post_batch("public", producer, entries)
+            assert answer.status == 200, answer.body
+            places.append((answer.json["first_index"], len(entries)))
+        return places
+
+    with ThreadPoolExecutor(8) as pool:
+        places = [place for found in pool.map(work, range(8)) for place in found]
+    used = [index for first, count in places for index in range(first, first + count)]
+    assert len(used) == len(set(used)) == 8 * 6
