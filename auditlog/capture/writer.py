@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 
 from auditlog.capture.adoption import Opening
 from auditlog.capture.books import DRAFT_MODEL
@@ -33,6 +34,7 @@ from auditlog.capture.messages import (
 )
 from auditlog.capture.metrics import Counters
 from auditlog.capture.observation import Observation
+from auditlog.capture.request_fields import RequestFields
 from auditlog.capture.safety import Guard
 from auditlog.capture.settings import CaptureSettings
 from auditlog.capture.spool import Spool
@@ -89,6 +91,7 @@ class Writer:
         self._guard = guard
         self._store: DisclosureStore | None = None
         self._models: dict[str, str] = {}
+        self._adapters: frozenset[str] = frozenset()
         self._default_model: str | None = None
         self._is_expected = settings.model_path is not None
         self._owed: Losses | None = None
@@ -168,7 +171,7 @@ class Writer:
         try:
             if isinstance(message, OutcomeKnown):
                 return prepare_outcome(message.decision, message.facts, item=message.item, rng=self._rng)
-            seen = message.observation
+            seen = self._read(message.observation)
             prepared = prepare_decision(
                 seen,
                 model=self._model_of(seen),
@@ -182,6 +185,23 @@ class Writer:
         for name in prepared.left_out:
             self._metrics.add(f"left_out.{name}")
         return prepared
+
+    def _read(self, seen: Observation) -> Observation:
+        """Take model, adapter and sampling from the request, where the hook left that to this thread.
+
+        The name in a request is the caller's: only one that was registered counts, any other leaves the
+        default. What the hook said itself wins.
+        """
+        if seen.read_request is None or seen.request.data is None:
+            return seen
+        fields = self._guard.call("read_request", RequestFields(), seen.read_request, seen.request.data)
+        is_adapter = not seen.adapters and fields.model in self._adapters
+        return replace(
+            seen,
+            model=seen.model or (fields.model if fields.model in self._models else None),
+            adapters=(str(fields.model),) if is_adapter else seen.adapters,
+            sampling=seen.sampling or fields.sampling,
+        )
 
     def _model_of(self, seen: Observation) -> str:
         if seen.model_override is not None:
@@ -257,6 +277,7 @@ class Writer:
             )
             return
         self._models[str(message.body["name"])] = self._default_model = reference
+        self._adapters = frozenset(str(one["name"]) for one in message.body.get("adapters", ()))
         message.reference.set_result(reference)
 
     def _adopt(self, message: Adopt) -> None:
