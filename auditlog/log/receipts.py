@@ -153,7 +153,8 @@ class Receipts:
     def _anchored(self, data: bytes, index: int) -> tuple[ReceiptAnchor, ...]:
         """The newest anchor that holds the entry, with the entry's own proof into it."""
         anchor = self._anchors.newest(index)
-        if anchor is None:
+        if anchor is None or not anchor.evidence:
+            # Anchored on a chain whose proof was not collected: a claim nobody could check stays out.
             return ()
         checkpoint = open_own(anchor.checkpoint, self._live.signer.verifier)
         proof = self._prove(data, index, checkpoint)
