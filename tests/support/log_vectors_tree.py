@@ -50,7 +50,8 @@ def inclusion() -> Iterator[tuple[str, Vector]]:
     yield (
         "inclusion-alias-under-an-unsigned-size",
         accepted(
-            "The proof of 7 of 8 is, hash for hash, one of 11 of 12 for the same root; only a signature tells the size.",
+            "The proof of 7 of 8 is, hash for hash, one of 11 of 12 for the same root; "
+            "only a signature tells the size.",
             operation,
             None,
             **_included(7, 8, index=11, tree_size=12),
