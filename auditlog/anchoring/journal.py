@@ -113,7 +113,8 @@ class Journal:
     """The journal of one key on one chain.
 
     Args:
-        path: the SQLite file; made if missing. `path` with ".lock" appended is held while this is open.
+        path: the SQLite file; made if missing, with its folder. `path` with ".lock" appended is held while
+            this is open.
 
     Raises:
         ConfigurationError: another process (or object) has it open.
@@ -121,6 +122,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = _hold(path.with_name(path.name + ".lock"))
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = DELETE")

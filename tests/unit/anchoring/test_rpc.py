@@ -435,7 +435,7 @@ def test_an_anchor_the_journal_lost_is_found_on_the_chain(rig: Rig) -> None:
     ledger = rig.start()
     tx = ledger.submit(LOG, 7, ROOT)
     assert tx.tx == anchored.tx
-    assert ledger.confirm(tx) == anchored
+    assert rig.settle(tx) == anchored
     assert rig.settle(ledger.submit(LOG, 9, ROOT_2)).size == 9, "and the next goes on from it"
     assert len(rig.chain.sent()) == 2
 
