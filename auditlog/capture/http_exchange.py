@@ -13,13 +13,12 @@ more than `MAX_KEPT_BYTES` of one body.
 
 from __future__ import annotations
 
-import base64
 import inspect
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from auditlog.capture.http_headers import RequestHeaders, ResponseHeaders, own_headers
 from auditlog.capture.observation import Ending, Exchange, Observation, ObservedBody
 from auditlog.capture.request_fields import read_request_fields
 from auditlog.capture.route_names import route_template
@@ -44,8 +43,6 @@ current_exchange: ContextVar[HttpExchange | None] = ContextVar("auditlog_current
 """The request being answered, so that an `@audited` handler does not record the same decision a second time.
 """
 
-_DECISION_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_NO_STORE = (b"cache-control", b"private, no-store")
 _SERVER_FAILED = 500
 
 
@@ -78,7 +75,7 @@ class HttpExchange:
     """The state of one request. Made per request, used by one task at a time, as ASGI has it."""
 
     __slots__ = (
-        "_broken", "_disconnected", "_done", "_entered", "_exchange", "_headers", "_last_chunk",
+        "_answered", "_asked", "_broken", "_disconnected", "_done", "_entered", "_exchange", "_last_chunk",
         "_policy", "_receive", "_recorder", "_request", "_response", "_send", "_started_ns", "_status",
         "_ticks", "scope",
     )  # fmt: skip
@@ -102,7 +99,8 @@ class HttpExchange:
         self._request: BodyTap | None = None
         self._response: BodyTap | None = None
         self._status: int | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._asked: RequestHeaders | None = None
+        self._answered: ResponseHeaders | None = None
         self._broken = self._disconnected = self._done = self._entered = self._last_chunk = False
         if policy is not None:
             self._mint()
@@ -208,27 +206,22 @@ class HttpExchange:
             self._done, self._request, self._response = True, None, None
             self._recorder.metrics.add(f"refused.{self._status}")
             return message
-        self._headers = list(message.get("headers", ()))
-        return {**message, "headers": [*self._headers, *self._own_headers(self._exchange)]}
-
-    def _own_headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-        own = [(b"audit-id", exchange.id.encode("ascii"))]
-        if exchange.receipt_url is not None:
-            own.append((b"audit-receipt", exchange.receipt_url.encode("ascii")))
-        if _header(self.scope["headers"], b"audit-want") == b"key":
-            own += [(b"audit-key", base64.b64encode(exchange.exchange_key)), _NO_STORE]
-        return own
+        headers = list(message.get("headers", ()))
+        self._asked, self._answered = RequestHeaders(self.scope["headers"]), ResponseHeaders(headers)
+        own = own_headers(self._exchange, with_key=self._asked.wants_key)
+        return {**message, "headers": headers + own}
 
     def _record(self, ending: Ending) -> None:
         exchange, policy = self._exchange, self._policy
         if exchange is None or policy is None or self._broken:
             return
-        requested = self.scope["headers"]
+        asked = self._asked or RequestHeaders(self.scope["headers"])
+        answered = self._answered or ResponseHeaders(())
         request, response = ObservedBody(), ObservedBody()
         if policy.keeps_values and self._request is not None and self._response is not None:
-            stream = policy.dialect is not None and _is_event_stream(self._headers)
+            dialect = policy.dialect if answered.is_event_stream else None
             request = ObservedBody(self._request.kept())
-            response = ObservedBody(self._response.kept(), policy.dialect if stream else None)
+            response = ObservedBody(self._response.kept(), dialect)
         self._recorder.record(
             Observation(
                 exchange=exchange,
@@ -239,12 +232,12 @@ class HttpExchange:
                 method=self.scope["method"],
                 route=policy.route or route_template(self.scope),
                 status=self._status,
-                content_encoding=_encoding(self._headers),
+                content_encoding=answered.coding,
                 request=request,
                 response=response,
                 keep_values=policy.keeps_values,
-                parent=_decision_id(requested, b"audit-parent"),
-                retry_of=_decision_id(requested, b"audit-retry-of"),
+                parent=asked.parent,
+                retry_of=asked.retry_of,
                 read_request=read_request_fields,
             )
         )
@@ -255,34 +248,6 @@ class HttpExchange:
         self._recorder.guard.failed("asgi", failure)
         if self._recorder.settings.strict:
             raise failure
-
-
-def _header(headers: Any, name: bytes) -> bytes | None:
-    """The first header of that name; attacker-controlled. ASGI servers lower-case the names."""
-    for key, value in headers:
-        if key.lower() == name:
-            return bytes(value).strip()
-    return None
-
-
-def _encoding(headers: Any) -> str | None:
-    """The content coding, lower-cased; None for identity, and for nonsense that would not fit an entry."""
-    value = _header(headers, b"content-encoding")
-    if value is None or not value.isascii() or not 0 < len(value) <= 64:
-        return None
-    coding = value.decode("ascii").lower()
-    return None if coding == "identity" else coding
-
-
-def _is_event_stream(headers: Any) -> bool:
-    return (_header(headers, b"content-type") or b"").lower().startswith(b"text/event-stream")
-
-
-def _decision_id(headers: Any, name: bytes) -> str | None:
-    """A decision id given by the caller; anything but a UUIDv7 in lower case is ignored."""
-    value = _header(headers, name)
-    text = value.decode("latin-1") if value is not None else ""
-    return text if _DECISION_ID.fullmatch(text) else None
 
 
 def _layers(endpoint: object) -> list[object]:
