@@ -36,6 +36,7 @@ class _Plan:
     port: int
     high_water: Path
     anchoring: str
+    public_dir: Path | None
 
     @property
     def config(self) -> Path:
@@ -71,6 +72,10 @@ def init(
         Path | None,
         typer.Option("--high-water", metavar="FILE", help="Rollback guard; best on another disk than DIR."),
     ] = None,
+    public_dir: Annotated[
+        Path | None,
+        typer.Option("--public-dir", metavar="DIR", help="Folder to publish; by default inside the data."),
+    ] = None,
     anchoring: Annotated[str, typer.Option("--anchoring", help="devnet or off.")] = "devnet",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -84,6 +89,7 @@ def init(
         port=port,
         high_water=(high_water or _propose_high_water(folder, name)).absolute(),
         anchoring=_one_of(anchoring, ("devnet", "off"), "--anchoring"),
+        public_dir=public_dir and public_dir.absolute(),
     )
     if plan.config.exists():
         raise ConfigurationError(f"expected a new folder, found a configuration in {folder}")
@@ -170,6 +176,7 @@ def _config_text(plan: _Plan, digests: dict[str, str]) -> str:
         f"key_file = {_quoted(f'keys/{plan.name}.key')}",
         "# Remembers the largest tree ever signed. Keep it on another disk, out of backups of this folder.",
         f"high_water_file = {_quoted(str(plan.high_water))}",
+        *([] if plan.public_dir is None else [f"public_dir = {_quoted(str(plan.public_dir))}"]),
         "",
         "[anchoring]",
         f"mode = {_quoted(plan.anchoring)}  # devnet: for development, proves nothing to an outsider",

@@ -17,7 +17,7 @@ import httpx
 from auditlog.demo import cheats, loan_model
 from auditlog.demo.customer import collect_receipts, wait_until_recording
 from auditlog.demo.operator import ORIGIN, Operator
-from auditlog.demo.processes import Servers, run_verifier
+from auditlog.demo.processes import Servers, run_auditlog
 
 CUT = 20
 """How many of the newest entries the operator cuts off."""
@@ -50,7 +50,7 @@ class Check:
 
 def judge(name: str, expected_exit: int, folder: Path, arguments: Sequence[str]) -> Check:
     """Run `auditlog verify ARGUMENTS --json` in another process and keep its headline."""
-    outcome = run_verifier(["verify", *arguments, "--json"], folder=folder)
+    outcome = run_auditlog(["verify", *arguments, "--json"], folder=folder)
     return Check(name, expected_exit, outcome.exit_code, _headline(outcome.output))
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import httpx
 
-from auditlog.core.canonical import encode
-from auditlog.core.commitment import disclose_whole
+from auditlog.core.disclosure import Disclosures, disclose_whole, format_disclosures
 from auditlog.errors import AuditLogError
 
 _PATIENCE_S = 60.0
@@ -32,9 +31,9 @@ class Answer:
 
     def disclosures(self) -> bytes:
         """The disclosure file that shows both bodies whole."""
-        shown = [disclose_whole(self.key, "request", self.request).to_json()]
-        shown.append(disclose_whole(self.key, "response", self.response).to_json())
-        return encode({"v": "auditlog/disclosures@v1", "id": self.id, "disclosures": shown}) + b"\n"
+        request = disclose_whole(self.key, "request", self.request)
+        response = disclose_whole(self.key, "response", self.response)
+        return format_disclosures(Disclosures(self.id, (request, response)))
 
 
 def ask(client: httpx.Client, url: str, body: dict[str, Any]) -> Answer:

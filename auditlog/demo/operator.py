@@ -8,44 +8,15 @@ DIR/trust.json      what a customer trusts, DIR/log.vkey the log's public key
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditlog.core.note import Ed25519Signer
-from auditlog.demo.processes import Servers, free_port
+from auditlog.core.keys import Ed25519Signer
+from auditlog.demo.processes import Servers, free_port, run_auditlog
+from auditlog.errors import AuditLogError
 
 ORIGIN = "demo.example/decisions"
-DEVNET_KEY_NAME = "demo.example/devnet"
-
-_CONFIG = """\
-[service]
-host = "127.0.0.1"
-port = {port}
-data_dir = "state"
-
-[[logs]]
-name = "main"
-origin = "{origin}"
-visibility = "public"
-key_file = "log.key"
-public_dir = "../log"
-high_water_file = "high-water"
-contact = "audit@demo.example"
-
-[[tokens]]
-name = "serving-hosts"
-scopes = ["enrol", "submit"]
-sha256 = "{token_sha256}"
-
-[anchoring]
-mode = "devnet"
-interval_s = 1
-devnet_key_file = "devnet.key"
-"""
 
 
 @dataclass(frozen=True)
@@ -84,45 +55,32 @@ class Operator:
 
     def signer(self) -> Ed25519Signer:
         """The log's signing key: an operator has it, so a cheating one does too."""
-        return Ed25519Signer.from_private_key((self.home / "log.key").read_text(encoding="utf-8").strip())
+        text = (self.home / "keys" / "main.key").read_text(encoding="utf-8")
+        return Ed25519Signer.from_private_key(text.strip())
 
     def prepare(self) -> None:
-        """Make keys, a token and the configuration."""
-        self.home.mkdir(parents=True, mode=0o700)
-        log_key = Ed25519Signer.from_seed(ORIGIN, secrets.token_bytes(32))
-        devnet_key = Ed25519Signer.from_seed(DEVNET_KEY_NAME, secrets.token_bytes(32))
-        token = secrets.token_urlsafe(32)
-        for name, secret in (
-            ("log.key", log_key.private_key),
-            ("devnet.key", devnet_key.private_key),
-            ("token", token),
-        ):
-            path = self.home / name
-            path.touch(mode=0o600)
-            path.write_text(secret + "\n", encoding="utf-8")
-        self._write_config(hashlib.sha256(token.encode()).hexdigest())
-        (self.folder / "log.vkey").write_text(log_key.vkey + "\n", encoding="utf-8")
-        self._write_trust(log_key.vkey, devnet_key.vkey)
+        """Make the service with `auditlog init`, as anyone would; anchor every second, not every minute.
 
-    def _write_config(self, token_sha256: str) -> None:
-        text = _CONFIG.format(port=self.log_port, origin=ORIGIN, token_sha256=token_sha256)
-        (self.home / "auditlog.toml").write_text(text, encoding="utf-8")
-
-    def _write_trust(self, log_vkey: str, devnet_vkey: str) -> None:
-        trust = {
-            "v": "auditlog/trust@v1",
-            "policy": f"log {log_vkey}\nquorum none\n",
-            "devnet": devnet_vkey,
-            "require": ["devnet"],
-            "issuer": {"name": "the demo", "role": "operator"},
-        }
-        (self.folder / "trust.json").write_text(json.dumps(trust, indent=1) + "\n", encoding="utf-8")
+        Raises:
+            AuditLogError: `init` failed; the message is what it said.
+        """
+        arguments = ["init", str(self.home), "--origin", ORIGIN, "--visibility", "public"]
+        arguments += ["--port", str(self.log_port), "--public-dir", str(self.public_log)]
+        made = run_auditlog([*arguments, "--high-water", str(self.folder / "high-water")], folder=self.folder)
+        if made.exit_code:
+            raise AuditLogError(f"expected `auditlog init` to make a service, found: {made.output}")
+        config = self.home / "auditlog.toml"
+        text = config.read_text(encoding="utf-8").replace("interval_s = 60", "interval_s = 1")
+        config.write_text(text, encoding="utf-8")
+        for name in ("trust.json", "log.vkey"):
+            shutil.copy(self.home / name, self.folder / name)
 
     def start_log(self, servers: Servers) -> None:
         """Start the log service; returns before it answers."""
         config = str(self.home / "auditlog.toml")
-        environment = {"AUDITLOG_SERVE_PORT": str(self.log_port)}
-        servers.start("log", ["-m", "auditlog.cli.main", "serve", "--config", config], environment)
+        # By option: a copy of the operator serves on another port than its configuration says.
+        arguments = ["serve", "--config", config, "--port", str(self.log_port)]
+        servers.start("log", ["-m", "auditlog.cli.main", *arguments], {})
 
     def start_loan_api(self, servers: Servers) -> None:
         """Start the mortgage decision API behind the middleware."""
@@ -142,7 +100,7 @@ class Operator:
         return {
             "AUDITLOG_LOG": self.log_url,
             "AUDITLOG_ORIGIN": ORIGIN,
-            "AUDITLOG_TOKEN_FILE": str(self.home / "token"),
+            "AUDITLOG_TOKEN_FILE": str(self.home / "tokens" / "capture.token"),
             "AUDITLOG_PRODUCER": producer,
             "AUDITLOG_STATE": str(self.home / producer),
             "AUDITLOG_MODEL": str(model),
@@ -152,6 +110,8 @@ class Operator:
     def copy(self, folder: Path) -> Operator:
         """Copy everything the operator has, for a cheat; the original stays as it is."""
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.home, folder / "operator")
-        shutil.copytree(self.public_log, folder / "log")
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("receipts"))
+        config = folder / "operator" / "auditlog.toml"
+        text = config.read_text(encoding="utf-8").replace(str(self.folder), str(folder))
+        config.write_text(text, encoding="utf-8")
         return Operator.at(folder)

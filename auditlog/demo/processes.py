@@ -41,7 +41,7 @@ class Outcome:
     output: str
 
 
-def run_verifier(arguments: Sequence[str], *, folder: Path) -> Outcome:
+def run_auditlog(arguments: Sequence[str], *, folder: Path) -> Outcome:
     """Run `auditlog ARGUMENTS` in a process of its own, with an empty environment and `folder` as its home.
 
     It sees what a stranger would: files named on the command line and nothing else.
@@ -77,7 +77,7 @@ class Servers:
     def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start `python ARGUMENTS` in the background."""
         with (self._log_folder / f"{name}.log").open("ab") as output:
-            self._running[name] = subprocess.Popen(  # noqa: S603 - see run_verifier
+            self._running[name] = subprocess.Popen(  # noqa: S603 - see run_auditlog
                 [sys.executable, *arguments],
                 env={**os.environ, **environment},
                 stdout=output,

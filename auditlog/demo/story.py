@@ -23,7 +23,7 @@ from auditlog.demo import cheating, loan_model
 from auditlog.demo.cheating import Check
 from auditlog.demo.customer import Answer, ask, collect_receipts, wait_until_recording
 from auditlog.demo.operator import Operator
-from auditlog.demo.processes import Servers, run_verifier
+from auditlog.demo.processes import Servers, run_auditlog
 from auditlog.errors import AuditLogError, ConfigurationError
 
 MARKER = ".auditlog-demo"
@@ -146,7 +146,7 @@ class Story:
             "--trust",
             str(self._operator.folder / "trust.json"),
         ]
-        outcome = run_verifier(
+        outcome = run_auditlog(
             [*arguments, "--disclosures", str(disclosed), "--json"], folder=self._operator.folder
         )
         report = json.loads(outcome.output)["receipts"][0]
