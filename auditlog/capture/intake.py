@@ -67,9 +67,9 @@ class Intake(Generic[_T]):
             self._condition.notify()
 
     def take(self, max_items: int, timeout_s: float) -> list[_T]:
-        """Up to `max_items` in order; waits at most `timeout_s` for the first. Empty on time-out or close."""
+        """Up to `max_items` in order; waits at most `timeout_s` for the first. Empty on time-out."""
         with self._condition:
-            if not self._items and not self._is_closed and timeout_s > 0:
+            if not self._items and timeout_s > 0:
                 self._is_waiting = True
                 self._condition.wait(timeout_s)
                 self._is_waiting = False
@@ -87,7 +87,9 @@ class Intake(Generic[_T]):
             return losses
 
     def close(self) -> None:
-        """Refuse further offers (each then counts as lost) and wake the writer."""
+        """Refuse further offers (each then counts as lost) and wake the writer; it may still
+        `push` and `take`.
+        """
         with self._condition:
             self._is_closed = True
             self._condition.notify_all()

@@ -54,7 +54,14 @@ class Adopt:
     done: Future[None]
 
 
-Message = Observed | OutcomeKnown | ModelKnown | ModelExpected | Adopt
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """`done` resolves once everything handed over before is durable, or counted as lost."""
+
+    done: Future[None]
+
+
+Message = Observed | OutcomeKnown | ModelKnown | ModelExpected | Adopt | Flush
 
 
 class LostError(AuditLogError):

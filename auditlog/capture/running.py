@@ -20,7 +20,7 @@ from auditlog.capture.disclosures import DisclosureStore, SqliteDisclosureStore,
 from auditlog.capture.enrolment import Enrolment, check_enrolment, enrolment_note
 from auditlog.capture.intake import Intake
 from auditlog.capture.journal import Journal
-from auditlog.capture.messages import Adopt, LostError, Message
+from auditlog.capture.messages import Adopt, Flush, LostError, Message
 from auditlog.capture.metrics import Counters
 from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route, Sender
@@ -28,7 +28,7 @@ from auditlog.capture.settings import CaptureSettings
 from auditlog.capture.slots import Slot, acquire_slot
 from auditlog.capture.writer import Writer
 from auditlog.core.capability import receipt_capability
-from auditlog.errors import LogUnreachable
+from auditlog.errors import Pushback
 
 _T = TypeVar("_T")
 _POLL_S = 0.02
@@ -93,20 +93,30 @@ class RunningCapture:
         self.is_open = False
         deadline = time.monotonic() + self._settings.close_timeout_s
         writer_thread, sender_thread = self._threads
-        self.writer.stop(within_s=self._settings.close_timeout_s)
-        while writer_thread.is_alive() and time.monotonic() < deadline:
-            writer_thread.join(_POLL_S)
-        while not self.sender.is_drained and time.monotonic() < deadline:
-            # A log that is not there is not waited for: what is in the spool is safe.
-            if self.sender.state in {"unreachable", "refused"}:
-                break
-            time.sleep(_POLL_S)
+        self.intake.close()
+        flushed: Future[None] = Future()
+        self.intake.push(Flush(flushed))
+        # First what is queued becomes durable and, if the log answers, sent; then the writer ends in order.
+        self._wait_until(lambda: flushed.done() and self._is_sent, deadline)
+        self.writer.stop(within_s=max(_POLL_S, deadline - time.monotonic()))
+        writer_thread.join(max(_POLL_S, deadline - time.monotonic()) + _POLL_S)
+        self._wait_until(lambda: self._is_sent, deadline)
         self.sender.stop()
         sender_thread.join(max(_POLL_S, deadline - time.monotonic()))
         # A thread stuck in a disk or socket keeps the slot until the process is gone: nobody else may have
         # it.
         if self.slot is not None and not writer_thread.is_alive() and not sender_thread.is_alive():
             self.slot.release()
+
+    @property
+    def _is_sent(self) -> bool:
+        """Whether there is no point in waiting for the sender: all sent, or the log is not there."""
+        assert self.sender is not None
+        return self.sender.is_drained or self.sender.state in {"unreachable", "refused"}
+
+    def _wait_until(self, condition: Callable[[], bool], deadline: float) -> None:
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def receipt_url(self, id: str) -> str | None:  # noqa: A002  the word of the format
         """Where the receipt of a decision will be found, None before enrolment (api.md)."""
@@ -158,7 +168,9 @@ class RunningCapture:
         try:
             return future.result(_WRITER_WAIT_S)
         except TimeoutError:
-            raise LogUnreachable("writer: expected the slot to be open, found it still opening") from None
+            raise Pushback(
+                "writer: expected the slot to be open, found it opening", retry_after_s=0
+            ) from None
 
     def _new_writer(self, slot: Slot, opening: Opening | None) -> Writer:
         journal = Journal(

@@ -2,7 +2,7 @@
 
 Recovery reads every segment once. A bad frame in the newest segment is the torn tail of a write that was
 never acknowledged to anyone, and is cut off. A bad frame with good segments after it is damage: what follows
-cannot be sent any more (its `prev` chain is broken), so those files are set aside under `damaged-...` for a
+cannot be sent any more (its `prev` chain is broken), so those files are set aside as `....damaged` for a
 person to look at, and the loss is declared in a gap entry.
 """
 
@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auditlog.capture.chain import Tip
-from auditlog.capture.durable import sync_dir
+from auditlog.capture.durable import sync_dir, write_durable
 from auditlog.capture.frames import HEADER_BYTES, Header, Record, decode_header, scan_frames
 from auditlog.core.merkle import hash_leaf
 from auditlog.errors import MalformedError
 
 SUFFIX = ".segment"
+DAMAGED_SUFFIX = ".damaged"
 NEW_SUFFIX = ".new"
 """Ending of a segment that is still being born; one found at start never held anything durable."""
 
@@ -135,16 +136,19 @@ def _set_aside(paths: list[Path], found: Recovery) -> Recovery:
         header = decode_header(content)
     except MalformedError:
         header = None
-    for path in paths:
-        path.rename(path.with_name(f"damaged-{path.name}"))
-    if header is not None and (not segments or header.first == segments[-1].next):
+    # Last first: dying half-way leaves a spool that this same repair, or the cut of a torn tail, makes whole.
+    for path in reversed(paths[1:]):
+        path.rename(path.with_name(path.name + DAMAGED_SUFFIX))
+    aside = paths[0].with_name(paths[0].name + DAMAGED_SUFFIX)
+    if header is None or (segments and header.first != segments[-1].next):
+        paths[0].rename(aside)
+    else:
         segment, tip, _ = _scan(paths[0], content, header)
         kept = segment.next - segment.first
-        # The good part goes back under the old name: the log may still need it.
-        with paths[0].open("xb") as file:
-            file.write(content[: segment.size])
-            file.flush()
-            os.fsync(file.fileno())
+        write_durable(aside, content)
+        # The good part stays: the log may still need it, and its header knows the tip.
+        os.truncate(paths[0], segment.size)
+        _sync_file(paths[0])
         segments = (*segments, segment)
     return Recovery(segments, tip, is_clean=False, torn_bytes=found.torn_bytes, lost=max(1, total - kept))
 

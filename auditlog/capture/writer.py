@@ -25,6 +25,7 @@ from auditlog.capture.intake import Intake, Losses
 from auditlog.capture.journal import Journal
 from auditlog.capture.messages import (
     Adopt,
+    Flush,
     LostError,
     Message,
     ModelExpected,
@@ -98,12 +99,14 @@ class Writer:
         self._deadline: float | None = None
         self._expire_at = 0.0
         self._settled = 0
+        self._is_stopping = False
         self.ready: Future[Spool] = Future()
         """Resolves to the spool of entries once it is open and this process's `instance` entry is in it."""
 
     def stop(self, *, within_s: float) -> None:
         """Write what is queued, then end `run`; a disk that fails is given up on after `within_s`."""
         self._deadline = time.monotonic() + within_s
+        self._is_stopping = True
         self._intake.close()
 
     def run(self) -> None:
@@ -111,7 +114,7 @@ class Writer:
         if self._retry("open", self._open):
             while True:
                 group = self._next_group()
-                if not group and self._intake.is_closed:
+                if not group and self._is_stopping:
                     break
                 with self._guard.protect("writer"):
                     self._handle_all(group)
@@ -161,6 +164,8 @@ class Writer:
                 self._register(message)
             elif isinstance(message, ModelExpected):
                 self._is_expected = message.is_expected
+            elif isinstance(message, Flush):
+                message.done.set_result(None)
             else:
                 self._adopt(message)
         self._write(run)
