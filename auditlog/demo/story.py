@@ -29,6 +29,17 @@ from auditlog.errors import AuditLogError, ConfigurationError
 MARKER = ".auditlog-demo"
 """Says that a folder was made by a demo, so that the next one may replace it."""
 
+_SHOWN_FACTS = (
+    "index",
+    "request",
+    "response",
+    "producer",
+    "start",
+    "model",
+    "devnet_anchor",
+    "model_ran",
+    "fair",
+)
 _PROMPT = "Write two sentences about why records of automated decisions should be open to check."
 
 
@@ -162,6 +173,7 @@ class Story:
         )
         for line in _graded_lines(report):
             self._say(line)
+        self._say(f"   {_shorten(report['headline'], 200)}")
 
     def _act_assistant(self, servers: Servers, converted: Future[tuple[Path, str]]) -> None:
         self._doing("preparing SmolLM2-135M (once, about 20 s)")
@@ -251,11 +263,10 @@ def _model_of(report: dict[str, Any]) -> str:
 
 
 def _graded_lines(report: dict[str, Any]) -> list[str]:
-    lines = []
-    for grade, most in (("proven", 4), ("stated", 3), ("not checked", 2)):
-        texts = [str(fact["text"]) for fact in report["facts"] if fact["grade"] == grade]
-        lines += [f"   {grade.upper():<12} {_shorten(text, 100)}" for text in texts[:most]]
-    return lines
+    """The facts a person asks about first, each with its grade; `auditlog verify` prints all of them."""
+    facts = {fact["name"]: fact for fact in report["facts"]}
+    chosen = [facts[name] for name in _SHOWN_FACTS if name in facts]
+    return [f"   {fact['grade'].upper():<12} {_shorten(fact['text'], 100)}" for fact in chosen]
 
 
 def _streamed_text(stream: bytes) -> str:
