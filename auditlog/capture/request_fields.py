@@ -45,14 +45,13 @@ def read_request_fields(body: bytes) -> RequestFields:
     if body.lstrip()[:1] != b"{" or len(body) > MAX_REQUEST_BYTES:
         return RequestFields()
     try:
-        # Numbers stay as their source text: 0.70 is recorded as 0.70, and no huge integer is converted.
-        request = json.loads(body, parse_float=_Number, parse_int=_Number, parse_constant=_Number)
+        request = _decoder.decode(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return RequestFields()
     sampling = _sampling(request)
     for name in _NESTED:
         if type(request.get(name)) is dict:
-            sampling = {**_sampling(request[name]), **sampling}
+            sampling = dict(sorted({**_sampling(request[name]), **sampling}.items()))
     model = request.get("model")
     is_name = type(model) is str and 0 < len(model) <= MAX_MODEL_CHARS
     return RequestFields(model if is_name else None, sampling)
@@ -64,12 +63,16 @@ class _Number(str):
     __slots__ = ()
 
 
+# Numbers stay as their source text: 0.70 is recorded as 0.70, and no huge integer is converted.
+_decoder = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_Number)
+
+
 def _sampling(members: Mapping[str, Any]) -> dict[str, str]:
     found = {}
-    for name in SAMPLING_NAMES & members.keys():
+    for name in sorted(SAMPLING_NAMES.intersection(members)):
         value = members[name]
         if type(value) is bool:
             found[name] = "true" if value else "false"
         elif type(value) is _Number and len(value) <= MAX_VALUE_CHARS:
             found[name] = str(value)
-    return dict(sorted(found.items()))
+    return found

@@ -201,12 +201,11 @@ class Writer:
             return seen
         fields = self._guard.call("read_request", RequestFields(), seen.read_request, seen.request.data)
         is_adapter = not seen.adapters and fields.model in self._adapters
-        return replace(
-            seen,
-            model=seen.model or (fields.model if fields.model in self._models else None),
-            adapters=(str(fields.model),) if is_adapter else seen.adapters,
-            sampling=seen.sampling or fields.sampling,
-        )
+        model = seen.model or (fields.model if fields.model in self._models else None)
+        if model is None and not is_adapter and not fields.sampling:
+            return seen
+        adapters = (str(fields.model),) if is_adapter else seen.adapters
+        return replace(seen, model=model, adapters=adapters, sampling=seen.sampling or fields.sampling)
 
     def _model_of(self, seen: Observation) -> str:
         if seen.model_override is not None:
