@@ -1,4 +1,4 @@
-"""Pure-ASGI middleware around the whole app: security headers, metrics, one structured line a request, no
+"""Pure-ASGI middleware around the whole app: security headers, metrics, one structured line for each refusal, no
 traceback.
 
 Promises: an error nobody expected becomes a 500 problem and one log event with its traceback; the caller
@@ -69,13 +69,15 @@ class Observe:
         if error is not None:
             fields["problem"] = problem_of(error).code
             self._metrics.problems.labels(fields["problem"]).inc()
-        if status >= 500 and error is not None:
+        fields["duration_ms"] = round(seconds * 1000, 3)
+        if status >= 500:
             # What the caller is not told (a file name, the engine's own words) is told to the operator here.
-            self._logger.warning(
-                REQUEST_DONE, **fields, error=str(error), duration_ms=round(seconds * 1000, 3)
-            )
+            self._logger.warning(REQUEST_DONE, **fields, error=str(error))
+        elif status >= 400:
+            self._logger.info(REQUEST_DONE, **fields)
         else:
-            self._logger.info(REQUEST_DONE, **fields, duration_ms=round(seconds * 1000, 3))
+            # Counted above; a line for each would cost more than the request itself on the hot path.
+            self._logger.debug(REQUEST_DONE, **fields)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -113,7 +115,7 @@ def configure_logging(log_format: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()

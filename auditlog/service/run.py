@@ -7,6 +7,7 @@ paths hold capabilities.
 
 from __future__ import annotations
 
+import signal
 import socket
 
 import structlog
@@ -44,6 +45,10 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
     structlog.get_logger("auditlog.service").info(
         LISTENING, host=settings.service.host, port=settings.service.port, public_url=settings.public_url
     )
+    # The server drains on a signal and then raises it again, which would end the process as killed: after a
+    # clean stop the second one finds nothing to do.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     try:
         uvicorn.Server(config).run(sockets=sockets)
     except SystemExit:

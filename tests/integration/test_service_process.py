@@ -1,0 +1,137 @@
+"""`service.run` as a process: start, one-line failures, and a stop that drains."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditlog.core.batch import BATCH_MEDIA_TYPE, encode_batch
+from auditlog.service.settings import Settings
+from tests.support.live_service import TOKENS, LiveService, create_logs, live_service, write_config
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = (
+    "import sys\n"
+    "from auditlog.errors import AuditLogError\n"
+    "from auditlog.service.run import run\n"
+    "from auditlog.service.settings import Settings\n"
+    "try:\n"
+    "    run(Settings.load(sys.argv[1], environ={}))\n"
+    "except AuditLogError as error:\n"
+    "    sys.exit(f'refused: {error}')\n"
+)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Process:
+    """A running service and what it wrote on standard error."""
+
+    popen: subprocess.Popen[bytes]
+    errors: Path
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end: exit code and standard error."""
+        return self.popen.wait(timeout=60), self.errors.read_text()
+
+
+@contextmanager
+def process(config: Path) -> Iterator[Process]:
+    """The service as a process, killed at the end if it is still there."""
+    errors = config.with_name("stderr")
+    with errors.open("wb") as file:
+        command = [sys.executable, "-c", PROGRAM, str(config)]
+        with subprocess.Popen(command, cwd=ROOT, stderr=file) as popen:
+            try:
+                yield Process(popen, errors)
+            finally:
+                popen.kill()
+
+
+def await_ready(service: LiveService, started: Process) -> None:
+    """Wait until the service answers."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert started.popen.poll() is None, started.errors.read_text()
+        try:
+            if service.get("/ready").status == 200:
+                return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError("ready in time")
+
+
+def test_a_stop_answers_what_is_in_flight(tmp_path: Path) -> None:
+    """A batch whose body is still arriving at SIGTERM is acknowledged and kept; the process ends with 0."""
+    port = free_port()
+    config = write_config(tmp_path, port=port)
+    settings = Settings.load(config, environ={})
+    create_logs(settings)
+    with process(config) as started:
+        service = LiveService(f"http://127.0.0.1:{port}", settings)
+        await_ready(service, started)
+        producer, _ = service.enrol("hashes", "host-0")
+        batch = producer.batch([producer.start(), producer.decide(0)])
+        body = encode_batch(batch.head_note, list(batch.entries))
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.putrequest("POST", "/logs/hashes/batches")
+            connection.putheader("Content-Type", BATCH_MEDIA_TYPE)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.putheader("Authorization", f"Bearer {TOKENS['submit']}")
+            connection.endheaders(body[:100])
+            time.sleep(0.2)  # let the service begin to read
+            started.popen.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            connection.send(body[100:])
+            answer = connection.getresponse()
+            accepted = json.loads(answer.read())
+        assert (answer.status, accepted["count"]) == (200, 2)
+        assert started.end()[0] == 0
+    with live_service(settings) as again:
+        head = again.get(f"/logs/hashes/producers/{producer.producer.hex()}/head", token="submit").json
+        assert (head["seq"], head["index"]) == (1, accepted["first_index"] + 1)
+
+
+def test_a_start_that_fails_is_one_line(tmp_path: Path) -> None:
+    """A log that was never created is refused with a sentence, not with a traceback."""
+    config = write_config(tmp_path, port=free_port())
+    with process(config) as started:
+        code, stderr = started.end()
+    assert code == 1
+    assert "Traceback" not in stderr
+    last = stderr.strip().splitlines()[-1]
+    assert last.startswith("refused: ")
+    assert "expected" in last
+
+
+def test_what_is_logged_is_json_and_holds_no_secret(tmp_path: Path) -> None:
+    """Every line on standard error is one JSON object; tokens and capabilities are in none."""
+    port = free_port()
+    config = write_config(tmp_path, port=port)
+    create_logs(Settings.load(config, environ={}))
+    with process(config) as started:
+        service = LiveService(f"http://127.0.0.1:{port}", Settings.load(config, environ={}))
+        await_ready(service, started)
+        service.get("/logs/hashes/receipts/0011223344556677/some-id/SECRETCAPABILITY", token="read")
+        service.get("/logs/hashes/entries/0", token="alt_wrong-token")
+        started.popen.terminate()
+        _, stderr = started.end()
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    assert {"listening", "log_opened", "request_done"} <= {line["event"] for line in lines}
+    for secret in ("SECRETCAPABILITY", "some-id", "wrong-token", *TOKENS.values()):
+        assert secret not in stderr
