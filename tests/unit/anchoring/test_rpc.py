@@ -330,7 +330,7 @@ def test_a_fee_above_the_cap_waits_instead_of_failing(rig: Rig) -> None:
 
 
 def test_gas_and_fee_come_from_the_node(rig: Rig) -> None:
-    """A fork that makes slots tenfold dearer is a larger estimate here, nothing else."""
+    """A fork that makes slots dearer is a larger estimate here, nothing else."""
     rig.chain.lies["eth_estimateGas"] = lambda _: hex(130_000)
     rig.chain.tips = []
     rig.start().submit(LOG, 7, ROOT)

@@ -385,10 +385,10 @@ def test_the_slot_keeps_a_rolled_back_log_from_starting(world: World, tmp_path: 
     backup = TestBench()
     backup.create()
     config, stores, signer, clock = backup.config, backup.stores, backup.signer, backup.clock
-    with pytest.raises(RollbackError, match="anchor slot in 0xc0c0.* expected a tree of at least"):
+    with pytest.raises(RollbackError, match=r"anchor slot in 0xc0c0.* expected a tree of at least"):
         open_log(config, stores, signer, clock, outside=[guard])
     empty = TestBench().stores
-    with pytest.raises(RollbackError, match="anchor slot in 0xc0c0.* expected no earlier log"):
+    with pytest.raises(RollbackError, match=r"anchor slot in 0xc0c0.* expected no earlier log"):
         create_log(config, empty, signer, clock, outside=[guard])
 
 
