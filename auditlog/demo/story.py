@@ -173,7 +173,7 @@ class Story:
         )
         for line in _graded_lines(report):
             self._say(line)
-        self._say(f"   {_shorten(report['headline'], 200)}")
+        self._say(f"   {report['headline'].partition('. ')[0]}.")
 
     def _act_assistant(self, servers: Servers, converted: Future[tuple[Path, str]]) -> None:
         self._doing("preparing SmolLM2-135M (once, about 20 s)")
