@@ -183,12 +183,14 @@ class _EventReader:
             _NoFoldError: not UTF-8, or a repeated key: which of two readings the client took cannot be known.
         """
         self._repeated = False
+        try:
+            text = payload.decode("utf-8")
+        except UnicodeDecodeError:
+            raise _NoFoldError from None
         if not _is_shallow(payload):
             return None
         try:
-            event = self._decoder.decode(payload.decode("utf-8"))
-        except UnicodeDecodeError:
-            raise _NoFoldError from None
+            event = self._decoder.decode(text)
         except (ValueError, RecursionError):
             return None
         if self._repeated:
