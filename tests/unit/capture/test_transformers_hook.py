@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import (
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    TextGenerationPipeline,
+)
 from transformers.pipelines.base import Pipeline
 
 from auditlog.capture.settings import CaptureSettings
@@ -153,6 +162,27 @@ def test_a_pipeline_that_does_not_generate_is_observed_at_its_call(recorder: Obs
         ("classify", "Classifying.__call__")
     }
     assert json.loads(recorder.observations[0].request.data or b"")["inputs"] == "1 2 3"
+
+
+def test_a_text_pipeline_is_observed_at_its_model(model: Any, recorder: ObservingRecorder) -> None:
+    """The real text-generation pipeline leaves the ids its model saw and chose, and the same text."""
+    vocabulary = {f"t{number}": number for number in range(50)}
+    words = Tokenizer(WordLevel(vocabulary, unk_token="t3"))
+    words.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token="t2", pad_token="t0", unk_token="t3"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipeline = TextGenerationPipeline(model=model, tokenizer=tokenizer, device="cpu")
+        plain = pipeline("t5 t6", do_sample=False, max_new_tokens=4)
+        with install(pipeline, recorder=recorder):  # type: ignore[arg-type]
+            assert pipeline("t5 t6", do_sample=False, max_new_tokens=4) == plain
+    seen = recorder.only()
+    assert json.loads(seen.request.data or b"")["input_ids"] == [[5, 6]]
+    ids = json.loads(seen.response.data or b"")["output_ids"]
+    # The pipeline glues the prompt's text to the new text without the space between words.
+    assert plain[0]["generated_text"] == "t5 t6" + tokenizer.decode(ids[0][2:], skip_special_tokens=True)
 
 
 def test_anything_else_is_refused_at_start() -> None:
