@@ -1,5 +1,5 @@
-"""Pure-ASGI middleware around the whole app: security headers, metrics, one structured line for each refusal, no
-traceback.
+"""Pure-ASGI middleware around the whole app: security headers, metrics, one structured line for each
+refusal, no traceback.
 
 Promises: an error nobody expected becomes a 500 problem and one log event with its traceback; the caller
 sees no trace of it. Must never: log a token, a query, a body, or the path of a receipt (it holds a

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from auditlog.service.problems import TYPE_PREFIX
 from auditlog.service.settings import Scope, Visibility
 
 MAX_INTEGER = 2**53 - 1
@@ -35,7 +36,7 @@ class _Model(BaseModel):
 class ProblemBody(_Model):
     """Every answer that is not a success."""
 
-    type: str = Field(pattern=r"^urn:auditlog:problem:[a-z_]+$")
+    type: str = Field(pattern=f"^{TYPE_PREFIX}[a-z_]+$")
     title: str
     status: int
     detail: str
