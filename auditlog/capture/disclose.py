@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from auditlog.capture.committing import readable
-from auditlog.capture.disclosures import KeptBody, KeptRecord, SqliteDisclosureStore
+from auditlog.capture.disclosures import KeptBody, KeptRecord
+from auditlog.capture.sqlite_store import find_read_only
 from auditlog.core.commitment import field_leaves
 from auditlog.core.disclosure import (
     Disclosure,
@@ -40,11 +41,7 @@ def find_kept(state_dir: Path, id: str) -> list[KeptRecord]:  # noqa: A002  the 
             key = (path.parent / "store.key").read_bytes()
         except OSError as error:
             raise StorageError(f"disclosure store: expected a readable store.key beside {path}") from error
-        store = SqliteDisclosureStore.open_for_reading(path, key)
-        try:
-            found += store.find(id)
-        finally:
-            store.close()
+        found += find_read_only(path, key, id)
     if not found:
         raise NotFoundError(f"disclosure: expected a record of decision {id} on this host, found none")
     return found

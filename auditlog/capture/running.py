@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from auditlog.capture.adoption import Opening
 from auditlog.capture.client import LogClient
-from auditlog.capture.disclosures import DisclosureStore, SqliteDisclosureStore, load_store_key
+from auditlog.capture.disclosures import DisclosureStore, load_store_key
 from auditlog.capture.enrolment import Enrolment, check_enrolment, enrolment_note
 from auditlog.capture.intake import Intake
 from auditlog.capture.journal import Journal
@@ -26,6 +26,7 @@ from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route, Sender
 from auditlog.capture.settings import CaptureSettings
 from auditlog.capture.slots import Slot, acquire_slot
+from auditlog.capture.sqlite_store import SqliteDisclosureStore
 from auditlog.capture.writer import Writer
 from auditlog.core.capability import receipt_capability
 from auditlog.errors import Pushback

@@ -149,10 +149,10 @@ def _producer(env: Mapping[str, str], problems: list[str]) -> str:
     character.
     """
     name = env.get("AUDITLOG_PRODUCER") or socket.gethostname() or "producer"
-    if len(name) <= 100 and all(c.isascii() and (c.isalnum() or c in "-._") for c in name):
+    if len(name) <= 96 and all(c.isascii() and (c.isalnum() or c in "-._") for c in name):
         return name
     problems.append(
-        "AUDITLOG_PRODUCER: expected up to 100 letters, digits, '-', '.', '_', found something else"
+        "AUDITLOG_PRODUCER: expected up to 96 letters, digits, '-', '.', '_', found something else"
     )
     return "producer"
 
