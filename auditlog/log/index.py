@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 
-from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_time
+from auditlog.core.entry import ENTRY_VERSION, KINDS
 from auditlog.errors import AuditLogError, MalformedError
-from auditlog.log.envelope import Indexed, read_indexed
+from auditlog.log.envelope import Indexed, entry_time_us, read_indexed
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
 from auditlog.storage.records import IndexRows, ModelRow
@@ -26,16 +25,17 @@ CHUNK = 4096
 """Entries in one index transaction: long enough to be cheap, short enough for a commit to get in between."""
 
 _ID_TOLERANCE_MS = 1
+_RETRY_S = 1.0
 
 
 class Index:
     """Look-ups in one log."""
 
-    def __init__(self, live: Live, reader: Reader, again: Callable[[], None]) -> None:
-        """`again()` runs `step` soon on some thread."""
+    def __init__(self, live: Live, reader: Reader, later: Callable[[float], None]) -> None:
+        """`later(seconds)` runs `step` after that time on some thread."""
         self._live = live
         self._reader = reader
-        self._again = again
+        self._later = later
         self._turn = threading.Lock()
         self._size = live.stores.state.index_size()
         self._planned = False
@@ -82,11 +82,14 @@ class Index:
 
     def request(self) -> None:
         """Plan a step; one is enough for any number of commits."""
+        self._plan(0.0)
+
+    def _plan(self, delay_s: float) -> None:
         with self._live.lock:
-            if self._planned or not self.lag:
+            if self._planned or not self.lag or self._live.halted is not None:
                 return
             self._planned = True
-        self._again()
+        self._later(delay_s)
 
     def step(self) -> None:
         """Index the next chunk; plan another if there is more."""
@@ -95,10 +98,11 @@ class Index:
         try:
             self._advance()
         except AuditLogError as error:
-            # The log goes on without its index, up to `max_index_lag`; the next commit tries again.
+            # The log goes on without its index, up to `max_index_lag`.
             logger.warning("index: could not go on at %d: %s", self._size, error)
-            return
-        self.request()
+            self._plan(_RETRY_S)
+        else:
+            self.request()
 
     def follow(self) -> None:
         """Index everything committed so far, in the caller's thread. Raises: StorageError."""
@@ -118,21 +122,20 @@ class Index:
             end = min(self._live.tree.size, start + CHUNK)
             if start >= end:
                 return
-            entries = self._reader.entries(start, end)
-            self._live.stores.state.add_index_rows(index_rows(start, entries))
+            rows = index_rows(start, self._reader.entries(start, end), self._reader.leaf_hashes(start, end))
+            self._live.stores.state.add_index_rows(rows)
             self._size = end
 
 
-def index_rows(start: int, entries: Sequence[bytes]) -> IndexRows:
+def index_rows(start: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes]) -> IndexRows:
     """What the index keeps about entries `start`... A pure function of the log: rebuilding gives the same.
 
     Raises:
         MalformedError: an entry that no log of ours would hold.
     """
     rows = IndexRows(start, start + len(entries))
+    rows.leaves.extend(zip(leaf_hashes, range(start, rows.end), strict=True))
     for index, data in enumerate(entries, start):
-        leaf_hash = sha256(b"\x00" + data).digest()
-        rows.leaves.append((leaf_hash, index))
         entry = read_indexed(data)
         if entry.kind not in KINDS or entry.v != ENTRY_VERSION:
             rows.flags.append((index, "unknown_kind"))
@@ -140,6 +143,7 @@ def index_rows(start: int, entries: Sequence[bytes]) -> IndexRows:
             _index_decision(rows, index, entry)
         elif entry.kind == "model":
             producer = bytes.fromhex(entry.producer)
+            leaf_hash = leaf_hashes[index - start]
             rows.models.append(ModelRow(producer, entry.instance, entry.seq, index, leaf_hash))
     return rows
 
@@ -158,7 +162,7 @@ def _id_time_fits(decision_id: str, start: object) -> bool:
     """Whether the milliseconds in a UUIDv7 are those of the claimed start; either may be anything."""
     try:
         id_ms = int(decision_id[:8] + decision_id[9:13], 16)
-        start_us = parse_time(start) if type(start) is str else -1
+        start_us = entry_time_us(start) if type(start) is str else -1
     except (ValueError, MalformedError):
         return False
     return abs(id_ms - start_us // 1000) <= _ID_TOLERANCE_MS

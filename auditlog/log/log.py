@@ -65,7 +65,7 @@ class Log:
         self._awake = False
         self.reader = Reader(live)
         self._publisher = Publisher(live, lambda delay: workers.later(delay, self._publisher.step))
-        self.index = Index(live, self.reader, lambda: workers.soon(self.index.step))
+        self.index = Index(live, self.reader, lambda delay: workers.later(delay, self.index.step))
         self.anchors = Anchors(live, self.reader)
         self.outbox = Outbox(live)
         self.receipts = Receipts(live, self.reader, self._publisher, self.index, self.anchors)

@@ -77,7 +77,17 @@ class Reader:
 
     def leaf_hashes(self, start: int, end: int) -> list[bytes]:
         """Leaf hashes `start`..`end`-1. Raises: as `entry`."""
-        return [self.leaf_hash(index) for index in range(start, end)]
+        tree = self._live.tree
+        if start < end:
+            _check_index(tree, start)
+            _check_index(tree, end - 1)
+        found: list[bytes] = []
+        while start < end:
+            number, place = divmod(start, TILE_WIDTH)
+            piece = self._hashes(tree, 0, number)[place : place + end - start]
+            found += piece
+            start += len(piece)
+        return found
 
     def tile(self, level: int, index: int, width: int = TILE_WIDTH) -> bytes:
         """Bytes of a tile of at least `width` hashes in the committed tree, cut to `width`.

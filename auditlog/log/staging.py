@@ -102,11 +102,9 @@ def read_staged(staging: ObjectStore, name: str, size: int, root: bytes) -> Stag
         _check(staged)
     except (MalformedError, struct_error, UnicodeDecodeError) as error:
         raise StorageError(f"staged object {name}: expected intact bytes, found damage: {error}") from error
-    if (staged.tree.size, staged.tree.root_hash) != (size, root):
-        raise StorageError(
-            f"staged object {name}: expected size {size} and root {root.hex()}, "
-            f"found {staged.tree.size} and {staged.tree.root_hash.hex()}"
-        )
+    found = staged_name(staged.old_size, staged.tree.size, staged.tree.root_hash)
+    if found != name or (staged.tree.size, staged.tree.root_hash) != (size, root):
+        raise StorageError(f"staged object {name}: expected what its name says, found {found}")
     return staged
 
 
@@ -162,7 +160,7 @@ def _decode(data: bytes) -> Staged:
     if not data.startswith(_MAGIC):
         raise MalformedError("expected a staged object, found other bytes")
     at = len(_MAGIC)
-    old_size, size, _ = _SIZES.unpack_from(data, at)
+    old_size, size, root = _SIZES.unpack_from(data, at)
     at += _SIZES.size
     full: list[Object] = []
     partial: dict[TilePath, bytes] = {}
@@ -184,7 +182,9 @@ def _decode(data: bytes) -> Staged:
     tail = tuple(decode_bundle(partial.pop(bundle, b""))) if bundle else ()
     if partial:
         raise MalformedError(f"expected only the partial tiles of size {size}, found others")
-    return Staged(old_size, Tree(size, edge.root_hash(), edge.levels(), tail, None), full)
+    if edge.root_hash() != root:
+        raise MalformedError(f"expected partial tiles of root {root.hex()}, found {edge.root_hash().hex()}")
+    return Staged(old_size, Tree(size, root, edge.levels(), tail, None), full)
 
 
 def _check(staged: Staged) -> None:

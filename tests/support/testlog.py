@@ -42,8 +42,11 @@ class ManualWorkers:
         self.steps.append(step)
 
     def later(self, delay_s: float, step: Callable[[], object]) -> None:
-        """Keep the step for `run_planned`."""
-        self.planned.append((delay_s, step))
+        """Keep the step for `run_planned`, or for `run` if it is due already."""
+        if delay_s <= 0:
+            self.soon(step)
+        else:
+            self.planned.append((delay_s, step))
 
     def run(self) -> None:
         """Run what is due soon, and what that plans, until nothing is left."""
@@ -216,9 +219,7 @@ class TestBench:
     @property
     def config(self) -> LogConfig:
         """Settings of the log."""
-        return LogConfig(
-            origin=ORIGIN, visibility=self.visibility, receipt_secret=SECRET, **self.settings
-        )
+        return LogConfig(origin=ORIGIN, visibility=self.visibility, receipt_secret=SECRET, **self.settings)
 
     def create(self) -> Log:
         """Create the log."""

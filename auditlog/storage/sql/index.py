@@ -5,6 +5,7 @@ Contract: `auditlog.storage.ports.IndexState`. Off the commit path: it has its o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, delete, insert, select, update
@@ -61,9 +62,7 @@ class SqlIndex:
             )
             if moved.rowcount != 1:
                 raise CommitConflictError(f"expected the index to end at {rows.start}, found another size")
-            for table, values in _tables(log_id, rows):
-                if values:
-                    connection.execute(insert(table), values)
+            _insert_index_rows(connection, log_id, rows)
 
     def clear_index(self) -> None:
         """Drop every row of this log's index and start again from 0."""
@@ -117,35 +116,34 @@ def leaf_key(leaf_hash: bytes) -> int:
     return int.from_bytes(leaf_hash[:8], "big", signed=True)
 
 
-def _tables(log_id: int, rows: IndexRows) -> list[tuple[Table, list[dict[str, Any]]]]:
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert many rows, each a tuple in the order of the table's columns, by the driver's own executemany.
+
+    SQLAlchemy compiles the statement once and then stays out of the way: its handling of parameters would cost
+    more than the insert.
+    """
+    if not rows:
+        return
+    statement = insert(table).compile(dialect=connection.dialect)
+    names = [column.name for column in table.columns]
+    if statement.positional:
+        places = [names.index(name) for name in statement.positiontup or ()]
+        in_order = places == list(range(len(names)))
+        values: Any = rows if in_order else [tuple(row[place] for place in places) for row in rows]
+    else:
+        values = [dict(zip(names, row, strict=True)) for row in rows]
+    connection.exec_driver_sql(str(statement), values)
+
+
+def _insert_index_rows(connection: Connection, log_id: int, rows: IndexRows) -> None:
     # In key order: SQLite then fills neighbouring pages of its trees instead of jumping about.
-    decisions = sorted(rows.decisions)
-    leaves = sorted((leaf_key(leaf), index) for leaf, index in rows.leaves)
-    return [
-        (
-            schema.decision_index,
-            [{"log_id": log_id, "decision_id": known, "entry_index": index} for known, index in decisions],
-        ),
-        (
-            schema.leaf_index,
-            [{"log_id": log_id, "leaf_key": key, "entry_index": index} for key, index in leaves],
-        ),
-        (
-            schema.model_entry,
-            [
-                {
-                    "log_id": log_id,
-                    "producer": row.producer,
-                    "instance": row.instance,
-                    "seq": row.seq,
-                    "entry_index": row.index,
-                    "leaf_hash": row.leaf_hash,
-                }
-                for row in rows.models
-            ],
-        ),
-        (
-            schema.entry_flag,
-            [{"log_id": log_id, "entry_index": index, "flag": flag} for index, flag in rows.flags],
-        ),
-    ]
+    leaves = sorted((log_id, leaf_key(leaf), index) for leaf, index in rows.leaves)
+    decisions = sorted((log_id, known, index) for known, index in rows.decisions)
+    insert_rows(connection, schema.leaf_index, leaves)
+    insert_rows(connection, schema.decision_index, decisions)
+    insert_rows(
+        connection,
+        schema.model_entry,
+        [(log_id, row.producer, row.instance, row.seq, row.index, row.leaf_hash) for row in rows.models],
+    )
+    insert_rows(connection, schema.entry_flag, [(log_id, index, flag) for index, flag in rows.flags])

@@ -1,0 +1,78 @@
+"""SQLite keeps the contract of the state, durably, with a build of the library that has no known corruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from auditlog.errors import ConfigurationError, StorageError
+from auditlog.storage.ports import LogState
+from auditlog.storage.sql.database import Database
+from auditlog.storage.sql.state import SqlState
+from tests.unit.storage.contract import GENESIS, StateContract
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A new SQLite database."""
+    database = Database.open(f"sqlite:///{tmp_path / 'state' / 'log.sqlite'}")
+    yield database
+    database.close()
+
+
+class TestSqliteState(StateContract):
+    """`SqlState` on SQLite."""
+
+    @pytest.fixture
+    def make_state(self, database: Database) -> Callable[[str], LogState]:
+        """States of one database."""
+        return lambda origin: SqlState(database, origin)
+
+
+def test_settings_are_the_durable_ones(database: Database) -> None:
+    """Every connection writes ahead and syncs each commit, with a library that has the WAL-reset fix."""
+    with database.read() as connection:
+        found = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+        version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    assert tuple(map(int, version.split("."))) >= (3, 51, 3)
+
+
+def test_a_second_process_sees_what_was_committed(database: Database) -> None:
+    """State survives closing and opening again."""
+    SqlState(database, "a.example/log").commit(GENESIS)
+    url = str(database.engine.url)
+    database.close()
+    again = Database.open(url)
+    committed = SqlState(again, "a.example/log").read()
+    again.close()
+    assert committed is not None
+    assert committed.note == GENESIS.note
+
+
+def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    """What a block wrote before it failed is rolled back."""
+    with pytest.raises(RuntimeError), database.write() as connection:
+        connection.exec_driver_sql("INSERT INTO token VALUES (x'00', 'n', 's', NULL)")
+        raise RuntimeError
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM token").scalar_one() == 0
+
+
+def test_errors_name_no_parameters(database: Database) -> None:
+    """A failing statement is a storage error that repeats neither the statement nor its values."""
+    with pytest.raises(StorageError) as caught, database.write() as connection:
+        connection.exec_driver_sql("INSERT INTO nowhere VALUES ('a secret')")
+    assert "a secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://root@localhost/x"])
+def test_other_databases_are_refused(url: str) -> None:
+    """Only SQLite in a file and PostgreSQL are supported."""
+    with pytest.raises(ConfigurationError):
+        Database.open(url)
