@@ -130,7 +130,8 @@ def forged(**changes: Any) -> dict[str, Any]:
     """An answer about another producer entry."""
     members: dict[str, Any] = {
         "kind": "producer", "origin": ORIGIN, "producer": "log", "instance": "log", "seq": 4,
-        "prev": "0" * 64, "time": "2026-01-01T00:00:00.000000Z", "body": {"name": "p-0", "vkey": SIGNER.vkey, "note": "n"},
+        "prev": "0" * 64, "time": "2026-01-01T00:00:00.000000Z",
+        "body": {"name": "p-0", "vkey": SIGNER.vkey, "note": "n"},
     }  # fmt: skip
     entry = encode_entry(Entry(**{**members, **changes}))
     encoded = base64.b64encode(entry).decode()
