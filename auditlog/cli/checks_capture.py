@@ -74,7 +74,7 @@ def _log(settings: CaptureSettings) -> list[Finding]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with httpx.Client(base_url=settings.log_url + "/", headers=headers, timeout=_TIMEOUT_S) as client:
-            findings = [*_described(settings, client.get(""))]
+            findings = [*_described(settings, client.get(settings.log_url))]
             findings.append(_token(client.get(f"producers/{_NOBODY}/head"), has_token=token is not None))
             return findings
     except (httpx.HTTPError, httpx.InvalidURL) as error:

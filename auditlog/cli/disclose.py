@@ -85,7 +85,8 @@ def _find(decision: str, kind: str, state: Path) -> KeptRecord:
 
 
 def _records(decision: str, state: Path) -> Iterator[KeptRecord]:
-    from auditlog.capture.disclosures import SqliteDisclosureStore, load_store_key
+    from auditlog.capture.disclosures import load_store_key
+    from auditlog.capture.sqlite_store import SqliteDisclosureStore
 
     for folder in sorted((state / "slots").glob("*")):
         path, key = folder / "disclosures.sqlite3", folder / "store.key"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from auditlog.core.tiles import TILE_WIDTH
 from auditlog.errors import InconsistentLogError, SourceError, VerificationError
 from auditlog.verify.report import Fact, Grade
 from auditlog.verify.run import Checked, not_checked
@@ -16,6 +17,8 @@ from auditlog.verify.sources import LogSource
 from auditlog.verify.steps import LogTrust, Opened
 from auditlog.verify.tlogclient import TlogClient
 from auditlog.verify.trusted_log import SignedCheckpoint
+
+_KEPT_BUNDLES = 8
 
 
 class CurrentLog:
@@ -32,7 +35,7 @@ class CurrentLog:
         self._newest: dict[str, SignedCheckpoint] = {}
         self._failure: SourceError | None = None
         self._compared: set[tuple[str, int, bytes]] = set()
-        self._entries: dict[tuple[str, int], bytes | None] = {}
+        self._bundles: dict[tuple[str, int], list[bytes] | None] = {}
 
     def newest(self, log: LogTrust) -> SignedCheckpoint:
         """The current checkpoint; raises SourceError, or EvidenceError for one the log did not sign."""
@@ -54,13 +57,23 @@ class CurrentLog:
         return self._clients[origin].root_at(size)
 
     def serves(self, origin: str, index: int) -> bytes | None:
-        """The entry the log serves at `index`, or None if its entries are not public or not there."""
-        if (origin, index) not in self._entries:
+        """The entry the log serves at `index`, or None if its entries are not public or not there.
+
+        Raises:
+            VerificationError, MalformedError: an entry beside it, or the entry itself, is not the one in the
+            tree.
+        """
+        at, place = divmod(index, TILE_WIDTH)
+        if (origin, at) not in self._bundles:
+            # The receipts of one call mostly come in the order of the log: a few bundles are enough to keep.
+            if len(self._bundles) >= _KEPT_BUNDLES:
+                self._bundles.pop(next(iter(self._bundles)))
             try:
-                self._entries[origin, index] = self._clients[origin].entry(index)
+                self._bundles[origin, at] = self._clients[origin].tree().bundle(at)
             except SourceError:
-                self._entries[origin, index] = None
-        return self._entries[origin, index]
+                self._bundles[origin, at] = None
+        bundle = self._bundles[origin, at]
+        return None if bundle is None else bundle[place]
 
     def was_compared(self, opened: Opened) -> bool:
         """Whether this very checkpoint was already found to be a prefix of the current tree."""

@@ -124,9 +124,7 @@ def open_log_checkpoint(note: str, log: LogTrust) -> Checked[Opened]:
 
 
 def check_quorum(opened: Opened, trust: Trust) -> Checked[Quorum]:
-    """(4) Count cosignatures. Never a failure: what is absent is not checked; a wrong one already failed step
-    3.
-    """
+    """(4) Count cosignatures. Never a failure: what is absent is not checked, a wrong one failed step 3."""
     facts = tuple(
         Fact(
             "cosigned",
@@ -139,17 +137,13 @@ def check_quorum(opened: Opened, trust: Trust) -> Checked[Quorum]:
     )
     result = trust.policy.check_quorum(opened.opened.text, opened.opened)
     is_required = False  # step 15 asks for it if the trust file does
+    nobody = Quorum(is_satisfied=False, since=None)
     if result.is_none:
-        return not_checked(
-            Quorum(is_satisfied=False, since=None),
-            "the trust file names no witnesses",
-            is_required=is_required,
-        )
+        detail = "the trust file asks for no witnesses (quorum none)"
+        return not_checked(nobody, detail, is_required=is_required, facts=facts)
     if not result.satisfied:
         detail = f"too few witnesses: {len(facts)} of those in the trust file have cosigned"
-        return not_checked(
-            Quorum(is_satisfied=False, since=None), detail, is_required=is_required, facts=facts
-        )
+        return not_checked(nobody, detail, is_required=is_required, facts=facts)
     # The instant it was complete is no fact of its own: leaving a cosignature out would move it, and so make
     # a weaker statement look like a new one. It is told as the report's time, from the cosignatures above.
     enough = Fact(

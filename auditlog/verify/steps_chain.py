@@ -146,10 +146,10 @@ def _take_producer(left: list[Placed], entry: Entry) -> Producer | None:
 
 
 def _take_instance(left: list[Placed], entry: Entry, producer: Producer | None) -> Placed | None:
-    if producer is None:
-        return None
-    if entry.kind == "instance":
+    """Find the start of the entry's run; without the producer's entry its note cannot be checked."""
+    if entry.kind == "instance" and producer is not None:
         _check_instance_note(entry, producer)
+    if entry.by_log or entry.kind == "instance":
         return None
     placed = _take(left, "instance")
     if placed is None:
@@ -159,7 +159,8 @@ def _take_instance(left: list[Placed], entry: Entry, producer: Producer | None) 
         raise VerificationError(
             "instance entry: expected the producer and instance of this entry, found others"
         )
-    _check_instance_note(start, producer)
+    if producer is not None:
+        _check_instance_note(start, producer)
     return placed
 
 

@@ -15,7 +15,7 @@ def printable(text: str, limit: int = 200) -> str:
     shown = "".join(
         c if _is_plain(c) else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1]
     )
-    return shown if len(text) <= limit else shown[: limit - 3] + "..."
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 def _is_plain(character: str) -> bool:

@@ -65,6 +65,8 @@ class Mutator:
             self._deep,
             self._deep,
             self._deep,
+            self._signed,
+            self._signed,
             self._splice,
             self._entry,
             self._proof,
@@ -109,6 +111,16 @@ class Mutator:
             _put(value, path, max(0, found + self._rng.choice([-1, 1, 2, 256, -found])))
         return _encoded(value)
 
+    def _signed(self) -> bytes:
+        """Edit one of the notes: what is signed, the signature line, or the key it names."""
+        value = json.loads(self._receipt)
+        notes = [(path, item) for path, item in walk(value) if isinstance(item, str) and "\n" in item]
+        path, note = self._rng.choice(notes)
+        for _ in range(self._rng.randint(1, 2)):
+            note = self._note(note)
+        _put(value, path, note)
+        return _encoded(value)
+
     def _text(self, text: str) -> str:
         if "\n" in text:
             return self._note(text)
@@ -134,8 +146,10 @@ class Mutator:
             lines[at] = str(max(0, int(lines[at]) + self._rng.choice([-1, 1, 4, 100])))
         elif kind == 4:
             lines[at] = self._line(lines[at])
-        else:
+        elif kind == 5 and lines[at]:
             lines[at] = damage(lines[at].encode(), self._rng).decode("utf-8", "replace")
+        else:
+            lines[at] = self._line(lines[at])
         return "\n".join(lines)
 
     def _line(self, line: str) -> str:

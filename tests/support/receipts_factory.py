@@ -176,7 +176,7 @@ class Factory:
         """Inclusion proof of an entry in the tree of a size."""
         return tuple(prove_inclusion(self.leaves[:size], index))
 
-    def anchor(self, index: int, size: int, **changes: Any) -> ReceiptAnchor:
+    def anchor(self, index: int, size: int, /, **changes: Any) -> ReceiptAnchor:
         """A devnet anchor of the checkpoint of a size; `changes` are made before the devnet signs."""
         values: dict[str, Any] = {
             "origin": self.origin,
