@@ -233,13 +233,6 @@ def test_a_partial_tile_may_have_become_full() -> None:
     assert check(files).exit_code == 0
 
 
-def chain_problems(log: ChainLog) -> list[str]:
-    """The complaints of step 4 about an otherwise honest log."""
-    report = check(log_files(log.entries))
-    assert outcomes(report)["tree"] == outcomes(report)["entries"] == "passed"
-    return report.step("chains").problems
-
-
 def started() -> tuple[ChainLog, ChainProducer]:
     """A log with a producer that has written two entries."""
     log = ChainLog()
@@ -247,120 +240,6 @@ def started() -> tuple[ChainLog, ChainProducer]:
     producer.begin("a" * 32)
     producer.write("heartbeat", {})
     return log, producer
-
-
-FORGED = Ed25519Signer.from_seed("log.example/test/producer/loan-1", b"\x44" * 32)
-
-
-def test_the_log_skips_no_number() -> None:
-    """A missing number and a wrong link of the log's own entries are found, once each."""
-    log = ChainLog()
-    log.log("notice", {"what": "stopped"}, seq=2)
-    log.log("notice", {"what": "stopped"})
-    log.log("notice", {"what": "stopped"}, prev="0" * 64)
-    problems = chain_problems(log)
-    assert len(problems) == 2
-    assert "entry 1: expected the log's number 1" in problems[0]
-    assert "entry 3" in problems[1]
-
-
-def test_a_second_genesis_is_found() -> None:
-    """A log begins once."""
-    log = ChainLog()
-    log.log("genesis", {}, seq=0, prev="0" * 64)
-    assert len(chain_problems(log)) == 1
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"vkey": "none"},
-        {"vkey": 7},
-        {"name": "loan-1"},
-        {"name": "two words"},
-        {"note": "none"},
-        {"vkey": FORGED.vkey},
-        {"note": sign_note("auditlog/producer@v1\nlog.example/test\nloan-0\n", [FORGED])},
-    ],
-)
-def test_an_enrolment_needs_the_statement_of_its_key(changed: dict[str, Any]) -> None:
-    """Another key, name or note does not enrol; what that producer writes is by an unknown one."""
-    log = ChainLog()
-    log.enrol("loan-0", **changed).begin("a" * 32)
-    problems = chain_problems(log)
-    assert len(problems) == 2
-    assert "enrol" in problems[0]
-    assert "expected an enrolled producer" in problems[1]
-
-
-def test_a_producers_number_is_never_skipped_or_reused() -> None:
-    """Gaps and repeats of a number, and a link past an entry, are each found once."""
-    for seq in (1, 3):
-        log, producer = started()
-        producer.write("heartbeat", {}, seq=seq)
-        producer.write("heartbeat", {})
-        assert [f"found {seq}" in problem for problem in chain_problems(log)] == [True]
-    log, producer = started()
-    producer.write("heartbeat", {}, prev=producer.identity)
-    producer.write("heartbeat", {})
-    assert ["expected to follow" in problem for problem in chain_problems(log)] == [True]
-
-
-def test_an_instance_begins_with_its_statement() -> None:
-    """Number 0, kind instance, signed by the enrolled key, after the producer's last entry."""
-    log, producer = started()
-    producer.instance, producer.seq = "b" * 32, -1
-    producer.write("heartbeat", {})
-    assert ["begin with number 0" in problem for problem in chain_problems(log)] == [True]
-    for changed in (
-        {"body": {}},
-        {"body": {"note": 7}},
-        {"body": {"note": sign_note("x\n", [producer.signer])}},
-    ):
-        log, producer = started()
-        producer.instance, producer.seq = "b" * 32, -1
-        producer.write("instance", changed["body"])
-        assert ["instance" in problem for problem in chain_problems(log)] == [True]
-    log, producer = started()
-    producer.begin("b" * 32, prev=producer.identity)
-    assert len(chain_problems(log)) == 2
-
-
-def test_a_past_instance_never_comes_back() -> None:
-    """Once another instance has begun, entries of the old one are refused, and so is beginning it again."""
-    log, producer = started()
-    producer.begin("b" * 32)
-    producer.instance, producer.seq = "a" * 32, 1
-    producer.write("heartbeat", {})
-    assert ["a past one" in problem for problem in chain_problems(log)] == [True]
-    log, producer = started()
-    producer.begin("b" * 32)
-    producer.begin("a" * 32)
-    assert ["a past one" in problem for problem in chain_problems(log)] == [True]
-    log, producer = started()
-    producer.write("instance", {"note": "again"})
-    assert len(chain_problems(log)) == 1
-
-
-def test_strangers_in_a_log_of_ours_are_found() -> None:
-    """Bytes that are no entry, and entries of another origin, cannot have been admitted."""
-    log, producer = started()
-    log.entries.append(b"not an entry")
-    producer.write("heartbeat", {}, origin="log.example/other")
-    report = check(log_files(log.entries))
-    assert report.other_entries == 2
-    assert len(report.step("chains").problems) == 2
-
-
-def test_unknown_kinds_and_odd_bodies_are_counted_not_judged() -> None:
-    """Admission records them so that one odd record never blocks a chain; fsck says how many."""
-    log, producer = started()
-    producer.write("invented", {"anything": 1})
-    producer.write("heartbeat", {}, v=2)
-    producer.write("decision", {})
-    report = check(log_files(log.entries))
-    assert report.exit_code == 0
-    assert (report.not_understood, report.kinds["invented"], report.odd_bodies >= 1) == (2, 1, True)
 
 
 def test_signed_heads_must_be_covered() -> None:
