@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import auditlog
-from auditlog.errors import AuditLogError
 from auditlog.service import problems
 from auditlog.service.admission import Gate
 from auditlog.service.api import batches, entries, health, logs, proofs, receipts, tlog, tokens
@@ -48,7 +47,7 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
             fixed = fixed_tokens(settings.tokens)
             store = await asyncio.to_thread(engines.start)
             await asyncio.to_thread(hosting.start)
-        except AuditLogError as error:
+        except Exception as error:
             app.state.startup_error = error
             await asyncio.to_thread(hosting.close)
             gate.close()

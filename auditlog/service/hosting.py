@@ -200,7 +200,14 @@ class Hosting:
         """Logs that were created through the API. Raises ConfigurationError."""
         configured = {log.name for log in self._settings.logs}
         files = sorted(self._registry.glob("*.json")) if self._registry.is_dir() else []
-        found = [LogSettings.model_validate_json(file.read_bytes()) for file in files]
+        found = [_read_registered(file) for file in files]
         registered = [log for log in found if log.name not in configured]
         refuse_dangerous(self._settings.model_copy(update={"logs": [*self._settings.logs, *registered]}))
         return registered
+
+
+def _read_registered(file: Path) -> LogSettings:
+    try:
+        return LogSettings.model_validate_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"expected a log in {file}, found {type(error).__name__}") from error

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auditlog.service.metrics import Metrics
 from auditlog.service.problems import problem_of
+from auditlog.service.receive import Incoming
 
 REQUEST_DONE = "request_done"
 REQUEST_FAILED = "request_failed"
@@ -39,22 +40,25 @@ class Observe:
             return
         began = self._monotonic()
         status = 0
+        incoming = Incoming(scope, receive)
 
         async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= 400 and status != 408:  # who was too slow is not waited for again
+                    await incoming.drain()
                 _add_headers(scope, MutableHeaders(scope=message))
             await send(message)
 
         try:
-            await self._app(scope, receive, send_on)
+            await self._app(scope, incoming, send_on)
         except Exception as error:
             scope["auditlog.error"] = error
             self._logger.error(REQUEST_FAILED, route=_route(scope), method=scope["method"], exc_info=error)
             if status:  # the answer has begun: only cutting the connection can tell the caller
                 raise
-            await problem_of(error).response()(scope, receive, send_on)
+            await problem_of(error).response()(scope, incoming, send_on)
         finally:
             self._record(scope, status or 500, self._monotonic() - began)
 

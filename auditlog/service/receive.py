@@ -7,16 +7,47 @@ Must never: trust Content-Length alone (attacker-controlled, and absent with chu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive, Scope
 
 from auditlog.errors import TooLargeError
 from auditlog.service.problems import RequestRefused
 
 JSON_LIMIT = 64 << 10
+DRAIN_BYTES = 64 << 20
+DRAIN_S = 5.0
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Incoming:
+    """The receiving side of one request, knowing whether a body is still on its way."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        names = {name for name, _ in scope["headers"]}
+        self._is_coming = b"content-length" in names or b"transfer-encoding" in names
+
+    async def __call__(self) -> Message:
+        """The next message."""
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._is_coming = False
+        return message
+
+    async def drain(self) -> None:
+        """Throw away what is still on its way, within limits.
+
+        Who is refused while sending would otherwise meet a closed connection instead of the answer.
+        """
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._is_coming and size < DRAIN_BYTES:
+                    size += len((await self()).get("body", b""))
 
 
 def declared_length(request: Request) -> int | None:

@@ -70,6 +70,8 @@ class ServiceSettings(_Strict):
     """0 lets the system choose (tests)."""
     data_dir: ConfigPath
     public_url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")
+    high_water_dir: ConfigPath | None = None
+    """Where logs without a `high_water_file` keep theirs; belongs on another disk than `data_dir`."""
     database_url: str | None = None
     """SQLAlchemy URL; None means SQLite in `data_dir`."""
     database_url_file: ConfigPath | None = None
@@ -182,12 +184,16 @@ class Settings(_Strict):
     def paths(self, log: LogSettings) -> LogPaths:
         """Where `log` keeps its files, defaults filled in."""
         home = self.service.data_dir / "logs" / log.name
+        shared = self.service.high_water_dir
+        high_water_file = log.high_water_file or (
+            None if shared is None else shared / f"{log.name}.high-water"
+        )
         return LogPaths(
             key_file=log.key_file or home / "log.key",
             receipt_secret_file=log.receipt_secret_file or home / "receipt.secret",
             public_dir=log.public_dir or home / "public",
             private_dir=log.private_dir or home / "private",
-            high_water_file=log.high_water_file,
+            high_water_file=high_water_file,
         )
 
     @property

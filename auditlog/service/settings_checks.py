@@ -135,7 +135,7 @@ def check_log(settings: Settings, log: LogSettings) -> None:
             _expect_outside(paths.high_water_file, folder, f"log {log.name}: high_water_file")
     elif not log.allow_unguarded_start and settings.anchoring.mode != "rpc":
         raise ConfigurationError(
-            f"log {log.name}: expected a rollback guard (high_water_file, or anchoring.mode rpc), found "
+            f"log {log.name}: expected a rollback guard (high_water_file, high_water_dir or a chain), found "
             "none; allow_unguarded_start = true goes on without and says so in the log"
         )
     if log.publish_interval_s > log.max_merge_delay_s:

@@ -174,6 +174,44 @@ def test_bad_submissions_are_refused_in_kind(service: LiveService) -> None:
     assert service.post_batch("hashes", producer, list(conflicting.entries)).json["skipped"] == 1
 
 
+NASTY = ("%00", "%FF%FE", "..%2F..%2Fetc", "%E2%80%AE", "a" * 3000, "-1", "1e9", "'--", "{log}", "%25s")
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_no_path_or_query_makes_a_500(service: LiveService, text: str) -> None:
+    """Whatever stands where a name, a number or an id belongs, the answer is a 4xx problem."""
+    hexes = "0" * 64
+    for path in (
+        f"/{text}",
+        f"/logs/{text}",
+        f"/logs/public/{text}",
+        f"/logs/public/tile/{text}",
+        f"/logs/public/tile/0/{text}",
+        f"/logs/public/entries/{text}",
+        f"/logs/public/entries?decision={text}",
+        f"/logs/public/entries?producer={hexes}&instance={text}&seq={text}",
+        f"/logs/public/proofs/inclusion?index={text}&size={text}",
+        f"/logs/public/producers/{text}/head",
+        f"/logs/public/receipts/{text}",
+        f"/logs/public/receipts/{text}/{text}/{text}",
+    ):
+        answer = service.get(path, token="read")
+        if answer.status == 200:
+            assert answer.json == {"entries": []}, path
+        else:
+            assert 400 <= answer.status < 500, (path, answer.status, answer.body)
+            assert answer.headers["content-type"] == "application/problem+json", (path, answer.body)
+
+
+def test_a_refusal_reaches_a_sender_that_is_still_sending(service: LiveService) -> None:
+    """A body far over the limit, and a good one without a token, get their answer, not a broken pipe."""
+    for token, size, status in (("submit", 20 << 20, 413), ("read", 4 << 20, 403), (None, 4 << 20, 401)):
+        answer = service.request(
+            "POST", "/logs/public/batches", token=token, body=bytes(size), media_type=BATCH_MEDIA_TYPE
+        )
+        assert answer.status == status
+
+
 def test_restart_keeps_everything(tmp_path: Path) -> None:
     """After a stop and a start the log goes on: same checkpoint, same chain, same receipt keys."""
     settings = Settings.load(write_config(tmp_path), environ={})

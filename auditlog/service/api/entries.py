@@ -47,7 +47,7 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     leaf: Hex = None
-    decision: str | None = Field(default=None, min_length=1, max_length=200)
+    decision: str | None = Field(default=None, pattern=r"^[!-~]{1,200}$")
     producer: Hex = None
     instance: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
     seq: Decimal | None = None

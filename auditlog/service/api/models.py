@@ -148,7 +148,7 @@ class ProofHashes(_Model):
 class NewToken(_Model):
     """A token to mint."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(pattern=r"^[!-~]{1,100}$")
     scopes: list[Scope] = Field(min_length=1)
     logs: list[LogName] | None = None
 

@@ -13,6 +13,7 @@ import pytest
 
 from auditlog import errors
 from auditlog.core.batch import encode_batch
+from auditlog.service.receive import DRAIN_BYTES
 from tests.unit.service.fakes import Caller, FakeOpener, expect_problem, running, settings_for
 
 URL = "/logs/hashes/batches"
@@ -75,7 +76,7 @@ def test_a_body_out_of_form_is_malformed(call: Caller, body: bytes) -> None:
 
 
 def test_a_body_over_the_limit_is_too_large(tmp_path: Path, opener: FakeOpener) -> None:
-    """Whether the length is declared or only turns out, and without reading on."""
+    """Whether the length is declared or only turns out; reading on is bounded."""
     with running(settings_for(tmp_path, max_batch_bytes=1 << 17), opener) as call:
         big = bytes((1 << 17) + 1)
         expect_problem(post(call, big), 413, "too_large")
@@ -91,7 +92,7 @@ def test_a_body_over_the_limit_is_too_large(tmp_path: Path, opener: FakeOpener) 
             return await call.send("POST", URL, token="submit", content=endless(), headers=TYPE)
 
         expect_problem(call.runner.run(chunked()), 413, "too_large")
-        assert sent == 3
+        assert sent <= 4 + DRAIN_BYTES // (1 << 16)
 
 
 def test_a_body_that_never_comes_is_given_up(tmp_path: Path, opener: FakeOpener) -> None:

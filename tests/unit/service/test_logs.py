@@ -124,6 +124,15 @@ def test_creating_a_log_is_strict(call: Caller, change: dict[str, str]) -> None:
     expect_problem(call("POST", "/logs", token="admin", json={**NEW, **change}), 422, "request")
 
 
+def test_a_damaged_registration_is_a_clear_error(tmp_path: Path, opener: FakeOpener) -> None:
+    """A file of a created log that is not one keeps the service from starting, with its name."""
+    registry = tmp_path / "data" / "logs.d"
+    registry.mkdir(parents=True)
+    (registry / "x.json").write_text("{")
+    with pytest.raises(errors.ConfigurationError, match=r"x\.json"), running(settings_for(tmp_path), opener):
+        pass
+
+
 def test_one_log_that_cannot_open_leaves_the_others(tmp_path: Path) -> None:
     """Its requests are 503, readiness says so, and the others answer."""
     opener = FakeOpener({"public": errors.RollbackError("expected at least 9, found 7 in /srv/x")})

@@ -45,7 +45,7 @@ def test_a_bad_file_is_one_clear_error(tmp_path: Path, text: str) -> None:
 
 def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:
     """A file that is not there is a ConfigurationError."""
-    with pytest.raises(ConfigurationError, match="none.toml"):
+    with pytest.raises(ConfigurationError, match=r"none\.toml"):
         Settings.load(tmp_path / "none.toml", environ={})
 
 
@@ -134,6 +134,15 @@ def test_a_chain_is_a_rollback_guard(tmp_path: Path) -> None:
     contract = "0x" + "1" * 40
     anchoring = {"mode": "rpc", "rpc_url": "http://127.0.0.1:1", "contract": contract, "key_file": "key"}
     assert build(tmp_path, logs=[{"name": "main", "origin": "o"}], anchoring=anchoring).logs
+
+
+def test_one_folder_can_guard_every_log(tmp_path: Path) -> None:
+    """With `high_water_dir` every log has its own file there; inside the data directory it is refused."""
+    bare = [{"name": "main", "origin": "o"}]
+    settings = build(tmp_path, service={"data_dir": "data", "high_water_dir": "guard"}, logs=bare)
+    assert settings.paths(settings.logs[0]).high_water_file == tmp_path / "guard" / "main.high-water"
+    with pytest.raises(ConfigurationError, match="high_water_file"):
+        build(tmp_path, service={"data_dir": "data", "high_water_dir": "data/guard"}, logs=bare)
 
 
 def test_no_secret_is_ever_in_a_message(tmp_path: Path) -> None:
