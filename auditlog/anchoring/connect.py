@@ -104,9 +104,13 @@ def deploy_registry(
     at most `turns` times.
 
     Raises:
+        ConfigurationError: the node follows another chain.
         LedgerError: the node failed, the chain has no deployer, or the code did not appear in time.
     """
     address, runtime = registry_address(), load_artefact().runtime
+    found = node.chain_id()
+    if found != chain_id:
+        raise ConfigurationError(f"expected chain id {chain_id}, found {found}")
     if node.code(address) == runtime:
         return address
     if not node.code(DEPLOYER):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import typer
 
 from auditlog.cli import (
+    anchor,
     disclose,
     doctor,
     fsck,
@@ -49,6 +50,7 @@ app.command("serve")(serve.serve)
 app.command("verify")(verify.verify)
 app.command("fsck")(fsck.fsck)
 app.command("disclose")(disclose.disclose)
+app.add_typer(anchor.app, name="anchor")
 app.add_typer(log.app, name="log")
 app.add_typer(keys.app, name="keys")
 app.add_typer(token.app, name="token")

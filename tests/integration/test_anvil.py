@@ -25,9 +25,10 @@ from auditlog.anchoring.ledger import Anchored, AnchorTx
 from auditlog.anchoring.node import Node
 from auditlog.anchoring.rollback import AnchorSlotSource
 from auditlog.anchoring.rpc import RpcLedger
+from auditlog.cli.main import run
 from auditlog.core.anchor import log_id
 from auditlog.errors import ConfigurationError, LedgerError
-from tests.support.anvil import ANVIL, CHAIN_ID, KEY, MISSING, Anvil, running_anvil
+from tests.support.anvil import ANVIL, CHAIN_ID, KEY, MISSING, Anvil, mining, running_anvil
 
 pytestmark = pytest.mark.skipif(not ANVIL.exists(), reason=MISSING)
 
@@ -110,6 +111,22 @@ def test_deploying_is_idempotent_and_lands_where_the_bytes_say(setup: Setup) -> 
     height = setup.node.rpc("eth_blockNumber")
     assert setup.deploy() == registry_address()
     assert setup.node.rpc("eth_blockNumber") == height
+
+
+def test_the_command_deploys_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`auditlog anchor deploy` on an empty chain, then again; another chain than the one named is refused."""
+    (tmp_path / "key").write_text(KEY)
+    with running_anvil() as node, mining(node):
+        (tmp_path / "url").write_text(node.url)
+        files = ["--rpc-url-file", str(tmp_path / "url"), "--key-file", str(tmp_path / "key")]
+        for _ in range(2):
+            assert run(["anchor", "deploy", *files, "--chain-id", str(CHAIN_ID)]) == 0
+        assert run(["anchor", "deploy", *files, "--chain-id", "1"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.split() == [format_address(registry_address())] * 2
+    assert "expected chain id 1, found 31337" in printed.err
+    assert run(["anchor", "address"]) == 0
+    assert capsys.readouterr().out.startswith(format_address(registry_address()))
 
 
 def test_an_anchor_is_final_on_the_node_and_matches_its_block(setup: Setup, ledger: RpcLedger) -> None:
