@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 
 from auditlog.core.disclosure import Disclosures, disclose_whole, format_disclosures
+from auditlog.core.entry import parse_entry
+from auditlog.core.receipt import parse_receipt
 from auditlog.errors import AuditLogError
 
 _PATIENCE_S = 60.0
@@ -29,11 +31,14 @@ class Answer:
     key: bytes
     receipt_url: str
 
-    def disclosures(self) -> bytes:
-        """The disclosure file that shows both bodies whole."""
-        request = disclose_whole(self.key, "request", self.request)
-        response = disclose_whole(self.key, "response", self.response)
-        return format_disclosures(Disclosures(self.id, (request, response)))
+    def disclosures(self, receipt: bytes) -> bytes:
+        """The disclosure file that shows both bodies whole; the receipt's entry says how fields were read."""
+        body = parse_entry(parse_receipt(receipt).entry).body
+        shown = tuple(
+            disclose_whole(self.key, name, data, body[name].get("fields", {}).get("form"))
+            for name, data in (("request", self.request), ("response", self.response))
+        )
+        return format_disclosures(Disclosures(self.id, shown))
 
 
 def ask(client: httpx.Client, url: str, body: dict[str, Any]) -> Answer:

@@ -150,7 +150,7 @@ class Story:
         refused = next((i for i, a in enumerate(answers) if not json.loads(a.response)["approved"]), 0)
         answer, application = answers[refused], applications[refused]
         disclosed = self._operator.home / "output" / "applicant.disclosures.json"
-        disclosed.write_bytes(answer.disclosures())
+        disclosed.write_bytes(answer.disclosures(self._receipts[refused].read_bytes()))
         arguments = [
             "verify",
             str(self._receipts[refused]),
