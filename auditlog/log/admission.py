@@ -17,7 +17,8 @@ from hashlib import sha256
 from auditlog.core.entry import LOG_KINDS, MAX_ENTRY_BYTES, Entry
 from auditlog.core.head import Head, open_head, parse_head_text
 from auditlog.core.merkle import root_hash
-from auditlog.core.note import Ed25519Verifier, NoteVerifier, open_note, split_note
+from auditlog.core.note import Ed25519Verifier, NoteVerifier, split_note
+from auditlog.core.signed import open_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.errors import (
     AuthenticationError,
@@ -161,12 +162,12 @@ def _check_instance_note(entry: Envelope | Entry, verifier: NoteVerifier) -> Non
     if type(note) is not str:
         raise MalformedError("instance: expected a note by the producer, found none")
     try:
-        opened = open_note(note, [verifier])
+        text = open_one(note, verifier)
     except SignatureError as error:
         raise AuthenticationError(
             f"instance: expected the producer's signature, found: {error}", known=True
         ) from error
-    if opened.text != instance_text(entry.origin, entry.producer, entry.instance, entry.prev):
+    if text != instance_text(entry.origin, entry.producer, entry.instance, entry.prev):
         raise MalformedError("instance: expected a note about this very start, found another")
 
 
@@ -182,11 +183,11 @@ def check_enrolment(*, origin: str, name: str, vkey: str, note: str) -> Ed25519V
     if verifier.name != wanted:
         raise MalformedError(f"producer: expected a key named {wanted}, found one named {verifier.name}")
     try:
-        opened = open_note(note, [verifier])
+        text = open_one(note, verifier)
     except SignatureError as error:
         raise AuthenticationError(
             f"producer: expected the key's own signature, found: {error}", known=True
         ) from error
-    if opened.text != producer_text(origin, name):
+    if text != producer_text(origin, name):
         raise MalformedError("producer: expected a note about this origin and name, found another")
     return verifier

@@ -23,7 +23,8 @@ from auditlog.core.bodies import check_body
 from auditlog.core.entry import ZERO_HASH_HEX, Entry, parse_entry
 from auditlog.core.head import Head, parse_head_text
 from auditlog.core.merkle import root_hash
-from auditlog.core.note import Ed25519Verifier, open_note, split_note
+from auditlog.core.note import Ed25519Verifier, split_note
+from auditlog.core.signed import open_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.errors import EvidenceError, MalformedError
 
@@ -123,7 +124,7 @@ class ChainChecker:
         try:
             verifier = Ed25519Verifier.from_vkey(vkey)
             expected = (producer_key_name(self._origin, name), producer_text(self._origin, name))
-            if (verifier.name, open_note(note, [verifier]).text) != expected:
+            if (verifier.name, open_one(note, verifier)) != expected:
                 raise MalformedError("expected a statement over this origin and name, found another")
         except EvidenceError as error:
             self._complain(f"entry {index}: enrolment: {error}")
@@ -165,7 +166,7 @@ class ChainChecker:
         expected = instance_text(self._origin, entry.producer, entry.instance, entry.prev)
         try:
             note = entry.body.get("note")
-            if not isinstance(note, str) or open_note(note, [producer.verifier]).text != expected:
+            if not isinstance(note, str) or open_one(note, producer.verifier) != expected:
                 raise MalformedError("expected a statement over this instance, found another")
         except EvidenceError as error:
             self._complain(f"entry {index}: instance: {error}")
@@ -189,7 +190,7 @@ class ChainChecker:
             producer = self._producers.get(head.producer)
             if producer is None or head.origin != self._origin:
                 return False
-            open_note(note, [producer.verifier])
+            open_one(note, producer.verifier)
         except EvidenceError as error:
             complain(str(error))
         else:

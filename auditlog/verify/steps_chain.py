@@ -17,8 +17,9 @@ from auditlog.core.checkpoint import Checkpoint
 from auditlog.core.entry import Entry, parse_entry
 from auditlog.core.head import Head, open_head, verify_head_path
 from auditlog.core.merkle import hash_leaf, verify_inclusion
-from auditlog.core.note import Ed25519Verifier, open_note
+from auditlog.core.note import Ed25519Verifier
 from auditlog.core.receipt import ReceiptHead, Related
+from auditlog.core.signed import open_one
 from auditlog.core.statements import (
     InstanceStatement,
     parse_instance_text,
@@ -137,7 +138,7 @@ def _take_producer(left: list[Placed], entry: Entry) -> Producer | None:
     expected = producer_key_name(entry.origin, body["name"])
     if key.name != expected:
         raise VerificationError(f"producer entry: expected a key named {expected}, found another name")
-    stated = parse_producer_text(open_note(body["note"], [key]).text)
+    stated = parse_producer_text(open_one(body["note"], key))
     if stated != (entry.origin, body["name"]):
         raise SignatureError(
             "producer entry: expected its note to enrol this name in this log, found another"
@@ -169,7 +170,7 @@ def _check_instance_note(start: Entry, producer: Producer) -> None:
     if start.seq != 0:
         raise VerificationError(f"instance entry: expected number 0, found {start.seq}")
     try:
-        stated = parse_instance_text(open_note(start.body["note"], [producer.key]).text)
+        stated = parse_instance_text(open_one(start.body["note"], producer.key))
     except (SignatureError, MalformedError) as error:
         raise type(error)(f"instance entry: {error}") from error
     if stated != InstanceStatement(start.origin, start.producer, start.instance, start.prev):

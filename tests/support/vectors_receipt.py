@@ -229,6 +229,7 @@ def _related_and_head(checks: Checks) -> Iterator[Vector]:
     for place, name in enumerate(("instance", "model"), start=1):
         yield checks.vector(f"open-without-{name}", format_receipt(without(place)), 3)
     model_only = replace(receipt, related=receipt.related[2:])
+    yield checks.vector("open-without-producer", format_receipt(without(0)), 3)
     yield checks.vector("open-without-producer-and-instance", format_receipt(model_only), 3)
     cases = {
         "bad-related-not-needed": (*receipt.related, related(world.at["gap"])),
@@ -319,9 +320,7 @@ def _anchors(checks: Checks) -> Iterator[Vector]:
     yield checks.vector("bad-anchor-one-of-two", format_receipt(both), 1, 12)
     unknown = replace(anchor, type="stone@v1", evidence={"tablet": 7})
     yield checks.vector("good-unknown-anchor-type", format_receipt(replace(receipt, anchors=(unknown,))), 0)
-    yield checks.vector(
-        "good-devnet-key-not-trusted", checks.base, 0, devnet=None
-    )
+    yield checks.vector("good-devnet-key-not-trusted", checks.base, 0, devnet=None)
 
 
 def _disclosures(checks: Checks) -> Iterator[Vector]:
