@@ -22,3 +22,8 @@ def say_error(message: str) -> None:
     from auditlog.verify.wording import printable
 
     sys.stderr.write(f"auditlog: {printable(' '.join(message.split()), 1000)}\n")
+
+
+def say_note(line: str) -> None:
+    """Print one line about the work, beside the result: on standard error."""
+    sys.stderr.write(line + "\n")

@@ -29,8 +29,12 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
         with path.open("rb") as file:
             return file.read(limit + 1)
     except (OSError, ValueError) as error:
+        from auditlog.verify.wording import printable
+
         reason = getattr(error, "strerror", None) or "not a usable file name"
-        raise ConfigurationError(f"expected a readable file for {what}, found {path}: {reason}") from error
+        raise ConfigurationError(
+            f"expected a readable file for {what}, found {printable(str(path))}: {reason}"
+        ) from error
 
 
 def read_text_line(path: Path, what: str) -> str:

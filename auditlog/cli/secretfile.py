@@ -35,7 +35,8 @@ def write_new(path: Path, text: str) -> None:
 def _write_new(path: Path, text: str, mode: int) -> None:
     try:
         # Folders made for a secret are the owner's as well; one that exists keeps its mode.
-        path.parent.mkdir(mode=0o700 if mode == _OWNER_ONLY else 0o755, parents=True, exist_ok=True)
+        folder_mode = 0o700 if mode == _OWNER_ONLY else 0o755
+        path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
         # O_EXCL: a key that is already there may be in use, and overwriting it would end its log.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

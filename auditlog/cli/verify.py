@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auditlog.cli.output import say, say_error, say_json
+from auditlog.cli.output import say_error, say_json, say_note
 from auditlog.cli.reading import (
     MAX_DISCLOSURES_BYTES,
     MAX_RECEIPT_BYTES,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from auditlog.verify.report import Report
 
 VERDICT_VERSION = "auditlog/verify@v1"
+_FAILED = 1
 _USAGE = 2
 
 
@@ -69,11 +70,16 @@ def verify(
             say_json({"v": VERDICT_VERSION, "exit_code": _USAGE, "error": str(error), "receipts": []})
         raise
     verdicts = [session.check(path) for path in receipts]
-    code = _combined(verdicts)
+    code, unused = _combined(verdicts), session.unused_disclosures()
+    if unused:
+        code = _FAILED
     if json:
-        say_json({"v": VERDICT_VERSION, "exit_code": code, "receipts": [item.to_json() for item in verdicts]})
+        shown: dict[str, object] = {"v": VERDICT_VERSION, "exit_code": code}
+        say_json(shown | {"error": unused, "receipts": [item.to_json() for item in verdicts]})
     else:
         _print(verdicts)
+    if unused:
+        say_error(unused)
     if evidence is not None:
         _write_evidence(verdicts, evidence)
     raise typer.Exit(code)
@@ -110,6 +116,7 @@ class _Session:
         from auditlog.verify.verifier import Verifier
 
         self._count = count
+        self._is_used = False
         self._verifier = Verifier(read_trust(trust))
         self._expectations: list[Expectation] = [parse_expectation(text) for text in expect]
         self._disclosures = (
@@ -132,8 +139,17 @@ class _Session:
         from auditlog.verify.disclosed import is_about
 
         if self._disclosures is None or self._count == 1 or is_about(self._disclosures, receipt):
+            self._is_used = True
             return self._disclosures
         return None
+
+    def unused_disclosures(self) -> str:
+        """Why the call fails although no receipt did: values were shown that belong to none of them."""
+        if self._disclosures is None or self._is_used:
+            return ""
+        return (
+            "expected --disclosures about one of these receipts, found another decision or no disclosure file"
+        )
 
 
 def read_trust(path: Path) -> Trust:
@@ -199,4 +215,4 @@ def _write_evidence(verdicts: list[_Verdict], folder: Path) -> None:
             # Named by content: the same contradiction found twice is one pair of files.
             path = folder / f"{hash_leaf(note.encode('utf-8')).hex()[:16]}.checkpoint"
             path.write_text(note, encoding="utf-8")
-            say(f"evidence: {path}")
+            say_note(f"evidence: {path}")

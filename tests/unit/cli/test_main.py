@@ -1,0 +1,143 @@
+"""The program itself: version, help, demo, fsck, and errors as one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import auditlog
+from auditlog.cli import main
+from auditlog.cli.main import app, run
+from auditlog.errors import ConfigurationError, LedgerError, MalformedError, NotFoundError, RollbackError
+from tests.support.receipts_factory import Factory
+from tests.support.tlog_writer import log_signer, numbered_entries, write_log
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_the_version_and_the_help_are_printed(capsys: Capture) -> None:
+    """`--version` and `--help` are exit 0; no command at all shows the help and is usage."""
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"auditlog {auditlog.__version__}\n"
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in (
+        "init",
+        "doctor",
+        "serve",
+        "verify",
+        "fsck",
+        "disclose",
+        "demo",
+        "log",
+        "keys",
+        "token",
+        "trust",
+    ):
+        assert f"\n  {command} " in text
+    assert run([]) == 2
+
+
+def test_every_command_has_a_help(capsys: Capture) -> None:
+    """Each command and group explains itself in 80 columns."""
+    groups = {"log": 3, "keys": 2, "token": 3, "trust": 3}
+    for info in [*app.registered_commands, *app.registered_groups]:
+        assert run([str(info.name), "--help"]) == 0
+        text = capsys.readouterr().out
+        assert text.startswith("Usage: auditlog ")
+        assert max(map(len, text.splitlines())) <= 80
+        groups.pop(str(info.name), None)
+    assert not groups
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigurationError("bad setting"), 2),
+        (NotFoundError("no such log"), 2),
+        (MalformedError("bad bytes"), 1),
+        (RollbackError("seen more"), 3),
+        (LedgerError("no node"), 3),
+        (FileNotFoundError(2, "No such file", "x"), 2),
+        (OSError("odd"), 2),
+        (ModuleNotFoundError("no fastapi", name="fastapi"), 2),
+        (RecursionError("deep"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """No traceback for anything a user can cause."""
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", fail)
+    assert run(["x"]) == code
+    assert capsys.readouterr().err.count("\n") == (code != 130)
+
+
+def test_an_error_line_shows_no_control_characters(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """Whatever a message quotes, the terminal stays as it was."""
+
+    def fail(**_: object) -> None:
+        raise ConfigurationError("found \x1b[31m\nred")
+
+    monkeypatch.setattr(main, "app", fail)
+    run(["x"])
+    assert capsys.readouterr().err == "auditlog: found \\x1b[31m red\n"
+
+
+def test_the_demo_is_handed_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`auditlog demo` passes folder, count, form and models on, and its code back."""
+    from auditlog.cli import demo
+
+    seen: dict[str, object] = {}
+
+    def play(**options: object) -> int:
+        seen.update(options)
+        return 1
+
+    monkeypatch.setattr(demo, "run_demo", play)
+    assert run(["demo", "--dir", str(tmp_path), "--decisions", "7", "--json", "--no-llm"]) == 1
+    assert seen == {"directory": tmp_path, "decisions": 7, "as_json": True, "with_llm": False}
+    assert run(["demo", "--decisions", "0"]) == 2
+
+
+def test_fsck_checks_any_log(tmp_path: Path, capsys: Capture) -> None:
+    """A log of other entries is clean; a damaged one is exit 1; one without its entries exit 3."""
+    write_log(tmp_path / "log", numbered_entries(300))
+    write_log(tmp_path / "hashes", numbered_entries(300), bundles=False)
+    key = tmp_path / "log.vkey"
+    key.write_text(log_signer().vkey + "\n")
+    assert run(["fsck", str(tmp_path / "log"), "--vkey", str(key)]) == 0
+    assert "300 of other kinds" in capsys.readouterr().out
+    assert run(["fsck", str(tmp_path / "hashes"), "--vkey", log_signer().vkey, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 3
+    bundle = tmp_path / "log" / "tile" / "entries" / "000"
+    bundle.write_bytes(bundle.read_bytes().replace(b"entry 7", b"entry 8", 1))
+    assert run(["fsck", str(tmp_path / "log"), "--vkey", str(key)]) == 1
+
+
+def test_fsck_of_a_log_of_ours_counts_kinds(tmp_path: Path, capsys: Capture) -> None:
+    """Entries of ours are counted by kind."""
+    factory = Factory(decisions=4)
+    write_log(tmp_path, factory.entries, factory.log_key)
+    assert run(["fsck", str(tmp_path), "--vkey", factory.log_key.vkey]) == 0
+    assert "4 decision" in capsys.readouterr().out
+
+
+def test_fsck_with_a_wrong_key_is_usage_and_with_another_key_a_failure(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """What is no key is exit 2; a key that did not sign is exit 1."""
+    factory = Factory(decisions=1)
+    write_log(tmp_path, factory.entries, factory.log_key)
+    assert run(["fsck", str(tmp_path), "--vkey", "not+a+key"]) == 2
+    assert run(["fsck", str(tmp_path), "--vkey", str(tmp_path / "absent")]) == 2
+    assert run(["fsck", str(tmp_path), "--vkey", log_signer().vkey]) == 1
+    assert run(["fsck", str(tmp_path / "nowhere"), "--vkey", factory.log_key.vkey]) == 3
+    capsys.readouterr()
