@@ -1,8 +1,8 @@
 """Every write of the engine x {refused, stored but reported as failed, torn} x {reload}, then a full audit.
 
 The scenario crosses the edge of a tile, enrols, appends an entry of the log's own, publishes and indexes, so
-that every kind of write is met. Whatever fails, the sender sends again until it is acknowledged. Afterwards the
-root is rebuilt from the bundles, all chains are walked, and nothing acknowledged may be missing.
+that every kind of write is met. Whatever fails, the sender sends again until it is acknowledged. Afterwards
+the root is rebuilt from the bundles, all chains are walked, and nothing acknowledged may be missing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def prepared(visibility: str = "hashes") -> tuple[TestBench, FakeProducer]:
 
 
 def insist(bench: TestBench, attempt: Callable[[], Any], *, reload: bool) -> Any:
-    """Do what a client does: send again until it is acknowledged. A halted log is restarted, as an operator does."""
+    """Do what a client does: send again until it is acknowledged. A halted log is restarted, as an operator
+    does.
+    """
     for _ in range(10):
         try:
             return attempt()
@@ -163,7 +165,9 @@ def test_other_visibilities_recover_alike(visibility: str, fault: Fault) -> None
 
 
 def test_a_commit_that_arrives_late_is_taken_over() -> None:
-    """A commit reported as failed that lands after the log went on: its entries are in, the log goes on from it."""
+    """A commit reported as failed that lands after the log went on: its entries are in, the log goes on from
+    it.
+    """
     bench, producer = prepared()
     entries = [producer.decide(n) for n in range(300, 310)]
     held: list[Any] = []

@@ -15,7 +15,9 @@ class Killed(BaseException):
 
 @dataclass
 class NthWrite:
-    """A fault hook for the memory stores: counts writes, and spoils one of them (and, if `lasting`, all after)."""
+    """A fault hook for the memory stores: counts writes, and spoils one of them (and, if `lasting`, all
+    after).
+    """
 
     at: int = -1
     fault: Fault | None = None

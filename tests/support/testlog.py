@@ -1,8 +1,8 @@
 """A log to test with: memory stores, steps run by hand, producers that chain, and an audit of the whole.
 
-`TestBench` holds the stores and outlives the log in it, as disks outlive a process: `restart` is a crash and a
-start. `audit` rebuilds everything from the stored bundles with code that shares nothing with the engine but
-the hash function.
+`TestBench` holds the stores and outlives the log in it, as disks outlive a process: `restart` is a crash and
+a start. `audit` rebuilds everything from the stored bundles with code that shares nothing with the engine
+but the hash function.
 """
 
 from __future__ import annotations
@@ -282,7 +282,8 @@ class TestBench:
 
 
 def audit(bench: TestBench) -> list[bytes]:
-    """Rebuild the published tree from its bundles: root, tiles, chains, and that nothing acknowledged is missing.
+    """Rebuild the published tree from its bundles: root, tiles, chains, and that nothing acknowledged is
+    missing.
 
     Raises:
         AssertionError: something is not as it must be.

@@ -119,8 +119,8 @@ def leaf_key(leaf_hash: bytes) -> int:
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert many rows, each a tuple in the order of the table's columns, by the driver's own executemany.
 
-    SQLAlchemy compiles the statement once and then stays out of the way: its handling of parameters would cost
-    more than the insert.
+    SQLAlchemy compiles the statement once and then stays out of the way: its handling of parameters would
+    cost more than the insert.
     """
     if not rows:
         return

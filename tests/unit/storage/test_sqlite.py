@@ -57,9 +57,14 @@ def test_a_second_process_sees_what_was_committed(database: Database) -> None:
 
 def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
     """What a block wrote before it failed is rolled back."""
-    with pytest.raises(RuntimeError), database.write() as connection:
-        connection.exec_driver_sql("INSERT INTO token VALUES (x'00', 'n', 's', NULL)")
-        raise RuntimeError
+
+    def write_and_fail() -> None:
+        with database.write() as connection:
+            connection.exec_driver_sql("INSERT INTO token VALUES (x'00', 'n', 's', NULL)")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM token").scalar_one() == 0
 

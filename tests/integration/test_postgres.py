@@ -1,0 +1,190 @@
+"""The state contract on a real PostgreSQL, and a log that runs, fails and recovers on it."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from auditlog.core.note import Ed25519Signer
+from auditlog.errors import Pushback
+from auditlog.log import HighWaterFile, Log, LogConfig, Stores, create_log, open_log
+from auditlog.storage.files import FileStore
+from auditlog.storage.ports import LogState
+from auditlog.storage.sql.database import Database
+from auditlog.storage.sql.schema import metadata
+from auditlog.storage.sql.state import SqlState
+from tests.support.clock import ManualClock
+from tests.support.postgres import PostgresServer
+from tests.support.testlog import ORIGIN, SECRET, FakeProducer, ManualWorkers
+from tests.unit.storage.contract import StateContract
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """One server for all tests here."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def url(server: PostgresServer) -> str:
+    """A new database."""
+    return server.database(f"test_{next(_names)}")
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """A new database, migrated."""
+    database = Database.open(url)
+    yield database
+    database.close()
+
+
+class TestPostgresState(StateContract):
+    """`SqlState` on PostgreSQL."""
+
+    @pytest.fixture
+    def make_state(self, database: Database) -> Callable[[str], LogState]:
+        """States of one database."""
+        return lambda origin: SqlState(database, origin)
+
+
+def test_migrations_make_the_schema(database: Database) -> None:
+    """On PostgreSQL too, migrations and code agree."""
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_several_services_may_start_at_once(url: str) -> None:
+    """Processes that open a new database together migrate it once."""
+    program = f"from auditlog.storage.sql.database import Database; Database.open({url!r}).close()"
+    starts = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
+    assert [start.wait(timeout=60) for start in starts] == [0, 0, 0]
+
+
+def test_connections_are_durable_and_bounded(database: Database) -> None:
+    """Commits wait for the disk, and no lock or statement is waited for without end."""
+    with database.write() as connection:
+        found = {
+            name: connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+            for name in ("synchronous_commit", "lock_timeout", "statement_timeout")
+        }
+    assert found == {"synchronous_commit": "on", "lock_timeout": "10s", "statement_timeout": "30s"}
+
+
+class PostgresLog:
+    """A log with its tiles in files and its state in PostgreSQL, stepped by hand."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.signer = Ed25519Signer.from_seed(ORIGIN, bytes(32))
+        self.config = LogConfig(origin=ORIGIN, receipt_secret=SECRET)
+        self.stores = Stores(
+            FileStore(folder / "public"),
+            FileStore(folder / "private"),
+            FileStore(folder / "staging"),
+            SqlState(database, ORIGIN),
+        )
+        self.guard = HighWaterFile(folder / "outside" / "high-water", self.signer.verifier)
+        self.clock = ManualClock()
+        self.workers = ManualWorkers()
+
+    def open(self, *, new: bool = False) -> Log:
+        """Create or open."""
+        self.workers = ManualWorkers()
+        start = create_log if new else open_log
+        return start(
+            self.config, self.stores, self.signer, self.clock, outside=[self.guard], engine=self.workers
+        )
+
+    def started(self, log: Log) -> FakeProducer:
+        """An enrolled producer with its first entry in the log."""
+        producer = FakeProducer("host-0")
+        enrolled = log.enrol("host-0", producer.signer.vkey, producer.note)
+        log.run_pending()
+        producer.enrolled(enrolled.result(timeout=0).producer)
+        first = log.submit(producer.batch([producer.start()]))
+        log.run_pending()
+        first.result(timeout=0)
+        return producer
+
+
+def test_a_log_runs_and_comes_back(database: Database, tmp_path: Path) -> None:
+    """Entries, index and receipts work on PostgreSQL, and a new start finds them."""
+    here = PostgresLog(database, tmp_path)
+    log = here.open(new=True)
+    producer = here.started(log)
+    accepted = log.submit(producer.batch([producer.decide(n) for n in range(300)]))
+    log.run_pending()
+    assert accepted.result(timeout=0).count == 300
+    log.close()
+    again = here.open()
+    assert again.tree_size == again.published_size == again.index.size == 303
+    assert again.receipts.issue(200)
+    assert len(again.index.by_chain(producer.producer, producer.instance, 5)) == 1
+    again.close()
+
+
+def test_a_connection_cut_in_the_transaction_commits_nothing(database: Database, tmp_path: Path) -> None:
+    """The server ends the session inside the commit: pushback, and the same batch goes in afterwards."""
+    here = PostgresLog(database, tmp_path)
+    log = here.open(new=True)
+    producer = here.started(log)
+    state = here.stores.state
+    assert isinstance(state, SqlState)
+    real = state._add_rows
+
+    def cut(connection: object, log_id: int, change: object) -> None:
+        state._add_rows = real  # type: ignore[method-assign]
+        with database.write() as other:
+            other.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        real(connection, log_id, change)  # type: ignore[arg-type]
+
+    state._add_rows = cut  # type: ignore[method-assign, assignment]
+    batch = producer.batch([producer.decide(n) for n in range(10)])
+    refused = log.submit(batch)
+    log.run_pending()
+    with pytest.raises(Pushback):
+        refused.result(timeout=0)
+    accepted = log.submit(batch)
+    log.run_pending()
+    assert (accepted.result(timeout=0).count, log.tree_size) == (10, 13)
+    log.close()
+
+
+def test_two_engines_on_one_log_never_fork(database: Database, tmp_path: Path) -> None:
+    """A second process on the same stores: whoever is behind finds out at the commit and goes on from there."""
+    here = PostgresLog(database, tmp_path)
+    first = here.open(new=True)
+    producer = here.started(first)
+    second = here.open()
+    for number in range(6):
+        ahead, behind = (first, second) if number % 2 == 0 else (second, first)
+        done = ahead.submit(producer.batch([producer.decide(number)]))
+        ahead.run_pending()
+        assert done.result(timeout=0).count == 1
+        refused = behind.append_own("notice", {"what": "restored"})
+        behind.run_pending()
+        with pytest.raises(Pushback):
+            refused.result(timeout=0)
+        assert behind.tree_size == ahead.tree_size
+        assert behind.reader.root_at(behind.tree_size) == ahead.reader.root_at(ahead.tree_size)
+    last = here.open()
+    assert last.tree_size == 9
+    last.close()
