@@ -47,12 +47,14 @@ def find_kept(state_dir: Path, id: str) -> list[KeptRecord]:  # noqa: A002  the 
     return found
 
 
-def find_decision(state_dir: Path, id: str) -> KeptRecord:  # noqa: A002  the word of the format
-    """The record of a decision itself. Raises as `find_kept`."""
-    for record in find_kept(state_dir, id):
-        if record.kind == "decision":
-            return record
-    raise NotFoundError(f"disclosure: expected a record of decision {id} on this host, found outcomes only")
+def find_record(state_dir: Path, id: str, kind: str = "decision") -> KeptRecord:  # noqa: A002
+    """The newest record of a decision, or of an outcome about it. Raises as `find_kept`."""
+    found = [record for record in find_kept(state_dir, id) if record.kind == kind]
+    if not found:
+        raise NotFoundError(
+            f"disclosure: expected a kept {kind} with id {id} on this host, found others only"
+        )
+    return found[-1]
 
 
 def disclosable_fields(record: KeptRecord) -> list[str]:

@@ -14,10 +14,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 
 from auditlog.capture.adoption import Opening
-from auditlog.capture.books import DRAFT_MODEL
 from auditlog.capture.committing import Prepared, prepare_decision, prepare_outcome
 from auditlog.capture.disclosures import DisclosureStore
 from auditlog.capture.frames import Record
@@ -34,6 +32,7 @@ from auditlog.capture.messages import (
     OutcomeKnown,
 )
 from auditlog.capture.metrics import Counters
+from auditlog.capture.models import ModelNames
 from auditlog.capture.observation import Observation
 from auditlog.capture.request_fields import RequestFields
 from auditlog.capture.safety import Guard
@@ -55,8 +54,6 @@ would otherwise get it back only after the switch interval (5 ms)."""
 RETRY_FIRST_S = 0.1
 RETRY_LONGEST_S = 5.0
 EXPIRE_EVERY_S = 600.0
-_PENDING = "pending"
-_UNREGISTERED = "unregistered"
 
 
 class Writer:
@@ -91,10 +88,7 @@ class Writer:
         self._metrics = metrics
         self._guard = guard
         self._store: DisclosureStore | None = None
-        self._models: dict[str, str] = {}
-        self._adapters: frozenset[str] = frozenset()
-        self._default_model: str | None = None
-        self._is_expected = settings.model_path is not None
+        self._models = ModelNames(is_expected=settings.model_path is not None)
         self._owed: Losses | None = None
         self._deadline: float | None = None
         self._expire_at = 0.0
@@ -163,7 +157,7 @@ class Writer:
             if isinstance(message, ModelKnown):
                 self._register(message)
             elif isinstance(message, ModelExpected):
-                self._is_expected = message.is_expected
+                self._models.is_expected = message.is_expected
             elif isinstance(message, Flush):
                 message.done.set_result(None)
             else:
@@ -179,7 +173,7 @@ class Writer:
             seen = self._read(message.observation)
             prepared = prepare_decision(
                 seen,
-                model=self._model_of(seen),
+                model=self._models.reference(seen),
                 rng=self._rng,
                 max_body_bytes=self._settings.max_body_bytes,
             )
@@ -192,27 +186,11 @@ class Writer:
         return prepared
 
     def _read(self, seen: Observation) -> Observation:
-        """Take model, adapter and sampling from the request, where the hook left that to this thread.
-
-        The name in a request is the caller's: only one that was registered counts, any other leaves the
-        default. What the hook said itself wins.
-        """
+        """Take model, adapter and sampling from the request, where the hook left that to this thread."""
         if seen.read_request is None or seen.request.data is None:
             return seen
         fields = self._guard.call("read_request", RequestFields(), seen.read_request, seen.request.data)
-        is_adapter = not seen.adapters and fields.model in self._adapters
-        model = seen.model or (fields.model if fields.model in self._models else None)
-        if model is None and not is_adapter and not fields.sampling:
-            return seen
-        adapters = (str(fields.model),) if is_adapter else seen.adapters
-        return replace(seen, model=model, adapters=adapters, sampling=seen.sampling or fields.sampling)
-
-    def _model_of(self, seen: Observation) -> str:
-        if seen.model_override is not None:
-            return seen.model_override
-        # A name nobody registered is not the default model: saying so would be a false claim.
-        reference = self._default_model if seen.model is None else self._models.get(seen.model)
-        return reference or (_PENDING if self._is_expected else _UNREGISTERED)
+        return self._models.asked_for(seen, fields)
 
     def _write(self, run: list[tuple[Prepared, Future[None] | None]]) -> None:
         """Keep, seal and spool one run; on return all of it is durable, or counted as lost."""
@@ -280,9 +258,9 @@ class Writer:
                 LostError("model: expected the disk to take it, found it failing")
             )
             return
-        self._models[str(message.body["name"])] = self._default_model = reference
-        self._adapters = frozenset(str(one["name"]) for one in message.body.get("adapters", ()))
-        message.reference.set_result(reference)
+        self._models.learn(message.body, reference)
+        if message.reference.set_running_or_notify_cancel():
+            message.reference.set_result(reference)
 
     def _adopt(self, message: Adopt) -> None:
         models: dict[int, str] = {}
@@ -293,9 +271,7 @@ class Writer:
         if not self._retry("adopt", seal_drafts):
             message.done.set_exception(LostError("enrolment: expected the disk to take it, found it failing"))
             return
-        self._models = {name: _resolved(known, models) for name, known in self._models.items()}
-        if self._default_model is not None:
-            self._default_model = _resolved(self._default_model, models)
+        self._models.seal(models)
         assert self._journal.spool is not None
         self.ready.set_result(self._journal.spool)
         message.done.set_result(None)
@@ -385,9 +361,3 @@ def _settle(future: Future[None], failure: Exception | None) -> None:
 def _breathe(count: int, *, every: int) -> None:
     if count % every == every - 1:
         time.sleep(0.000_02)
-
-
-def _resolved(reference: str, models: dict[int, str]) -> str:
-    if not reference.startswith(DRAFT_MODEL):
-        return reference
-    return models.get(int(reference.removeprefix(DRAFT_MODEL)), _UNREGISTERED)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from auditlog.capture.committing import prepare_decision
-from auditlog.capture.disclose import build_disclosures, disclosable_fields, find_decision, find_kept
+from auditlog.capture.disclose import build_disclosures, disclosable_fields, find_kept, find_record
 from auditlog.capture.disclosures import KeptBody, KeptRecord, StoreFullError, load_store_key
 from auditlog.capture.observation import Exchange, Observation, ObservedBody
 from auditlog.capture.sqlite_store import SqliteDisclosureStore
@@ -165,12 +165,12 @@ def test_reader_beside_the_writer_finds_records(tmp_path: Path) -> None:
     store = open_store(tmp_path / "slots" / "p-0")
     open_store(tmp_path / "slots" / "p-1").close()
     store.keep([KeptRecord(ID, "outcome", facts_key=bytes(32), facts=b"{}"), record()], 5)
-    assert find_decision(tmp_path, ID) == record()
+    assert find_record(tmp_path, ID) == record()
     assert len(find_kept(tmp_path, ID)) == 2
     with pytest.raises(NotFoundError):
         find_kept(tmp_path, OTHER)
     store.keep([record(OTHER)], 5)
-    assert find_decision(tmp_path, OTHER) == record(OTHER)
+    assert find_record(tmp_path, OTHER) == record(OTHER)
     store.close()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from auditlog.capture import CaptureSettings, Observation, ObservedBody, Recorder
-from auditlog.capture.disclose import find_decision, find_kept
+from auditlog.capture.disclose import find_kept, find_record
 from auditlog.capture.recorder import mint_id
 from auditlog.capture.slots import list_slots
 from auditlog.core.bodies import check_body
@@ -129,7 +129,7 @@ def test_decision_reaches_the_log_and_opens(
     assert entry.body["id"] == id_
     assert entry.body["model"] == "unregistered"
     assert entry.body["values"] == "kept"
-    kept = find_decision(tmp_path, id_)
+    kept = find_record(tmp_path, id_)
     assert kept.exchange_key is not None
     assert kept.facts_key is not None
     assert entry.body["request"]["commitment"] == commit_body(kept.exchange_key, "request", REQUEST).hex()
@@ -380,7 +380,7 @@ def test_values_not_kept_leaves_commitments_only(
     (entry,) = log.decisions()
     assert entry.body["values"] == "not_kept"
     assert set(entry.body["request"]) == {"commitment"}
-    kept = find_decision(tmp_path, id_)
+    kept = find_record(tmp_path, id_)
     assert kept.request is None
     assert kept.exchange_key is not None
 
@@ -398,7 +398,7 @@ def test_broken_disclosure_store_does_not_stop_the_log(
     (entry,) = log.decisions()
     assert entry.body["values"] == "not_kept"
     with pytest.raises((NotFoundError, Exception)):
-        find_decision(tmp_path, id_)
+        find_record(tmp_path, id_)
 
 
 def test_bad_observation_is_lost_alone_and_declared(make: Callable[..., Recorder], log: FakeLog) -> None:

@@ -1,0 +1,67 @@
+"""Which model a decision names: what was registered in this process, what is still expected, what was asked
+for.
+
+Spec: entry.md, "Decision body". Promises: a decision names a model entry of its own chain, or says `pending`
+or `unregistered`; a name nobody registered never counts as one that was. Used by the writer's thread alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from auditlog.capture.books import DRAFT_MODEL
+from auditlog.capture.observation import Observation
+from auditlog.capture.request_fields import RequestFields
+
+PENDING = "pending"
+UNREGISTERED = "unregistered"
+
+
+class ModelNames:
+    """The models of one process life, by name; references are leaf hashes in hex, or drafts."""
+
+    def __init__(self, *, is_expected: bool) -> None:
+        self._references: dict[str, str] = {}
+        self._adapters: frozenset[str] = frozenset()
+        self._default: str | None = None
+        self.is_expected = is_expected
+        """Whether a model is being fingerprinted: until it is known, decisions say so."""
+
+    def learn(self, body: dict[str, Any], reference: str) -> None:
+        """A `model` entry with this body is durable: it is the default from now on."""
+        self._references[str(body["name"])] = self._default = reference
+        self._adapters = frozenset(str(one["name"]) for one in body.get("adapters", ()))
+
+    def seal(self, leaf_hashes: dict[int, str]) -> None:
+        """The drafts were sealed: every reference to a draft becomes the leaf hash of its entry."""
+        self._references = {name: _sealed(one, leaf_hashes) for name, one in self._references.items()}
+        if self._default is not None:
+            self._default = _sealed(self._default, leaf_hashes)
+
+    def reference(self, seen: Observation) -> str:
+        """What the decision says of its model."""
+        if seen.model_override is not None:
+            return seen.model_override
+        # A name nobody registered is not the default model: saying so would be a false claim.
+        reference = self._default if seen.model is None else self._references.get(seen.model)
+        return reference or (PENDING if self.is_expected else UNREGISTERED)
+
+    def asked_for(self, seen: Observation, fields: RequestFields) -> Observation:
+        """`seen` with model, adapter and sampling as the request names them.
+
+        The name in a request is the caller's: only one that was registered counts, any other leaves the
+        default. What the hook said itself wins.
+        """
+        is_adapter = not seen.adapters and fields.model in self._adapters
+        model = seen.model or (fields.model if fields.model in self._references else None)
+        if model is None and not is_adapter and not fields.sampling:
+            return seen
+        adapters = (str(fields.model),) if is_adapter else seen.adapters
+        return replace(seen, model=model, adapters=adapters, sampling=seen.sampling or fields.sampling)
+
+
+def _sealed(reference: str, leaf_hashes: dict[int, str]) -> str:
+    if not reference.startswith(DRAFT_MODEL):
+        return reference
+    return leaf_hashes.get(int(reference.removeprefix(DRAFT_MODEL)), UNREGISTERED)
