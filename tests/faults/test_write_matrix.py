@@ -121,7 +121,7 @@ def test_one_write_fails(number: int, fault: Fault, reload: bool) -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.value for fault in FAULTS])
 @pytest.mark.parametrize("number", range(len(WRITES)), ids=[f"{n}-{name}" for n, name in enumerate(WRITES)])
 def test_all_writes_fail_from_one_on(number: int, fault: Fault) -> None:
-    """A disk that breaks and stays broken: the log refuses or halts, and comes back whole once it is mended."""
+    """A disk breaks and stays broken: the log refuses or halts, and comes back whole once it is mended."""
     bench, producer = prepared()
     bench.fault = NthWrite(number, fault, lasting=True)
     batch = [producer.decide(n) for n in range(300, 320)]
@@ -189,7 +189,7 @@ def test_a_commit_that_arrives_late_is_taken_over() -> None:
 
 
 def test_unpublished_sizes_are_never_shown() -> None:
-    """However many commits lie in one interval, only published sizes (genesis, 250, 255) have partial tiles."""
+    """However many commits lie in an interval, only published sizes (1, 250, 255) have partial tiles."""
     bench, producer = prepared("public")
     for n in range(5):
         bench.send(producer, [producer.decide(1000 + n)])

@@ -169,7 +169,7 @@ def test_a_connection_cut_in_the_transaction_commits_nothing(database: Database,
 
 
 def test_two_engines_on_one_log_never_fork(database: Database, tmp_path: Path) -> None:
-    """A second process on the same stores: whoever is behind finds out at the commit and goes on from there."""
+    """Two processes on the same stores: whoever is behind finds out at its commit and goes on from there."""
     here = PostgresLog(database, tmp_path)
     first = here.open(new=True)
     producer = here.started(first)

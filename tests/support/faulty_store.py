@@ -39,7 +39,7 @@ class NthWrite:
 
 
 class StepStore:
-    """An object store that dies after the n-th operation of any kind took effect. Shares its count by list."""
+    """An object store that dies after the n-th write took effect. Several share their count by a list."""
 
     def __init__(self, inner: ObjectStore, left: list[int]) -> None:
         """`left[0]` operations go through; then `Killed`, for ever."""

@@ -1,4 +1,4 @@
-"""The contracts of `auditlog.storage.ports` as tests. Each implementation subclasses them and gives a store."""
+"""The contracts of `auditlog.storage.ports` as tests. Each implementation subclasses them."""
 
 from __future__ import annotations
 

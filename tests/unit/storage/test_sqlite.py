@@ -1,4 +1,4 @@
-"""SQLite keeps the contract of the state, durably, with a build of the library that has no known corruption."""
+"""SQLite keeps the contract of the state, durably, with a build that has no known corruption."""
 
 from __future__ import annotations
 
