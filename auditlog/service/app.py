@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 from fastapi import FastAPI
 
 import auditlog
@@ -28,6 +29,8 @@ from auditlog.service.opening import EngineOpener
 from auditlog.service.settings import Settings
 from auditlog.service.tokens import TokenBook, fixed_tokens
 from auditlog.service.workers import AnchoringWorker
+
+READY = "ready"
 
 
 def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
@@ -54,6 +57,7 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
             raise
         book = TokenBook(fixed, store, monotonic=time.monotonic)
         app.state.context = Context(settings, hosting, book, gate, metrics)
+        structlog.get_logger("auditlog.service").info(READY, logs=len(hosting.all()))
         worker = AnchoringWorker(engines, hosting, metrics, interval_s=settings.anchoring.interval_s)
         async with worker.running():
             yield

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOG_OPENED = "log_opened"
 LOG_NOT_OPENED = "log_not_opened"
+LOG_NOT_CLOSED = "log_not_closed"
 
 
 class Anchors(Protocol):
@@ -189,7 +190,10 @@ class Hosting:
     def close(self) -> None:
         """Close every log, then what they share."""
         for hosted in self._hosted.values():
-            hosted.close()
+            try:
+                hosted.close()
+            except Exception as error:
+                self._logger.error(LOG_NOT_CLOSED, log=hosted.name, exc_info=error)
         self._opener.close()
 
     @property

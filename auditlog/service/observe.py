@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auditlog.service.metrics import Metrics
@@ -52,7 +53,10 @@ class Observe:
             await send(message)
 
         try:
-            await self._app(scope, incoming, send_on)
+            if _is_preflight(scope):
+                await Response(status_code=204, headers=_PREFLIGHT)(scope, incoming, send_on)
+            else:
+                await self._app(scope, incoming, send_on)
         except Exception as error:
             scope["auditlog.error"] = error
             self._logger.error(REQUEST_FAILED, route=_route(scope), method=scope["method"], exc_info=error)
@@ -87,6 +91,22 @@ class Observe:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD",
+    "Access-Control-Allow-Headers": "Authorization",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks if a page may read with a token: it may, on the read path, and nothing else."""
+    return (
+        scope["method"] == "OPTIONS"
+        and scope["path"].startswith("/logs/")
+        and any(name == b"access-control-request-method" for name, _ in scope["headers"])
+    )
+
+
 def _route(scope: Scope) -> str:
     """The template of the route that answered, never the path: a path may hold a capability."""
     return getattr(scope.get("route"), "path", None) or "unmatched"
@@ -97,7 +117,7 @@ def _add_headers(scope: Scope, headers: MutableHeaders) -> None:
     headers["X-Content-Type-Options"] = "nosniff"
     if scope["method"] in {"GET", "HEAD", "OPTIONS"} and scope["path"].startswith("/logs/"):
         headers["Access-Control-Allow-Origin"] = "*"
-        headers["Access-Control-Expose-Headers"] = "Retry-After, ETag"
+        headers["Access-Control-Expose-Headers"] = "Retry-After"
 
 
 def configure_logging(log_format: str) -> None:
@@ -127,6 +147,8 @@ def configure_logging(log_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    for chatty in ("uvicorn.error", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_without_start_traceback)
 
 

@@ -16,7 +16,7 @@ from auditlog.service.app import create_app
 from auditlog.service.observe import configure_logging
 from auditlog.service.settings import Settings
 
-LISTENING = "listening"
+STARTING = "starting"
 KEEP_ALIVE_S = 30
 
 
@@ -43,7 +43,7 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
         timeout_graceful_shutdown=settings.service.drain_s,
     )
     structlog.get_logger("auditlog.service").info(
-        LISTENING, host=settings.service.host, port=settings.service.port, public_url=settings.public_url
+        STARTING, host=settings.service.host, port=settings.service.port, public_url=settings.public_url
     )
     # The server drains on a signal and then raises it again, which would end the process as killed: after a
     # clean stop the second one finds nothing to do.

@@ -132,6 +132,6 @@ def test_what_is_logged_is_json_and_holds_no_secret(tmp_path: Path) -> None:
         started.popen.terminate()
         _, stderr = started.end()
     lines = [json.loads(line) for line in stderr.splitlines()]
-    assert {"listening", "log_opened", "request_done"} <= {line["event"] for line in lines}
+    assert {"starting", "log_opened", "ready", "request_done"} <= {line["event"] for line in lines}
     for secret in ("SECRETCAPABILITY", "some-id", "wrong-token", *TOKENS.values()):
         assert secret not in stderr

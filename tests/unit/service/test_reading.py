@@ -180,3 +180,14 @@ def test_unknown_routes_and_methods_have_the_same_shape(call: Caller) -> None:
     answer = call("PUT", "/logs/public/checkpoint")
     expect_problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"]
+
+
+def test_a_page_may_ask_before_it_reads_with_a_token(call: Caller) -> None:
+    """A preflight on the read path allows GET with Authorization, elsewhere there is none."""
+    asked = {"Origin": "https://page.example", "Access-Control-Request-Method": "GET"}
+    answer = call("OPTIONS", "/logs/hashes/entries/0", headers=asked)
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-headers"] == "Authorization"
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
+    expect_problem(call("OPTIONS", "/tokens", headers=asked), 405, "method_not_allowed")
