@@ -85,7 +85,7 @@ class Producer:
                 prev=self.prev,
                 time=TIME,
                 body=body,
-            )  # fmt: skip
+            )
         )
         self.seq += 1
         self.prev = hash_leaf(entry).hex()
