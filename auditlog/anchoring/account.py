@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from auditlog.anchoring.fees import Offer
+from auditlog.anchoring.libraries import chain_libraries
 from auditlog.errors import ConfigurationError
 
 
@@ -63,7 +64,8 @@ def load_account(key_file: Path, password_file: Path | None = None) -> Account:
     Raises:
         ConfigurationError: a file is missing, or is neither.
     """
-    from eth_account import Account as EthAccount
+    with chain_libraries():
+        from eth_account import Account as EthAccount
 
     text = _read(key_file)
     if not text.startswith("{"):
@@ -72,14 +74,15 @@ def load_account(key_file: Path, password_file: Path | None = None) -> Account:
         raise ConfigurationError(f"expected a password file for the keystore {key_file.name}, found none")
     try:
         return Account(EthAccount.from_key(EthAccount.decrypt(json.loads(text), _read(password_file))))
-    except (ValueError, KeyError, TypeError, NotImplementedError):
+    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError, RecursionError):
         # `from None`: the library's message may repeat what it was given.
         raise ConfigurationError(f"expected {key_file.name} to open with its password, it does not") from None
 
 
 def _from_hex(text: str, key_file: Path) -> Any:
-    from eth_account import Account as EthAccount
-    from eth_utils.exceptions import ValidationError
+    with chain_libraries():
+        from eth_account import Account as EthAccount
+        from eth_utils.exceptions import ValidationError
 
     try:
         raw = bytes.fromhex(text.removeprefix("0x"))

@@ -29,6 +29,7 @@ from auditlog.anchoring.evm import (
     parse_address,
 )
 from auditlog.anchoring.ledger import Anchored, AnchorTx
+from auditlog.anchoring.libraries import chain_libraries
 from auditlog.errors import LedgerError
 from auditlog.log.clock import Clock
 
@@ -137,7 +138,8 @@ class _Chain:
     """eth-tester behind bytes. Not thread-safe: the Devnet holds its lock around every call."""
 
     def __init__(self) -> None:
-        from eth_tester import EthereumTester, PyEVMBackend
+        with chain_libraries():
+            from eth_tester import EthereumTester, PyEVMBackend
 
         backend = PyEVMBackend()
         self._tester: Any = EthereumTester(backend)

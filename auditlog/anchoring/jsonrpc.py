@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from auditlog.anchoring.libraries import chain_libraries
 from auditlog.errors import LedgerError
 
 Request = Callable[[str, list[Any]], Mapping[str, Any]]
@@ -24,17 +25,18 @@ def over_http(url: str, *, timeout_s: float = 20.0) -> Request:
     """Return the connection to a node at `url`. Errors name the kind of failure, never the URL: it holds
     keys.
     """
-    from requests import RequestException
-    from web3 import HTTPProvider
-    from web3.exceptions import Web3Exception
-    from web3.types import RPCEndpoint
+    with chain_libraries():
+        from requests import RequestException
+        from web3 import HTTPProvider
+        from web3.exceptions import Web3Exception
+        from web3.types import RPCEndpoint
 
     provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
 
     def request(method: str, params: list[Any]) -> Mapping[str, Any]:
         try:
             return provider.make_request(RPCEndpoint(method), params)
-        except (RequestException, Web3Exception, OSError, ValueError) as error:
+        except (RequestException, Web3Exception, OSError, ValueError, RecursionError) as error:
             # `from None`: the library's message repeats the URL, and a traceback would carry it into a log.
             raise LedgerError(f"{method}: expected an answer, found {type(error).__name__}") from None
 

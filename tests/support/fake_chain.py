@@ -24,6 +24,7 @@ from auditlog.anchoring.evm import (
     format_address,
     keccak256,
 )
+from auditlog.anchoring.libraries import chain_libraries
 from auditlog.errors import LedgerError
 
 CONTRACT = bytes.fromhex("c0" * 20)
@@ -306,8 +307,9 @@ class FakeChain:
 
 def decode_tx(raw: bytes) -> Tx:
     """Decode a signed EIP-1559 transaction and recover its sender."""
-    from eth_account import Account
-    from eth_account.typed_transactions import TypedTransaction
+    with chain_libraries():
+        from eth_account import Account
+        from eth_account.typed_transactions import TypedTransaction
     from hexbytes import HexBytes
 
     fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()

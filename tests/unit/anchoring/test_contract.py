@@ -29,6 +29,7 @@ from auditlog.anchoring.evm import (
     keccak256,
     parse_address,
 )
+from auditlog.anchoring.libraries import chain_libraries
 from auditlog.errors import ConfigurationError, LedgerError
 
 LOG = hashlib.sha256(b"a log").digest()
@@ -84,7 +85,8 @@ class Registry:
     """The contract deployed in a bare EVM, called as anyone could."""
 
     def __init__(self) -> None:
-        from eth_tester import EthereumTester, PyEVMBackend
+        with chain_libraries():
+            from eth_tester import EthereumTester, PyEVMBackend
 
         self.tester: Any = EthereumTester(PyEVMBackend())
         self.owner, self.stranger = self.tester.get_accounts()[:2]
