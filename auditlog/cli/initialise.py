@@ -14,13 +14,16 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from auditlog.cli.output import say, say_json
 from auditlog.cli.secretfile import write_new, write_secret
 from auditlog.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from auditlog.core.keys import Ed25519Signer
 
 _TOKENS = {"capture": ("enrol", "submit"), "reader": ("read",), "admin": ("admin", "read")}
 
@@ -31,12 +34,16 @@ class _Plan:
 
     folder: Path
     name: str
-    origin: str
+    key: Ed25519Signer
     visibility: str
     port: int
     high_water: Path
     anchoring: str
     public_dir: Path | None
+
+    @property
+    def origin(self) -> str:
+        return self.key.name
 
     @property
     def config(self) -> Path:
@@ -80,24 +87,32 @@ def init(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a service: configuration, keys, tokens, and an empty log."""
-    folder = directory.absolute()
+    from auditlog.core.keys import Ed25519Signer
+
+    folder, name = directory.absolute(), _checked_name(name)
+    whole_name = _checked_origin(origin or f"{_word(socket.gethostname())}/{_word(folder.name)}/{name}")
+    key = Ed25519Signer.generate(whole_name, os.urandom(32))
     plan = _Plan(
         folder=folder,
-        name=_checked_name(name),
-        origin=_checked_origin(origin or f"{_host()}/{folder.name}/{name}"),
+        name=name,
+        key=key,
         visibility=_one_of(visibility, ("public", "hashes", "private"), "--visibility"),
         port=port,
-        high_water=(high_water or _propose_high_water(folder, name)).absolute(),
+        high_water=(high_water or _propose_high_water(key, name)).absolute(),
         anchoring=_one_of(anchoring, ("devnet", "off"), "--anchoring"),
         public_dir=public_dir and public_dir.absolute(),
     )
     if plan.config.exists():
         raise ConfigurationError(f"expected a new folder, found a configuration in {folder}")
-    vkey, devnet = _write_files(plan)
+    if plan.high_water.exists():
+        raise ConfigurationError(
+            f"expected a new file for --high-water, found {plan.high_water} already there"
+        )
+    devnet = _write_files(plan)
     _create_log(plan)
-    write_new(folder / "log.vkey", f"{vkey}\n")
-    write_new(folder / "trust.json", _trust(plan, vkey, devnet))
-    _report(plan, vkey, as_json=json)
+    write_new(folder / "log.vkey", f"{key.vkey}\n")
+    write_new(folder / "trust.json", _trust(plan, devnet))
+    _report(plan, as_json=json)
 
 
 def _one_of(value: str, words: tuple[str, ...], option: str) -> str:
@@ -122,25 +137,26 @@ def _checked_origin(origin: str) -> str:
     return origin
 
 
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()) or "localhost"
+def _word(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text) or "log"
 
 
-def _propose_high_water(folder: Path, name: str) -> Path:
-    """Outside the folder, so that restoring a backup of it does not restore the guard as well."""
+def _propose_high_water(key: Ed25519Signer, name: str) -> Path:
+    """Outside the folder, so that restoring a backup of it does not restore the guard as well.
+
+    Named by the key: a log made anew in the place of a deleted one is another log, with a guard of its own.
+    """
     from hashlib import sha256
 
     base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    tag = sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return base / "auditlog" / f"{name}-{tag}.high-water"
+    return base / "auditlog" / f"{name}-{sha256(key.vkey.encode()).hexdigest()[:12]}.high-water"
 
 
-def _write_files(plan: _Plan) -> tuple[str, str | None]:
-    """Write keys, tokens and configuration; returns the vkeys of the log and of the devnet."""
+def _write_files(plan: _Plan) -> str | None:
+    """Write keys, tokens and configuration; returns the vkey of the devnet, if there is one."""
     from auditlog.core.keys import Ed25519Signer
 
-    log_key = Ed25519Signer.generate(plan.origin, os.urandom(32))
-    write_secret(plan.log_key, log_key.private_key)
+    write_secret(plan.log_key, plan.key.private_key)
     devnet = None
     if plan.anchoring == "devnet":
         devnet_key = Ed25519Signer.generate(f"{plan.origin}/devnet", os.urandom(32))
@@ -149,7 +165,7 @@ def _write_files(plan: _Plan) -> tuple[str, str | None]:
     digests = {name: _write_token(plan.token(name)) for name in _TOKENS}
     plan.high_water.parent.mkdir(parents=True, exist_ok=True)
     write_new(plan.config, _config_text(plan, digests))
-    return log_key.vkey, devnet
+    return devnet
 
 
 def _write_token(path: Path) -> str:
@@ -180,7 +196,7 @@ def _config_text(plan: _Plan, digests: dict[str, str]) -> str:
         "",
         "[anchoring]",
         f"mode = {_quoted(plan.anchoring)}  # devnet: for development, proves nothing to an outsider",
-        "interval_s = 60",
+        "interval_s = 5  # a real chain costs money: there, minutes to hours",
     ]
     if plan.anchoring == "devnet":
         lines.append('devnet_key_file = "keys/devnet.key"')
@@ -206,19 +222,19 @@ def _create_log(plan: _Plan) -> None:
     create_log(settings, find_log(settings, plan.name))
 
 
-def _trust(plan: _Plan, vkey: str, devnet: str | None) -> str:
+def _trust(plan: _Plan, devnet: str | None) -> str:
     """The trust file an operator can hand out; it says that it came from the operator."""
     from auditlog.cli.trust import policy_text, trust_text
 
     return trust_text(
-        policy_text([vkey], [], 0),
+        policy_text([plan.key.vkey], [], 0),
         devnet=devnet,
         require=["devnet"] if devnet else ["nothing"],
         issuer={"name": plan.origin, "role": "operator"},
     )
 
 
-def _report(plan: _Plan, vkey: str, *, as_json: bool) -> None:
+def _report(plan: _Plan, *, as_json: bool) -> None:
     environment = {
         "AUDITLOG_LOG": plan.url,
         "AUDITLOG_ORIGIN": plan.origin,
@@ -229,7 +245,7 @@ def _report(plan: _Plan, vkey: str, *, as_json: bool) -> None:
             {
                 "config": str(plan.config),
                 "origin": plan.origin,
-                "vkey": vkey,
+                "vkey": plan.key.vkey,
                 "trust": str(plan.folder / "trust.json"),
                 "high_water_file": str(plan.high_water),
                 "environment": environment,
@@ -237,7 +253,7 @@ def _report(plan: _Plan, vkey: str, *, as_json: bool) -> None:
         )
         return
     say(f"log      {plan.origin} ({plan.visibility})")
-    say(f"vkey     {vkey}")
+    say(f"vkey     {plan.key.vkey}")
     say(f"config   {plan.config}")
     say(f"guard    {plan.high_water}")
     say("         (the largest signed tree: keep it on another disk, out of backups of the folder above)")

@@ -39,7 +39,7 @@ def test_a_new_key_is_in_its_file_and_only_its_vkey_is_printed(tmp_path: Path, c
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert Ed25519Signer.from_private_key(private).vkey == out.strip()
-    assert private.rsplit("+", 1)[1] not in out
+    assert private.split("+", 4)[-1] not in out
     assert call(capsys, "keys", "generate", "log.example/a", "--out", file)[0] == 2
     assert file.read_text().strip() == private
 
@@ -53,7 +53,7 @@ def test_showing_a_key_shows_its_public_side(tmp_path: Path, capsys: Capture) ->
         code, out, _ = call(capsys, "keys", "show", tmp_path / name, "--json")
         shown = json.loads(out)
         assert (code, shown["vkey"], shown["private"]) == (0, signer.vkey, is_private)
-        assert signer.private_key.rsplit("+", 1)[1] not in out
+        assert signer.private_key.split("+", 4)[-1] not in out
     assert call(capsys, "keys", "show", tmp_path / "public")[1].splitlines()[0] == signer.vkey
 
 

@@ -47,7 +47,7 @@ def service(tmp_path: Path, capsys: Capture) -> Path:
 def secrets_of(folder: Path) -> list[str]:
     """Everything in a folder of a service that must never be printed."""
     files = [*folder.glob("keys/*"), *folder.glob("tokens/*"), *folder.rglob("receipt.secret")]
-    return [file.read_text().strip().rsplit("+", 1)[-1] for file in files]
+    return [file.read_text().strip().split("+", 4)[-1] for file in files]
 
 
 def test_init_makes_a_service_that_can_start(tmp_path: Path, capsys: Capture) -> None:
@@ -115,11 +115,23 @@ def test_init_refuses_before_it_writes(service: Path, tmp_path: Path, capsys: Ca
         ("--visibility", "secret"),
         ("--anchoring", "moon"),
         ("--port", "0"),
+        ("--high-water", service),
     ):
         code, _, err = call(capsys, "init", tmp_path / "new", *arguments)
         assert code == 2
         assert "Traceback" not in err
         assert not (tmp_path / "new").exists()
+
+
+def test_a_log_made_anew_in_the_same_place_is_another_log(service: Path, capsys: Capture) -> None:
+    """A deleted folder leaves its guard behind; a new log there has a key and a guard of its own."""
+    import shutil
+
+    old = Settings.load(service).logs[0].high_water_file
+    shutil.rmtree(service.parent)
+    code, _, err = call(capsys, "init", service.parent, "--origin", "log.example/a")
+    assert code == 0, err
+    assert Settings.load(service).logs[0].high_water_file != old
 
 
 def test_logs_are_listed_shown_and_created_again(service: Path, capsys: Capture) -> None:
