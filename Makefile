@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := tree proofs verify middleware ingest footprint
+BENCHMARKS := tree proofs verify middleware ingest footprint fsck
 
-.PHONY: demo test test-long lint bench clean
+.PHONY: demo test test-long lint bench figures vectors clean
 
 $(READY): pyproject.toml Makefile tests/anvil/package.json
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,14 @@ lint: $(READY)
 
 bench: $(READY)
 	@for program in $(BENCHMARKS); do echo "# $$program"; $(BIN)/python tests/benchmarks/$$program.py || exit 1; done
+
+figures: $(READY)
+	$(BIN)/python -m tests.support.readme demo
+	$(BIN)/python -m tests.support.readme figures
+
+vectors: $(READY)
+	$(BIN)/python -m tests.support.build_log_vectors
+	$(BIN)/python -m tests.support.build_format_vectors
 
 clean:
 	rm -rf $(VENV) tests/anvil/node_modules

@@ -59,7 +59,7 @@ class Operator:
         return Ed25519Signer.from_private_key(text.strip())
 
     def prepare(self) -> None:
-        """Make the service with `auditlog init`, as anyone would; anchor every second, not every minute.
+        """Make the service with `auditlog init`, as anyone would; anchor every second.
 
         Raises:
             AuditLogError: `init` failed; the message is what it said.
@@ -70,7 +70,7 @@ class Operator:
         if made.exit_code:
             raise AuditLogError(f"expected `auditlog init` to make a service, found: {made.output}")
         config = self.home / "auditlog.toml"
-        text = config.read_text(encoding="utf-8").replace("interval_s = 60", "interval_s = 1")
+        text = config.read_text(encoding="utf-8").replace("interval_s = 5 ", "interval_s = 1 ")
         config.write_text(text, encoding="utf-8")
         for name in ("trust.json", "log.vkey"):
             shutil.copy(self.home / name, self.folder / name)

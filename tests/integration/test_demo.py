@@ -18,6 +18,7 @@ from auditlog.demo.assistant_model import MODEL_NAME, convert
 from auditlog.demo.customer import ask, collect_receipts, wait_until_recording
 from auditlog.demo.operator import Operator
 from auditlog.demo.processes import Servers, run_auditlog
+from tests.support import readme
 
 
 def auditlog(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +33,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     folder = tmp_path_factory.mktemp("demo")
     done = auditlog("demo", "--dir", str(folder), "--decisions", "40", "--json", "--no-llm")
     assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout)
+    return folder, {**json.loads(done.stdout), "story": done.stderr}
 
 
 def test_demo_leaves_the_honest_end_state(demo: tuple[Path, dict[str, Any]]) -> None:
@@ -45,6 +46,15 @@ def test_demo_leaves_the_honest_end_state(demo: tuple[Path, dict[str, Any]]) -> 
     assert (folder / "log" / "checkpoint").exists()
     assert {path.name for path in (folder / "log").iterdir()} == {"checkpoint", "tile"}
     assert (folder / "log.vkey").read_text().startswith("demo.example/decisions+")
+
+
+def test_the_readme_opens_with_what_the_demo_prints(demo: tuple[Path, dict[str, Any]]) -> None:
+    """Every line of the story has a line of its shape in the README, in the README's 25 lines."""
+    _, result = demo
+    printed = [readme.shape(line) for line in result["story"].splitlines() if line.strip()]
+    shown = readme.demo_output().splitlines()
+    assert set(printed) <= {readme.shape(line) for line in shown}
+    assert len(shown) <= 25
 
 
 def test_demo_catches_every_cheat(demo: tuple[Path, dict[str, Any]]) -> None:

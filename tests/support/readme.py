@@ -1,0 +1,94 @@
+"""Keeps the README true: its demo output and figures are written by this program, its commands run by a test.
+
+python -m tests.support.readme demo      runs `auditlog demo` and writes what it printed
+python -m tests.support.readme figures   runs every benchmark, keeps results.json, writes the table
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+RESULTS = ROOT / "tests" / "benchmarks" / "results.json"
+PROGRAMS = ("tree", "proofs", "verify", "middleware", "ingest", "footprint", "fsck")
+
+_DEMO = re.compile(r"(<!-- demo output:.*?-->\n```text\n)(.*?)(```\n)", re.DOTALL)
+_FIGURES = re.compile(r"(<!-- figures:.*?-->\n)(.*?)(\n## )", re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def demo_output() -> str:
+    """What the README says `make demo` prints."""
+    found = _DEMO.search(README.read_text("utf-8"))
+    assert found is not None
+    return found.group(2)
+
+
+def figures() -> str:
+    """The table of figures as it stands in the README."""
+    found = _FIGURES.search(README.read_text("utf-8"))
+    assert found is not None
+    return found.group(2).strip()
+
+
+def shape(line: str) -> str:
+    """A line with everything that differs from run to run taken out, and cut where it may be cut."""
+    return re.sub(r"[0-9a-f]{8,}|[0-9][0-9.,]*", "#", line)[:32]
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> str:
+    """The results of all benchmarks as one Markdown table."""
+    lines = ["| what | value | ratio to its ceiling [10 %, 90 %] | ceiling |", "| --- | --- | --- | --- |"]
+    for rows in results.values():
+        for row in rows:
+            ratio = (
+                f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]"
+                if "ratio" in row
+                else ""
+            )
+            value = f"{row['value']:,.0f}" if row["value"] >= 100 else f"{row['value']:,.1f}"
+            name = re.sub(r" \[.*\]$", "", row["name"])
+            lines.append(f"| {name} | {value} {row['unit']} | {ratio} | {row.get('against', '')} |")
+    return "\n".join(lines)
+
+
+def _replace(pattern: re.Pattern[str], text: str) -> None:
+    content, count = pattern.subn(lambda m: m.group(1) + text + m.group(3), README.read_text("utf-8"))
+    assert count == 1, "expected one marked place in the README"
+    README.write_text(content, "utf-8")
+
+
+def write_demo() -> None:
+    """Run the demo in its default folder and keep its lines."""
+    command = [sys.executable, "-m", "auditlog.cli.main", "demo"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "100"}
+    )
+    _replace(_DEMO, done.stdout.replace(f"{ROOT}/", "").lstrip("\n"))
+
+
+def write_figures() -> None:
+    """Run every benchmark in full and keep the results."""
+    results = {}
+    for program in PROGRAMS:
+        command = [sys.executable, str(ROOT / "tests" / "benchmarks" / f"{program}.py"), "--json"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        results[program] = json.loads(done.stdout)["results"]
+        sys.stdout.write(f"{program}: done\n")
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    _replace(_FIGURES, f"\n{table(results)}\n")
+
+
+if __name__ == "__main__":
+    {"demo": write_demo, "figures": write_figures}[sys.argv[1]]()
