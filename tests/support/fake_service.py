@@ -39,7 +39,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Hangup(Exception):
+class HangupError(Exception):
     """Told to break the connection instead of answering."""
 
 
@@ -95,7 +95,7 @@ class FakeLog:
         return chain
 
     def handle(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        """Answer one request; `path` is relative to the log. Raises Hangup."""
+        """Answer one request; `path` is relative to the log. Raises HangupError."""
         with self._gauge:
             self.requests.append((method, path))
             self.in_flight += path == "/batches"
@@ -109,7 +109,7 @@ class FakeLog:
 
     def _handle(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         if self.is_down:
-            raise Hangup
+            raise HangupError
         if self.token is not None and headers.get("authorization") != f"Bearer {self.token}":
             return problem(401, "authentication")
         if (method, path) == ("GET", ""):
@@ -161,7 +161,7 @@ class FakeLog:
     def _suffer(self, body: bytes) -> Answer:
         fault = self.faults.popleft() if self.faults else "honest"
         if fault == "hangup_before":
-            raise Hangup
+            raise HangupError
         if fault == "pushback":
             return problem(503, "pushback", headers={"Retry-After": "1"})
         if fault == "error_before":
@@ -170,7 +170,7 @@ class FakeLog:
             return problem(422, "malformed")
         answer = self._admit(body)
         if answer.status == 200 and fault == "hangup_after":
-            raise Hangup
+            raise HangupError
         if answer.status == 200 and fault == "error_after":
             return Answer(502, {})
         return Answer(200, {"hello": 1}) if fault == "nonsense_after" else answer
@@ -225,7 +225,7 @@ class FakeLog:
             path = request.url.path.removeprefix("/logs/main")
             try:
                 found = self.handle(request.method, path, dict(request.headers), request.content)
-            except Hangup:
+            except HangupError:
                 raise httpx.ReadError("connection lost", request=request) from None
             return httpx.Response(found.status, json=found.members, headers=found.headers)
 
@@ -262,7 +262,7 @@ def _handler(handle: Callable[[str, str, dict[str, str], bytes], Answer]) -> typ
             headers = {name.lower(): value for name, value in self.headers.items()}
             try:
                 found = handle(self.command, self.path.removeprefix("/logs/main"), headers, body)
-            except Hangup:
+            except HangupError:
                 self.close_connection = True
                 return
             content = json.dumps(found.members).encode()
