@@ -207,13 +207,14 @@ class Story:
         )
         with Servers(scratch / "output") as servers:
             swapped = cheating.SwappedModel(operator, scratch, servers)
-            for name, check in (
+            judgements: tuple[tuple[str, Callable[[], Check]], ...] = (
                 ("the honest control", lambda: cheating.honest_control(operator, loans, model)),
                 ("an edited log", lambda: cheating.edited_log(operator, scratch, loans[-1])),
                 ("a cut log", lambda: cheating.truncated_log(operator, scratch, self._receipts[-1])),
                 ("a forged receipt", lambda: cheating.forged_receipt(operator, scratch, loans[0])),
                 ("a swapped model", lambda: swapped.judge(loan_model.held_out()[0], model)),
-            ):
+            )
+            for name, check in judgements:
                 self._doing(f"judging {name}")
                 self._tell(check())
 
