@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from auditlog.core.entry import ENTRY_VERSION, KINDS
-from auditlog.errors import AuditLogError, MalformedError
+from auditlog.errors import AuditLogError, MalformedError, StorageError
 from auditlog.log.envelope import Indexed, entry_time_us, read_indexed
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
@@ -123,7 +123,13 @@ class Index:
             if start >= end:
                 return
             rows = index_rows(start, self._reader.entries(start, end), self._reader.leaf_hashes(start, end))
-            self._live.stores.state.add_index_rows(rows)
+            state = self._live.stores.state
+            try:
+                state.add_index_rows(rows)
+            except StorageError:
+                # It may have happened all the same: what the store says is where we go on.
+                self._size = state.index_size()
+                raise
             self._size = end
 
 

@@ -1,0 +1,113 @@
+"""The index follows the log, tells its lag, and is rebuilt by one call to the same rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditlog.core.merkle import hash_leaf
+from auditlog.log.index import index_rows
+from auditlog.storage.memory import Fault
+from tests.support.testlog import TestBench, decision_body
+
+
+@pytest.fixture
+def bench() -> TestBench:
+    """A log with genesis."""
+    bench = TestBench()
+    bench.create()
+    return bench
+
+
+def test_decisions_are_found_by_id(bench: TestBench) -> None:
+    """All decisions of an id are told, of one producer if asked."""
+    assert bench.log is not None
+    one, two = bench.started("a"), bench.started("b")
+    index = bench.send(one, [one.decide(5), one.decide(6)]).first_index
+    again = bench.send(two, [two.decide(5)]).first_index
+    wanted = decision_body(5)["id"]
+    assert bench.log.index.by_decision(wanted) == [index, again]
+    assert bench.log.index.by_decision(wanted, two.producer) == [again]
+    assert bench.log.index.by_decision("never") == []
+
+
+def test_entries_are_found_by_leaf_hash_and_by_number(bench: TestBench) -> None:
+    """Any entry is found by its leaf hash, and exactly by its place in its chain."""
+    assert bench.log is not None
+    producer = bench.started("a")
+    entries = [producer.decide(n) for n in range(5)]
+    index = bench.send(producer, entries).first_index
+    assert bench.log.index.by_leaf(hash_leaf(entries[3])) == [index + 3]
+    assert bench.log.index.by_leaf(bytes(32)) == []
+    assert bench.log.index.by_chain(producer.producer, producer.instance, 4) == [index + 3]
+    assert bench.log.index.by_chain(producer.producer, producer.instance, 6) == []
+    assert bench.log.index.by_chain(b"log", "log", 1) == [1]
+
+
+def test_the_lag_is_told_and_made_up(bench: TestBench) -> None:
+    """A commit does not wait for the index; the index catches up by itself."""
+    assert bench.log is not None
+    bench.log.append_own("notice", {"what": "restored"})
+    bench.log.run_pending()
+    assert (bench.log.index.lag, bench.log.status().index_lag) == (1, 1)
+    bench.settle()
+    assert bench.log.index.lag == 0
+
+
+def test_a_long_way_is_gone_in_chunks(bench: TestBench) -> None:
+    """Many entries are indexed in several transactions, without a hole."""
+    assert bench.log is not None
+    for number in range(9000):
+        bench.log.append_own("notice", {"what": "restored", "detail": str(number)})
+    bench.settle()
+    assert bench.log.index.size == 9001
+    assert bench.log.index.by_leaf(bench.log.reader.leaf_hash(8999)) == [8999]
+
+
+def test_an_index_that_fails_goes_on_later(bench: TestBench) -> None:
+    """A refused write delays look-ups, and nothing else; a write that did happen is not done twice."""
+    assert bench.log is not None
+    producer = bench.started("a")
+    for fault in (Fault.REFUSED, Fault.STORED):
+        hits: list[str] = []
+
+        def once(operation: str, path: str, fault: Fault = fault, hits: list[str] = hits) -> Fault | None:
+            if operation == "state.add_index_rows" and not hits:
+                hits.append(path)
+                return fault
+            return None
+
+        bench.fault = once
+        bench.send(producer, [producer.decide(1)])
+        assert bench.log.index.lag
+        bench.publish()
+        bench.publish()
+        assert bench.log.index.lag == 0
+    assert len(bench.log.index.by_decision(decision_body(1)["id"])) == 2
+
+
+def test_rebuilding_gives_the_same_rows(bench: TestBench) -> None:
+    """Dropping the index and building it again from the entries changes no answer."""
+    assert bench.log is not None
+    producer = bench.started("a")
+    bench.send(producer, [producer.decide(n) for n in range(50)])
+    before = (list(bench.state._index.leaves), list(bench.state._index.decisions), bench.state._index.flags)
+    bench.log.index.rebuild()
+    assert (bench.state._index.leaves, bench.state._index.decisions, bench.state._index.flags) == before
+    assert bench.log.index.size == bench.log.tree_size
+
+
+def test_odd_entries_are_flagged(bench: TestBench) -> None:
+    """Unknown kinds, unregistered models and ids of another time are marked for people."""
+    producer = bench.started("a")
+    late = decision_body(1) | {"start": "2026-01-02T00:00:00.000000Z", "model": "ab" * 32}
+    exact = decision_body(2) | {"model": "ab" * 32}
+    entries = [
+        producer.seal("weather", {}),
+        producer.decide(1),
+        producer.seal("decision", late),
+        producer.seal("decision", exact),
+        producer.seal("decision", exact | {"id": "not-a-uuid"}),
+    ]
+    rows = index_rows(10, entries, [hash_leaf(entry) for entry in entries])
+    assert rows.flags == [(10, "unknown_kind"), (11, "unregistered_model"), (12, "id_time"), (14, "id_time")]
+    assert [index for _, index in rows.decisions] == [11, 12, 13, 14]
