@@ -8,6 +8,7 @@ needs it runs, or print a secret.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NOT_CHECKED = 3
 EXIT_INTERRUPTED = 130
+_EXPECTED = (AuditLogError, OSError, ImportError, MemoryError)
 
 app = typer.Typer(
     name="auditlog",
@@ -82,19 +84,29 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except AuditLogError as error:
-        say_error(str(error))
+    except Exception as error:
+        if not isinstance(error, _EXPECTED) and os.environ.get("AUDITLOG_DEBUG"):
+            raise
+        say_error(_line_of(error))
         return _code_of(error)
-    except (OSError, ImportError, MemoryError, RecursionError) as error:
-        say_error(_plain(error))
-        return EXIT_USAGE
     return 0
 
 
-def _code_of(error: AuditLogError) -> int:
+def _code_of(error: Exception) -> int:
     if isinstance(error, EvidenceError):
         return EXIT_FAILED
-    return EXIT_USAGE if isinstance(error, ConfigurationError | SubmissionRefused) else EXIT_NOT_CHECKED
+    if isinstance(error, ConfigurationError | SubmissionRefused | OSError | ImportError):
+        return EXIT_USAGE
+    return EXIT_NOT_CHECKED
+
+
+def _line_of(error: Exception) -> str:
+    if isinstance(error, AuditLogError):
+        return str(error)
+    if isinstance(error, _EXPECTED):
+        return _plain(error)
+    # Nothing was checked, and whoever ran the command is told so in one line.
+    return f"a defect of this program, please report it: {_plain(error)} (AUDITLOG_DEBUG=1 shows where)"
 
 
 def _plain(error: BaseException) -> str:
@@ -107,6 +119,10 @@ def _plain(error: BaseException) -> str:
 
 def main() -> None:
     """Entry point of the `auditlog` program."""
+    for stream in (sys.stdout, sys.stderr):
+        # A stranger's text may not fit the terminal's encoding; it is shown escaped rather than not at all.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run())
 
 

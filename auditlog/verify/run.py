@@ -58,11 +58,6 @@ class Run:
         checked = self._run(number, check)
         return None if checked is None else checked.value
 
-    def outcome(self, number: int) -> Outcome:
-        """The outcome of a step; not checked if it never ran."""
-        step = self._steps.get(number)
-        return Outcome.NOT_CHECKED if step is None else step.outcome
-
     def steps(self) -> tuple[Step, ...]:
         """All fifteen steps; those that never ran are not checked, with the failure that kept them from
         running.

@@ -122,7 +122,7 @@ class Verifier:
 
         # (13) The log as it is now extends every checkpoint in the receipt.
         held = (opened, *steps_anchor.opened_checkpoints(anchored))
-        run.also(13, lambda: compare_with_log(given.log, held, index, receipt.entry, log))
+        run.also(13, lambda: compare_with_log(given.log, held, index, log))
 
         # (14) What the caller insists on.
         run.also(14, lambda: steps_demand.check_expectations(given.expectations, shown))

@@ -9,6 +9,7 @@ honest receipts, at most two a time, so that no mutation is simply another hones
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -171,7 +172,7 @@ class Mutator:
                 part = _at(other, path)
             except (KeyError, IndexError, TypeError):
                 part = self._rng.choice([item for _, item in walk(other)])
-            _put(value, path, part)
+            _put(value, path, copy.deepcopy(part))
         return _encoded(value)
 
     def _entry(self) -> bytes:

@@ -63,7 +63,8 @@ def test_every_command_has_a_help(capsys: Capture) -> None:
         (FileNotFoundError(2, "No such file", "x"), 2),
         (OSError("odd"), 2),
         (ModuleNotFoundError("no fastapi", name="fastapi"), 2),
-        (RecursionError("deep"), 2),
+        (MemoryError("large"), 3),
+        (ZeroDivisionError("ours"), 3),
         (KeyboardInterrupt(), 130),
     ],
 )
@@ -78,6 +79,18 @@ def test_an_error_is_one_line_and_a_code(
     monkeypatch.setattr(main, "app", fail)
     assert run(["x"]) == code
     assert capsys.readouterr().err.count("\n") == (code != 130)
+
+
+def test_a_defect_can_be_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With AUDITLOG_DEBUG set, a defect of ours is raised as it is."""
+
+    def fail(**_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main, "app", fail)
+    monkeypatch.setenv("AUDITLOG_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(["x"])
 
 
 def test_an_error_line_shows_no_control_characters(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -215,6 +215,24 @@ def test_a_receipt_may_come_from_standard_input(folder: Path) -> None:
     assert done.stderr == b""
 
 
+def test_text_that_does_not_fit_the_terminal_is_escaped(tmp_path: Path) -> None:
+    """A report prints on a terminal that knows ASCII only, whatever language a name is in."""
+    factory = Factory(decisions=0, batch=1)
+    body = factory.decision_body(1, "unregistered") | {"route": "/\u5224\u65ad/\u00e9"}
+    place = factory.add(factory.chains[0], "decision", body)
+    (tmp_path / "r.json").write_bytes(factory.receipt_bytes(place))
+    (tmp_path / "trust.json").write_bytes(factory.trust_bytes())
+    arguments = ["verify", str(tmp_path / "r.json"), "--trust", str(tmp_path / "trust.json")]
+    done = subprocess.run(
+        [sys.executable, "-m", "auditlog.cli.main", *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"/\\u5224\\u65ad/\\xe9" in done.stdout
+
+
 def test_verify_loads_nothing_heavy(folder: Path) -> None:
     """Neither the service, nor models, nor a chain, nor even an HTTP client is imported to check receipts."""
     arguments = ["verify", str(folder / "0.json"), "--trust", str(folder / "trust.json"), "--json"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -132,6 +133,18 @@ def test_the_text_is_80_columns_and_has_its_three_grades() -> None:
     ):
         assert heading in text
     assert "Time: claims 2026-01-01T00:00:00.000000Z;\n      on record by no independent time." in text
+
+
+def test_a_report_without_times_and_wide_terminals_are_printed_too() -> None:
+    """An entry that claims no time shows none; a person with a wide terminal gets at most 100 columns."""
+    own = Verifier(FACTORY.trust()).verify(FACTORY.receipt_bytes(0, anchored=()))
+    assert "Time:" not in rendered(own)
+    out = io.StringIO()
+    wide = Console(file=out, force_terminal=True, no_color=True, width=300, highlight=False, markup=False)
+    render_report("x", Verifier(FACTORY.trust()).verify(b""), wide)
+    render_report("x", report_of(), wide)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    assert 80 < max(map(len, lines)) <= 100
 
 
 def test_several_receipts_are_one_line_each_with_a_count() -> None:

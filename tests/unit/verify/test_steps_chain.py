@@ -11,7 +11,7 @@ from auditlog.core.entry import encode_entry, parse_entry
 from auditlog.core.head import Head, parse_head_text, sign_head
 from auditlog.core.merkle import hash_leaf, prove_inclusion, root_hash
 from auditlog.core.note import Ed25519Signer, split_note
-from auditlog.core.receipt import Receipt, ReceiptHead, format_receipt
+from auditlog.core.receipt import Receipt, ReceiptHead, Related, format_receipt
 from auditlog.core.signed import sign_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.verify import Grade, Outcome, Report, Verifier
@@ -354,3 +354,28 @@ def test_the_factory_is_reproducible() -> None:
     assert root_hash(again.leaves) == root_hash(FACTORY.leaves)
     assert prove_inclusion(again.leaves, 1) == prove_inclusion(FACTORY.leaves, 1)
     assert seed("a") != seed("b")
+
+
+def test_a_related_entry_of_another_origin_or_kind_fails_step_8() -> None:
+    """An entry of another log, or of a kind nobody knows, is nothing this one stands on."""
+    factory = Factory(decisions=1, batch=1)
+    factory.origin, kept = "other.example/log", factory.origin
+    foreign = factory.add(factory.chains[0], "notice", {"what": "stopped"})
+    factory.origin = kept
+    unknown = factory.add(factory.chains[0], "weights", {})
+    receipt = factory.receipt(factory.decisions[0])
+    for place in (foreign, unknown):
+        more = Related(factory.entries[place], place, factory.path(place, len(factory.entries)))
+        expect(verify(dataclasses.replace(receipt, related=(*receipt.related, more)), factory), 8)
+
+
+def test_an_instance_entry_comes_after_its_producers() -> None:
+    """A run cannot be in the log before its producer was enrolled, whatever is signed."""
+    factory = Factory(decisions=1, batch=1)
+    chain, size = factory.chains[0], len(factory.entries)
+    home = factory.entries[chain.home]
+    factory.entries.append(home)
+    factory.leaves.append(factory.leaves[chain.home])
+    receipt = factory.receipt(factory.decisions[0])
+    again = Related(home, size, factory.path(size, size + 1))
+    expect(verify(dataclasses.replace(receipt, related=(again, *receipt.related[1:])), factory), 10)

@@ -7,14 +7,18 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from auditlog.core.checkpoint import Checkpoint, sign_checkpoint
 from auditlog.core.merkle import prove_inclusion, root_hash
-from auditlog.core.note import Ed25519Signer
+from auditlog.core.note import Ed25519Signer, Signature, format_signature
 from auditlog.core.receipt import Receipt, format_receipt
 from auditlog.core.tlogproof import TlogProof
 from auditlog.verify import Grade, Outcome, Report, Verifier
-from tests.support.receipts_factory import Factory
+from auditlog.verify.headline import OPERATOR_ONLY, find_reservations
+from auditlog.verify.shown import Shown
+from auditlog.verify.steps_anchor import Anchored
+from tests.support.receipts_factory import Factory, seed
 
 FACTORY = Factory(decisions=6, anchored=(8,))
 INDEX = FACTORY.decisions[0]
@@ -221,3 +225,49 @@ def test_facts_before_a_failure_are_only_those_of_steps_that_passed() -> None:
     report = verify(with_proof(FACTORY.receipt(INDEX), index=0))
     assert {fact.name for fact in report.facts} == {"log", "tree_size", "cosigned"}
     assert {fact.grade for fact in report.facts} == {Grade.PROVEN}
+
+
+def _cosigned_at(seconds: int) -> str:
+    """The checkpoint with one cosignature at any time, even one no honest witness names."""
+    note = FACTORY.checkpoint(witnesses=0)
+    text = note.split("\n\n")[0] + "\n"
+    witness = FACTORY.witnesses[0]
+    message = b"cosignature/v1\ntime %d\n" % seconds + text.encode()
+    signature = Ed25519PrivateKey.from_private_bytes(seed("witness", 1)).sign(message)
+    return note + format_signature(
+        Signature(witness.name, witness.key_id, seconds.to_bytes(8, "big") + signature)
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told", "since"),
+    [
+        (1_767_225_900, "w1 2026-01-01T00:05:00.000000Z", "2026-01-01T00:05:00.000000Z"),
+        (0, "w1 no stated time", None),
+        (2**62, f"w1 @{2**62}", f"@{2**62}"),
+    ],
+)
+def test_odd_cosignature_times_date_nothing_they_should_not(
+    seconds: int, told: str, since: str | None
+) -> None:
+    """No time at all dates nothing; a time after the year 9999 is no date, and no crash."""
+    report = verify(with_proof(FACTORY.receipt(INDEX), checkpoint=_cosigned_at(seconds)), quorum=1)
+    assert report.exit_code == 0
+    assert step(report, 4) is Outcome.PASSED
+    assert [fact.value for fact in report.facts if fact.name == "cosigned"] == [told]
+    assert report.on_record_by == since
+
+
+def test_a_final_anchor_gives_the_time_on_record_and_lifts_the_headline() -> None:
+    """The earliest of several counts; what was not checked counts for nothing."""
+    shown, opened = Shown(), None
+
+    def anchor(time: str, *, is_checked: bool = True) -> Anchored:
+        return Anchored(opened, "evm@v1", is_checked=is_checked, is_devnet=False, time=time)  # type: ignore[arg-type]
+
+    later, earlier = "2026-01-02T00:00:00.000000Z", "2026-01-01T12:00:00.000000Z"
+    shown.add_anchors((anchor("", is_checked=False), anchor(later), anchor(earlier)))
+    assert shown.recorded == earlier
+    assert shown.has_final_anchor
+    assert OPERATOR_ONLY not in find_reservations(shown, FACTORY.trust())
+    assert shown.values["recorded"] == (earlier,)
