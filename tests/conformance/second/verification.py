@@ -1,0 +1,480 @@
+"""verification.md: the steps, the exit codes, the expectations, the report."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from . import canonical as c
+from .canonical import Malformed, need, refuse
+from .commitment import (
+    MATCHED,
+    Disclosure,
+    check_disclosure,
+    parse_disclosure_file,
+)
+from .entry import Entry, check_enrolment, check_in_batch, parse_devnet, read_entry, read_start
+from .merkle import check_inclusion, leaf_hash
+from .note import Checkpoint, Key, Note, open_checkpoint, open_one, parse_note
+from .receipt import Anchor, Receipt, parse_receipt
+from .trust import Trust, parse_trust
+
+PASSED, FAILED, NOT_CHECKED = "passed", "failed", "not checked"
+STEPS = {
+    1: "receipt",
+    2: "trust",
+    3: "checkpoint",
+    4: "quorum",
+    5: "leaf hash",
+    6: "inclusion",
+    7: "content",
+    8: "related entries",
+    9: "head",
+    10: "chain",
+    11: "disclosures",
+    12: "anchors",
+    13: "log comparison",
+    14: "expectations",
+    15: "required evidence",
+}
+_BODY_KEYS = ("id", "decision", "operation", "status", "ended", "mode", "capture", "method", "route")
+_FORMS: dict[str, Callable[[str], bool]] = {
+    "origin": c.is_origin,
+    "operator": c.is_origin,
+    "index": lambda text: re.fullmatch(r"0|[1-9][0-9]{0,15}", text) is not None,
+    "leaf": c.is_hex,
+    "kind": lambda text: re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text) is not None,
+    "seq": lambda text: re.fullmatch(r"0|[1-9][0-9]{0,15}", text) is not None,
+    "instance": lambda text: text == "log" or c.is_hex(text, 32),
+    "producer": lambda text: c.is_producer_name(text) or c.is_hex(text),
+    "model": c.is_hex,
+    "model-name": bool,
+    "status": lambda text: re.fullmatch(r"0|[1-9][0-9]{0,15}", text) is not None,
+    "after": c.is_time,
+    "before": c.is_time,
+    "recorded-before": c.is_time,
+} | {name: bool for name in _BODY_KEYS if name != "status"}
+
+
+class NotChecked(Exception):
+    """Nothing was shown, or nothing here can check it."""
+
+
+@dataclass
+class Result:
+    """What a verifier answers."""
+
+    exit_code: int
+    failed_step: int | None
+    steps: dict[int, tuple[str, str]] = field(default_factory=dict)
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    time: dict[str, str | None] = field(default_factory=dict)
+    headline: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The members of `auditlog/report@v1` that the page spells out."""
+        return {
+            "v": "auditlog/report@v1",
+            "exit_code": self.exit_code,
+            "headline": self.headline,
+            "time": self.time,
+            "steps": [
+                {"number": n, "name": STEPS[n], "outcome": outcome, "detail": detail}
+                for n, (outcome, detail) in sorted(self.steps.items())
+            ],
+            "facts": self.facts,
+        }
+
+
+class _Run:
+    """One receipt on its way through the steps."""
+
+    def __init__(self, trust: Trust, disclosures: bytes | None, expect: list[tuple[str, str]]) -> None:
+        self.trust, self.file, self.expect = trust, disclosures, expect
+        self.steps: dict[int, tuple[str, str]] = dict.fromkeys(STEPS, (NOT_CHECKED, "not reached"))
+        self.producer: tuple[Entry, int] | None = None
+        self.instance: tuple[Entry, int] | None = None
+        self.model: tuple[Entry, int] | None = None
+        self.key: Key | None = None
+        self.devnet_times: list[str] = []
+        self.opened: list[tuple[Disclosure, str]] = []
+        self.receipt: Receipt
+        self.origin = ""
+        self.checkpoint: Checkpoint
+        self.note: Note
+        self.leaf = b""
+        self.entry: Entry
+
+    def step(self, number: int, check: Callable[[], str | None]) -> bool:
+        """Run one step; false if it failed."""
+        try:
+            self.steps[number] = (PASSED, check() or "")
+        except NotChecked as why:
+            self.steps[number] = (NOT_CHECKED, str(why))
+        except Malformed as why:
+            self.steps[number] = (FAILED, str(why))
+        return self.steps[number][0] != FAILED
+
+    def run(self, data: bytes) -> None:
+        """All steps in order; the first ten end the run where they fail."""
+        for number, check in (
+            (1, lambda: self.parse(data)),
+            (2, self.known_log),
+            (3, self.open),
+            (4, self.quorum),
+            (5, self.hash),
+            (6, self.included),
+            (7, self.content),
+            (8, self.related),
+            (9, self.head),
+            (10, self.chain),
+        ):
+            if not self.step(number, check):
+                return
+        self.step(11, self.disclosures)
+        self.step(12, self.anchors)
+        self.steps[13] = (NOT_CHECKED, "not asked for")
+        self.step(14, self.expectations)
+        self.step(15, self.required)
+
+    def parse(self, data: bytes) -> None:
+        """Step 1."""
+        self.receipt = parse_receipt(data)
+
+    def known_log(self) -> None:
+        """Step 2."""
+        self.origin = parse_note(self.receipt.proof.checkpoint).text.split("\n", 1)[0]
+        need(
+            self.origin in {key.name for key in self.trust.policy.logs}, "a log the trust file does not name"
+        )
+
+    def believed(self, note: str) -> tuple[Checkpoint, Note]:
+        """A checkpoint of this log that the trust file lets one believe."""
+        checkpoint, opened = open_checkpoint(note, self.origin, self.trust.note_keys)
+        for retired in self.trust.retired:
+            if retired["origin"] == self.origin:
+                need(checkpoint.size <= retired["size"], "larger than the retired log ever was")
+                final = checkpoint.size < retired["size"] or checkpoint.root.hex() == retired["root"]
+                need(final, "not the final root of the retired log")
+        return checkpoint, opened
+
+    def open(self) -> None:
+        """Step 3."""
+        self.checkpoint, self.note = self.believed(self.receipt.proof.checkpoint)
+
+    def quorum(self) -> None:
+        """Step 4."""
+        if not self.trust.policy.satisfied(self.note.cosigned):
+            raise NotChecked("no quorum")
+
+    def hash(self) -> str:
+        """Step 5."""
+        self.leaf = leaf_hash(self.receipt.entry)
+        return self.leaf.hex()
+
+    def included(self) -> None:
+        """Step 6."""
+        proof = self.receipt.proof
+        check_inclusion(self.leaf, proof.index, self.checkpoint.size, proof.path, self.checkpoint.root)
+
+    def content(self) -> None:
+        """Step 7."""
+        self.entry = read_entry(self.receipt.entry)
+        need(self.entry.origin == self.origin, "an entry of another log")
+        if not self.entry.understood:
+            raise NotChecked("a kind or version that is not understood")
+
+    def related(self) -> None:
+        """Step 8."""
+        me, index = self.entry, self.receipt.proof.index
+        found: list[tuple[Entry, int]] = []
+        for item in self.receipt.related:
+            other = read_entry(item.entry)
+            check_inclusion(other.leaf, item.index, self.checkpoint.size, item.path, self.checkpoint.root)
+            need(other.origin == self.origin, "a related entry of another log")
+            found.append((other, item.index))
+        if me.by_log:
+            need(not found, "related entries beside an entry of the log")
+            return
+        decision = me.kind == "decision" and me.understood
+        model = me.body["model"] if decision else None
+        for other, at in found:
+            mine = (other.producer, other.instance) == (me.producer, me.instance)
+            if other.kind == "producer" and other.leaf.hex() == me.producer and other.understood:
+                need(self.producer is None, "the producer entry twice")
+                self.producer = (other, at)
+            elif (
+                other.kind == "instance"
+                and other.understood
+                and other.seq == 0
+                and mine
+                and other.leaf != me.leaf
+            ):
+                need(self.instance is None, "the instance entry twice")
+                self.instance = (other, at)
+            elif other.kind == "model" and other.understood and self.model is None:
+                by_name = c.is_hex(model) and other.leaf.hex() == model and at < index
+                later = model == "pending" and mine and other.seq > me.seq and at > index
+                need(by_name or later, "a model entry this entry does not refer to")
+                self.model = (other, at)
+            else:
+                refuse("a related entry that this entry does not refer to")
+        missing = []
+        if self.producer is None:
+            missing.append("the producer entry")
+        else:
+            self.key = check_enrolment(self.producer[0].body, self.origin)
+        start = me if me.kind == "instance" and me.understood else self.instance and self.instance[0]
+        if not start:
+            missing.append("the instance entry")
+        elif self.key is not None:
+            said = read_start(start.body["note"], self.key)
+            expected = (self.origin, me.producer, me.instance, start.prev)
+            need(said == expected, "the start statement is about another instance")
+        if self.producer and self.instance:
+            need(self.producer[1] < self.instance[1], "the instance stands before its producer")
+        if c.is_hex(model) and self.model is None:
+            missing.append("the model entry")
+        if missing:
+            raise NotChecked(", ".join(missing))
+
+    def head(self) -> None:
+        """Step 9."""
+        part, me = self.receipt.head, self.entry
+        if me.by_log:
+            need(part is None, "a head beside an entry of the log")
+            return
+        if part is None:
+            raise NotChecked("no head")
+        check_in_batch(part.head, me.seq, me.leaf, part.path)
+        if self.key is None:
+            raise NotChecked("no key of the producer")
+        open_one(part.note, self.key)
+
+    def chain(self) -> None:
+        """Step 10."""
+        me, index = self.entry, self.receipt.proof.index
+        if me.by_log:
+            need(me.seq <= index, "the log has fewer entries below this one than its number says")
+            return
+        need((me.seq == 0) == (me.kind == "instance"), "number 0 is an instance entry, and only that")
+        if self.receipt.head is not None:
+            said = self.receipt.head.head[:3]
+            need(said == (me.origin, me.producer, me.instance), "a head of another producer or instance")
+        if self.producer:
+            need(self.producer[1] < index, "the entry stands before its producer")
+        run = [(me, index), *(pair for pair in (self.instance, self.model) if pair)]
+        run = [pair for pair in run if pair[0].instance == me.instance and pair[0].producer == me.producer]
+        run.sort(key=lambda pair: pair[0].seq)
+        for (low, at), (high, above) in pairwise(run):
+            steps = high.seq - low.seq
+            need(steps > 0 and above - at >= steps, "numbers and indices contradict each other")
+            need(steps != 1 or high.prev == low.leaf.hex(), "prev is not the entry before")
+
+    def disclosures(self) -> None:
+        """Step 11."""
+        listed = list(self.receipt.disclosures)
+        if self.file is not None:
+            name, more = parse_disclosure_file(self.file)
+            own = self.entry.body.get("id" if self.entry.kind == "decision" else "decision")
+            need(self.entry.understood and name == own, "disclosures of another decision")
+            listed += more
+        if not listed:
+            raise NotChecked("none was given")
+        for item in listed:
+            member = self.entry.body.get(item.body) if self.entry.kind in {"decision", "outcome"} else None
+            self.opened.append((item, check_disclosure(member if self.entry.understood else None, item)))
+
+    def anchors(self) -> None:
+        """Step 12."""
+        if not self.receipt.anchors:
+            raise NotChecked("there is none")
+        unchecked = [anchor.type for anchor in self.receipt.anchors if not self.anchor(anchor)]
+        if unchecked:
+            raise NotChecked(f"no key, or not a known type: {unchecked}")
+
+    def anchor(self, anchor: Anchor) -> bool:
+        """Whether one anchor was checked as a whole; Malformed where it does not hold."""
+        checkpoint, _ = self.believed(anchor.checkpoint)
+        check_inclusion(self.leaf, self.receipt.proof.index, checkpoint.size, anchor.path, checkpoint.root)
+        if anchor.type != "devnet@v0":
+            return False
+        said = parse_devnet(parse_note(anchor.evidence).text)
+        named = (said.origin, said.size, said.root)
+        need(named == (self.origin, checkpoint.size, checkpoint.root), "evidence for another checkpoint")
+        if self.trust.devnet is None:
+            return False
+        open_one(anchor.evidence, self.trust.devnet)
+        self.devnet_times.append(said.block_time)
+        return True
+
+    def on_record_by(self) -> str | None:
+        """U: the time by which the quorum was complete."""
+        if self.steps[4][0] != PASSED:
+            return None
+        seconds = self.trust.policy.complete_at(self.note.cosigned)
+        if seconds is None:
+            return None
+        try:
+            at = dt.datetime.fromtimestamp(seconds, dt.UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+        return at.strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+
+    def shown(self, key: str, value: str) -> bool:
+        """Whether one expectation holds; NotChecked if the receipt does not show it."""
+        me, body = self.entry, self.entry.body if self.entry.understood else {}
+        simple: dict[str, Any] = {
+            "origin": self.origin,
+            "operator": self.origin,
+            "index": str(self.receipt.proof.index),
+            "leaf": self.leaf.hex(),
+            "kind": me.kind,
+            "seq": str(me.seq),
+            "instance": me.instance,
+            "model": self.model and self.model[0].body["fingerprint"]["root"],
+            "model-name": self.model and self.model[0].body["name"],
+        }
+        for name in _BODY_KEYS:
+            simple[name] = str(body[name]) if name in body else None
+        if key in simple:
+            if simple[key] is None:
+                raise NotChecked(f"{key} is not shown")
+            return bool(simple[key] == value)
+        if key == "producer":
+            if value == me.producer:
+                return True
+            if self.producer is None and not c.is_hex(value):
+                raise NotChecked("the producer's name is not shown")
+            return self.producer is not None and self.producer[0].body["name"] == value
+        instant = self.on_record_by() if key == "recorded-before" else body.get("start")
+        if instant is None:
+            raise NotChecked(f"{key}: no such time")
+        return bool(instant >= value if key == "after" else instant <= value)
+
+    def expectations(self) -> None:
+        """Step 14."""
+        if not self.expect:
+            raise NotChecked("none was given")
+        open_ones = []
+        for key, value in self.expect:
+            try:
+                need(self.shown(key, value), f"{key} is not {value}")
+            except NotChecked as why:
+                open_ones.append(str(why))
+        if open_ones:
+            raise NotChecked(", ".join(open_ones))
+
+    def required(self) -> None:
+        """Step 15."""
+        have = {
+            "quorum": self.steps[4][0] == PASSED,
+            "anchor": False,  # evm@v1 is reserved: no final anchor can hold yet
+            "devnet": self.steps[12][0] != FAILED and bool(self.devnet_times),
+        }
+        missing = [word for word in self.trust.require if not have[word]]
+        if missing:
+            raise NotChecked(f"missing: {', '.join(missing)}")
+
+    def needed(self, number: int) -> bool:
+        """Whether a step has to pass for exit code 0."""
+        if number == 11:
+            return self.file is not None or bool(self.receipt.disclosures)
+        if number == 14:
+            return bool(self.expect)
+        return number not in {4, 12, 13}
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What may be said, each with its grade."""
+        made: list[dict[str, Any]] = []
+
+        def say(name: str, value: Any, grade: str, by: str | None = None) -> None:
+            made.append({"name": name, "value": value, "grade": grade, "by": by})
+
+        passed = {number for number, (outcome, _) in self.steps.items() if outcome == PASSED}
+        if {3, 5, 6} <= passed:
+            say("log", self.origin, "proven")
+            say("index", self.receipt.proof.index, "proven")
+            say("tree_size", self.checkpoint.size, "proven")
+            say("leaf_hash", self.leaf.hex(), "proven")
+        if 7 in passed:
+            say("kind", self.entry.kind, "proven")
+        if {8, 9, 10} <= passed and not self.entry.by_log:
+            say("producer", self.entry.producer, "proven")
+            say("instance", self.entry.instance, "proven")
+            say("seq", self.entry.seq, "proven")
+        if 4 in passed:
+            say("quorum", self.trust.policy.quorum, "proven")
+        if 12 in passed:
+            for at in self.devnet_times:
+                say("devnet_anchor", at, "stated", "devnet")
+        if {7, 8, 9, 10} <= passed:
+            for name, value in self.entry.body.items():
+                if name not in self.entry.not_understood:
+                    say(name, value, "stated", "producer")
+            for name in self.entry.not_understood:
+                say("not_understood", name, "stated", "producer")
+        if 11 in passed:
+            whole = {item.body: how for item, how in self.opened if item.kind == "whole"}
+            for item, _ in self.opened:
+                if item.kind == "whole":
+                    say(item.body, len(item.data), "proven")
+                else:
+                    proven = whole.get(item.body) == MATCHED
+                    say("field", [item.body, item.pointer], "proven" if proven else "stated", "producer")
+        return made
+
+
+def parse_expectations(expect: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Expectations whose keys exist and whose values are possible."""
+    listed = list(expect)
+    for key, value in listed:
+        need(key in _FORMS, f"unknown expectation: {key}")
+        need(_FORMS[key](value), f"impossible value: {key}={value}")
+    return listed
+
+
+def verify(
+    receipt: bytes,
+    trust: bytes,
+    disclosures: bytes | None = None,
+    expect: Iterable[tuple[str, str]] = (),
+) -> Result:
+    """Check one receipt: exit code, first failed step, and everything behind them."""
+    try:
+        run = _Run(parse_trust(trust), disclosures, parse_expectations(expect))
+    except Malformed as why:
+        return Result(2, None, headline=f"usage: {why}")
+    run.run(receipt)
+    failed = [number for number, (outcome, _) in run.steps.items() if outcome == FAILED]
+    open_steps = [
+        n for n, (outcome, _) in run.steps.items() if outcome == NOT_CHECKED and not failed and run.needed(n)
+    ]
+    result = Result(1 if failed else 3 if open_steps else 0, failed[0] if failed else None, run.steps)
+    if failed:
+        number = failed[0]
+        result.headline = f"FAILED at step {number} ({STEPS[number]}): {run.steps[number][1]}"
+        return result
+    if open_steps:
+        reasons = "; ".join(f"{STEPS[n]}: {run.steps[n][1]}" for n in open_steps)
+        result.headline = f"NOT FULLY CHECKED: {reasons}"
+    else:
+        result.headline = f"VERIFIED: entry {run.receipt.proof.index} of log {run.origin}"
+    if run.steps[4][0] != PASSED:
+        result.headline += "; signed by the operator only; the operator could still rewrite this"
+    if run.devnet_times:
+        result.headline += "; anchored on a development chain (devnet), which proves nothing to an outsider"
+    if run.trust.issuer["role"] == "operator":
+        result.headline += f"; the trust file came from the operator ({run.trust.issuer['name']})"
+    result.facts = run.facts()
+    claims = run.entry.body.get("start") if run.entry.understood else None
+    result.time = {
+        "claims": claims,
+        "on_record_by": run.on_record_by(),
+        "on_record_by_devnet": min(run.devnet_times, default=None),
+    }
+    return result
