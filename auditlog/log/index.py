@@ -21,7 +21,7 @@ from auditlog.storage.records import IndexRows, ModelRow
 
 logger = logging.getLogger("auditlog.log")
 
-CHUNK = 4096
+CHUNK = 2048
 """Entries in one index transaction: long enough to be cheap, short enough for a commit to get in between."""
 
 _ID_TOLERANCE_MS = 1

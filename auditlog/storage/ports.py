@@ -108,6 +108,8 @@ class IndexState(Protocol):
     def add_index_rows(self, rows: IndexRows) -> None:
         """Add rows and move the index from `rows.start` to `rows.end`, in one transaction.
 
+        Need not be durable on return: a power loss may undo it whole, and the index is built on from there.
+
         Raises:
             CommitConflictError: the index does not end at `rows.start`.
         """

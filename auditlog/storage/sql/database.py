@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from auditlog.errors import ConfigurationError, StorageError
 from auditlog.storage.sql.migrate import migrate
 
-_WRITES = "auditlog_writes"
+_MODE = "auditlog_mode"
+_READ, _DURABLE, _DERIVED = "read", "durable", "derived"
 _POSTGRES_OPTIONS = (
     "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=30s "
     "-c idle_in_transaction_session_timeout=60s"
@@ -63,33 +64,34 @@ class Database:
         return cls(engine)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         """One write transaction: committed and durable when the block ends, rolled back if it raises.
+
+        With `durable=False` a power loss may undo it, whole, and nothing older: for what is derived and can
+        be built again, so that it does not make a commit wait for the disk.
 
         Raises:
             StorageError: a statement or the commit failed. If it was the commit, it may have happened.
         """
-        if self._is_sqlite:
-            with self._writer, self._transaction(writes=True) as connection:
-                yield connection
-        else:
-            with self._transaction(writes=True) as connection:
-                yield connection
+        turn = self._writer if self._is_sqlite else nullcontext()
+        with turn, self._transaction(_DURABLE if durable else _DERIVED) as connection:
+            if not durable and not self._is_sqlite:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One read transaction: sees what is committed when it starts."""
-        with self._transaction(writes=False) as connection:
+        with self._transaction(_READ) as connection:
             yield connection
 
     @contextmanager
-    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+    def _transaction(self, mode: str) -> Iterator[Connection]:
         try:
-            with (
-                self.engine.connect().execution_options(**{_WRITES: writes}) as connection,
-                connection.begin(),
-            ):
-                yield connection
+            with self.engine.connect() as plain:
+                connection = plain.execution_options(**{_MODE: mode})
+                with connection.begin():
+                    yield connection
         except SQLAlchemyError as error:
             raise _failed("a database transaction", error) from error
 
@@ -118,9 +120,13 @@ def _set_up_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    mode = connection.get_execution_options().get(_MODE, _DURABLE)
+    if mode == _READ:
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if mode == _DURABLE else 'NORMAL'}")
     # IMMEDIATE takes the write lock at once: a read that turns into a write later could find itself stale.
-    writes = connection.get_execution_options().get(_WRITES, True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _postgres(url: URL) -> Engine:

@@ -53,7 +53,7 @@ class SqlIndex:
 
     def add_index_rows(self, rows: IndexRows) -> None:
         """Add rows and move the index on, in one transaction; see the port."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             log_id = self.log_id(connection)
             moved = connection.execute(
                 update(schema.log)
