@@ -3,14 +3,13 @@
 Spec: design section 6. The order of durable steps, and what a death after each one means:
 
     1 stage        create-only, fsynced, read back and hashed        nothing happened: the object is swept
-    later 2 sign         in memory; the note is shown to nobody            nothing happened 3 commit
-    ONE transaction: the whole previous note and
+    2 sign         in memory; the note is shown to nobody            nothing happened
+    3 commit       ONE transaction: the whole previous note and
                    every chain head compared and swapped             it happened: the next start applies it
     4 read back    the note in the database is the note we signed    as 3
     5 apply        full tiles and bundles, durable                   as 3
     6 guard        the high-water mark outside our stores            as 3
-    7 resolve      futures: the caller is acknowledged               done; sending again is skipped as a
-    prefix
+    7 resolve      futures: the caller is acknowledged               done; sent again, it is skipped
 
 A failure before 3 gives the items back to their senders (pushback). Any failure from 3 on: stop, read again,
 recover through the same `apply_staged`; what turns out committed is acknowledged, the rest is pushed back,
