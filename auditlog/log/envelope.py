@@ -8,7 +8,6 @@ levels), encodes again and compares: bytes that pass are canonical. Whatever doe
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -56,26 +55,12 @@ def read_envelope(data: bytes) -> Envelope | Entry:
         return parse_entry(data)
     try:
         envelope = _decoder.decode(data)
-        entry_time_us(envelope.time)
+        parse_time(envelope.time)
     except (msgspec.MsgspecError, MalformedError):
         return parse_entry(data)
     if envelope.kind not in KINDS or envelope.v != ENTRY_VERSION or _encoder.encode(envelope) != data:
         return parse_entry(data)
     return envelope
-
-
-def entry_time_us(text: str) -> int:
-    """`parse_time`, with the minute remembered: entries come in bursts. Accepts and raises the same."""
-    digits = text[17:19] + text[20:26]
-    separators = text[16:17] + text[19:20] + text[26:]
-    if len(digits) == 8 and separators == ":.Z" and digits.isascii() and digits.isdigit() and digits < "60":
-        return _minute_us(text[:16]) + int(digits)
-    return parse_time(text)
-
-
-@lru_cache(maxsize=64)
-def _minute_us(minute: str) -> int:
-    return parse_time(f"{minute}:00.000000Z")
 
 
 class IndexedBody(msgspec.Struct):

@@ -12,9 +12,9 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from auditlog.core.entry import ENTRY_VERSION, KINDS
+from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_time
 from auditlog.errors import AuditLogError, MalformedError, StorageError
-from auditlog.log.envelope import Indexed, entry_time_us, read_indexed
+from auditlog.log.envelope import Indexed, read_indexed
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
 from auditlog.storage.records import IndexRows, ModelRow
@@ -168,7 +168,7 @@ def _id_time_fits(decision_id: str, start: object) -> bool:
     """Whether the milliseconds in a UUIDv7 are those of the claimed start; either may be anything."""
     try:
         id_ms = int(decision_id[:8] + decision_id[9:13], 16)
-        start_us = entry_time_us(start) if type(start) is str else -1
+        start_us = parse_time(start) if type(start) is str else -1
     except (ValueError, MalformedError):
         return False
     return abs(id_ms - start_us // 1000) <= _ID_TOLERANCE_MS
