@@ -68,6 +68,8 @@ def _check_checkpoint(log: LogSettings, paths: LogPaths, signer: Ed25519Signer) 
 
 def _check_guard(log: LogSettings, paths: LogPaths, settings: Settings) -> Finding:
     guard = paths.high_water_file
+    if guard is None and settings.anchoring.mode == "rpc":
+        return ok("guard", f"log {log.name}: the slot on the chain, from the first anchor on")
     if guard is None:
         return warning("guard", f"log {log.name}: no high-water file: a restored backup would not be noticed")
     data_dir = settings.service.data_dir

@@ -22,7 +22,7 @@ def doctor(
     config: ConfigOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check configuration, clock, disk, fsync, log, key and routes of this host."""
+    """Check configuration, clock, disk, fsync, log, key, chain and routes of this host."""
     findings = [*_service_side(config), *_capture_side()]
     problems = sum(finding.level == "problem" for finding in findings)
     if json:
@@ -37,7 +37,7 @@ def _service_side(config: object) -> list[Finding]:
     """Checks of the host that runs the service, if there is a configuration here."""
     from pathlib import Path
 
-    from auditlog.cli import checks_host, checks_service
+    from auditlog.cli import checks_anchoring, checks_host, checks_service
     from auditlog.cli.findings import Finding, problem
 
     path = config_path(config if isinstance(config, Path) else None)
@@ -54,6 +54,7 @@ def _service_side(config: object) -> list[Finding]:
         checks_host.check_space(data_dir),
         checks_host.check_fsync(data_dir),
         *checks_service.check_logs(settings),
+        checks_anchoring.check_anchoring(settings),
     ]
 
 

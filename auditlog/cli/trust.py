@@ -83,7 +83,7 @@ def pin(
     if source is not None:
         said = _ask_log(source)
         keys.append(said["vkey"])
-        devnet = devnet or said.get("devnet_vkey")
+        devnet = devnet or said["devnet_vkey"]
         # The key came over the wire from the operator: whoever reads a report must learn that.
         issuer, role = (said["origin"], "operator") if role == "self" else (issuer, role)
     if not keys:
@@ -145,7 +145,11 @@ def policy_text(keys: list[str], witnesses: list[str], quorum: int) -> str:
 
 def _vkey(text: str) -> str:
     """A vkey itself, or the name of a file that holds one."""
-    return text if "+" in text else read_text_line(Path(text), "a vkey")
+    return text if _is_vkey(text) else read_text_line(Path(text), "a vkey")
+
+
+def _is_vkey(value: object) -> bool:
+    return isinstance(value, str) and "+" in value
 
 
 def _ask_log(source: str) -> dict[str, Any]:
@@ -160,9 +164,13 @@ def _ask_log(source: str) -> dict[str, Any]:
         said = json_module.loads(answer.content[:MAX_TRUST_BYTES])
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
         raise ConfigurationError(f"expected a log at {source}, found {type(error).__name__}") from error
-    if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in ("origin", "vkey")):
+    if not isinstance(said, dict) or not isinstance(said.get("origin"), str):
         raise ConfigurationError(f"expected a log at {source}, found another answer")
-    return said
+    found = {key: said.get(key) for key in ("origin", "vkey", "devnet_vkey")}
+    # Keys themselves: what names a file when we are told it must not name one when the wire tells it.
+    if not _is_vkey(found["vkey"]) or not (found["devnet_vkey"] is None or _is_vkey(found["devnet_vkey"])):
+        raise ConfigurationError(f"expected the keys of a log at {source}, found another answer")
+    return found
 
 
 def _described(trust: Any) -> dict[str, Any]:

@@ -58,7 +58,13 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
         book = TokenBook(fixed, store, monotonic=time.monotonic)
         app.state.context = Context(settings, hosting, book, gate, metrics)
         structlog.get_logger("auditlog.service").info(READY, logs=len(hosting.all()))
-        worker = AnchoringWorker(engines, hosting, metrics, interval_s=settings.anchoring.interval_s)
+        worker = AnchoringWorker(
+            engines,
+            hosting,
+            metrics,
+            interval_s=settings.anchoring.interval_s,
+            stalled_after_s=settings.anchoring.stalled_after_s,
+        )
         async with worker.running():
             yield
         await asyncio.to_thread(gate.close)

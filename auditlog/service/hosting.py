@@ -19,6 +19,7 @@ from auditlog.service.settings_checks import refuse_dangerous
 from auditlog.storage.files import write_durably
 
 if TYPE_CHECKING:
+    from auditlog.anchoring.scheduler import Turn
     from auditlog.log.log import Log
     from auditlog.service.tokens import TokenStore
 
@@ -30,7 +31,7 @@ LOG_NOT_CLOSED = "log_not_closed"
 class Anchors(Protocol):
     """Brings one log's newest checkpoint to the chain: `auditlog.anchoring.scheduler.Anchorer`."""
 
-    def run_once(self) -> object:
+    def run_once(self) -> Turn:
         """Anchor if there is something to anchor. Raises LedgerError."""
 
 
@@ -48,6 +49,9 @@ class Opener(Protocol):
 
     def anchorer(self, log: Log) -> Anchors | None:
         """What anchors the log; the same object each time; None when anchoring is off. May take seconds."""
+
+    def devnet_vkey(self) -> str | None:
+        """What checks the devnet anchors in receipts; None where there are none."""
 
     def close(self) -> None:
         """Let go of what the logs share."""
@@ -164,6 +168,10 @@ class Hosting:
     def all(self) -> list[HostedLog]:
         """Every log, in the order of the configuration."""
         return list(self._hosted.values())
+
+    def devnet_vkey(self) -> str | None:
+        """What checks the devnet anchors in the receipts of these logs; None where there are none."""
+        return self._opener.devnet_vkey()
 
     def create(self, wanted: LogSettings) -> HostedLog:
         """Create a log and register it, so that the next start opens it.

@@ -7,6 +7,7 @@ a devnet for a guard, since it forgets with us.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from auditlog.errors import ConfigurationError
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from auditlog.core.keys import Ed25519Signer
     from auditlog.log.log import Log
 
+WEI_PER_GWEI = 10**9
+
 
 class Chain:
-    """One ledger for all logs, opened when first needed. Not safe to use from two threads at once."""
+    """One ledger for all logs, opened when first needed. One thread at a time, `devnet_vkey` aside."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
@@ -33,6 +36,7 @@ class Chain:
         self._ledger: Devnet | RpcLedger | None = None
         self._rpc: RpcLedger | None = None
         self._anchorers: dict[str, Anchorer] = {}
+        self._devnet_vkey: str | None = None
 
     def anchorer(self, log: Log) -> Anchorer | None:
         """What anchors the log, the same object each time; None when anchoring is off.
@@ -56,8 +60,19 @@ class Chain:
         from auditlog.anchoring.connect import open_registry
         from auditlog.anchoring.rollback import AnchorSlotSource
 
-        registry, _ = open_registry(self._rpc_settings())
+        registry, _ = open_registry(rpc_settings(self._settings))
         return [AnchorSlotSource(registry, origin)]
+
+    def devnet_vkey(self) -> str | None:
+        """What checks the evidence of our devnet; None without one, or while its key cannot be read.
+
+        From any thread: it may be asked on every request, and is read once. A key that cannot be read is
+        reported by each turn of the anchoring worker.
+        """
+        if self._devnet_vkey is None and self._settings.anchoring.mode == "devnet":
+            with suppress(ConfigurationError):
+                self._devnet_vkey = self._devnet_key().vkey
+        return self._devnet_vkey
 
     def close(self) -> None:
         """Let go of the sending journal, so that another process may take over."""
@@ -73,7 +88,7 @@ class Chain:
         elif self._ledger is None:
             from auditlog.anchoring.connect import open_ledger
 
-            self._ledger = self._rpc = open_ledger(self._rpc_settings(), clock=self._clock)
+            self._ledger = self._rpc = open_ledger(rpc_settings(self._settings), clock=self._clock)
         return self._ledger
 
     def _devnet_key(self) -> Ed25519Signer:
@@ -82,16 +97,23 @@ class Chain:
             raise ConfigurationError("expected anchoring.devnet_key_file for a devnet, found none")
         return read_devnet_key(path)
 
-    def _rpc_settings(self) -> RpcSettings:
-        from auditlog.anchoring.connect import RpcSettings
 
-        anchoring = self._settings.anchoring
-        url = read_secret(anchoring.rpc_url_file) if anchoring.rpc_url_file else anchoring.rpc_url
-        if url is None or anchoring.key_file is None:
-            raise ConfigurationError("expected anchoring.rpc_url and key_file, found neither")
-        return RpcSettings(
-            url=url,
-            key_file=anchoring.key_file,
-            contract=anchoring.contract,
-            journal=self._settings.service.data_dir / "anchoring" / "journal.sqlite",
-        )
+def rpc_settings(settings: Settings) -> RpcSettings:
+    """What connects to the node of mode rpc. Raises ConfigurationError: a secret file is unreadable."""
+    from auditlog.anchoring.connect import RpcSettings
+    from auditlog.anchoring.fees import FeePolicy
+
+    anchoring = settings.anchoring
+    url = read_secret(anchoring.rpc_url_file) if anchoring.rpc_url_file else anchoring.rpc_url
+    if url is None or anchoring.key_file is None:
+        raise ConfigurationError("expected anchoring.rpc_url and key_file, found neither")
+    return RpcSettings(
+        url=url,
+        key_file=anchoring.key_file,
+        password_file=anchoring.password_file,
+        contract=anchoring.contract,
+        chain_id=anchoring.chain_id,
+        journal=settings.service.data_dir / "anchoring" / "journal.sqlite",
+        first_block=anchoring.first_block,
+        fees=FeePolicy(max_fee_cap=anchoring.max_fee_gwei * WEI_PER_GWEI),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -47,6 +47,12 @@ class Metrics:
         )
         self.anchor_runs = Counter(
             "auditlog_anchor_runs", "Runs of the anchoring worker", ["log", "outcome"], registry=self.registry
+        )
+        self.anchor_waiting = Gauge(
+            "auditlog_anchor_waiting_seconds",
+            "How long the anchor now due has been waited for, failed runs included; 0 when none is",
+            ["log"],
+            registry=self.registry,
         )
         self.registry.register(_LogCollector(hosted, waiting_bytes))
 

@@ -78,6 +78,10 @@ class EngineOpener:
         with self._lock:
             return self._chain.anchorer(log)
 
+    def devnet_vkey(self) -> str | None:
+        """What checks the evidence of the devnet anchors in receipts; None where there are none."""
+        return self._chain.devnet_vkey()
+
     def close(self) -> None:
         """Close the chain's journal and the database."""
         self._chain.close()

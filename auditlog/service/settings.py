@@ -111,10 +111,23 @@ class AnchoringSettings(_Strict):
 
     mode: Literal["devnet", "rpc", "off"] = "devnet"
     interval_s: float = Field(default=60.0, ge=0.1)
+    stalled_after_s: float = Field(default=3600.0, gt=0)
+    """How long a decision may wait for a final anchor before the log says so. Finality alone takes a
+    quarter of an hour on Ethereum.
+    """
     rpc_url: str | None = None
     rpc_url_file: ConfigPath | None = None
+    chain_id: int | None = Field(default=None, ge=1, le=2**53 - 1)
+    """What the node must answer: the slot of another chain is empty, and would guard nothing."""
     contract: str | None = Field(default=None, pattern=r"^0x[0-9a-fA-F]{40}$")
+    """None: where `auditlog anchor deploy` puts the registry on every chain."""
+    first_block: int = Field(default=0, ge=0, le=2**53 - 1)
+    """No anchor of ours is older: a search for one stops here."""
     key_file: ConfigPath | None = None
+    password_file: ConfigPath | None = None
+    """For a `key_file` that is a keystore."""
+    max_fee_gwei: int = Field(default=500, ge=1, le=10**6)
+    """Never offer more than this for a unit of gas, tip included."""
     devnet_key_file: ConfigPath | None = None
 
 

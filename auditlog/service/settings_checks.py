@@ -76,17 +76,19 @@ def _check_tokens(settings: Settings) -> None:
 
 
 def _check_anchoring(settings: Settings) -> None:
-    """A real chain needs a node, the contract and the owner's key; no setting of it may be left half made."""
+    """A real chain needs a node, its id and the owner's key; no setting of it may be left half made."""
     anchoring = settings.anchoring
     if anchoring.rpc_url is not None and anchoring.rpc_url_file is not None:
         raise ConfigurationError("expected one of anchoring.rpc_url and rpc_url_file, found both")
+    if anchoring.password_file is not None and anchoring.key_file is None:
+        raise ConfigurationError("expected a keystore in anchoring.key_file for password_file, found none")
     if anchoring.mode != "rpc":
         return
     missing = [
         name
         for name, value in (
             ("rpc_url or rpc_url_file", anchoring.rpc_url or anchoring.rpc_url_file),
-            ("contract", anchoring.contract),
+            ("chain_id", anchoring.chain_id),
             ("key_file", anchoring.key_file),
         )
         if value is None

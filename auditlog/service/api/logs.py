@@ -22,7 +22,7 @@ from auditlog.service.api.models import (
 )
 from auditlog.service.api.openapi import json_body
 from auditlog.service.context import context_of, hosted_log, require, require_async
-from auditlog.service.hosting import HostedLog
+from auditlog.service.hosting import HostedLog, Hosting
 from auditlog.service.receive import read_json
 from auditlog.service.settings import LogSettings
 
@@ -43,13 +43,13 @@ async def create(request: Request) -> LogInfo:
     context = context_of(request)
     new = await read_json(request, NewLog, timeout_s=context.settings.service.body_timeout_s)
     wanted = LogSettings.model_validate(new.model_dump())
-    return _info(await asyncio.to_thread(context.hosting.create, wanted))
+    return _info(await asyncio.to_thread(context.hosting.create, wanted), context.hosting)
 
 
 @router.get("/logs/{log}")
 def log_info(request: Request, log: str) -> LogInfo:
-    """Origin, key, visibility and published size. Open to all."""
-    return _info(hosted_log(request, log))
+    """Origin, keys, visibility and published size. Open to all."""
+    return _info(hosted_log(request, log), context_of(request).hosting)
 
 
 @router.post("/logs/{log}/producers", openapi_extra=json_body(EnrolRequest))
@@ -86,7 +86,7 @@ def head(request: Request, log: str, producer: Annotated[str, Path(pattern=r"^[0
     )
 
 
-def _info(hosted: HostedLog) -> LogInfo:
+def _info(hosted: HostedLog, hosting: Hosting) -> LogInfo:
     """What anyone may know."""
     return LogInfo(
         name=hosted.name,
@@ -96,6 +96,7 @@ def _info(hosted: HostedLog) -> LogInfo:
         size=hosted.published_size_or_none(),
         max_merge_delay_s=hosted.settings.max_merge_delay_s,
         contact=hosted.settings.contact,
+        devnet_vkey=hosting.devnet_vkey(),
     )
 
 

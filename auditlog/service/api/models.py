@@ -55,6 +55,8 @@ class LogInfo(_Model):
     """Tree size of the published checkpoint; None before the first."""
     max_merge_delay_s: int
     contact: str
+    devnet_vkey: str | None
+    """What checks the devnet anchors in receipts; None where there are none."""
 
 
 class LogState(_Model):

@@ -130,6 +130,14 @@ def log_url() -> Iterator[str]:
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             said: Any = {"origin": FACTORY.origin, "vkey": FACTORY.log_key.vkey}
+            # What names files on the command line must not when it comes over the wire.
+            said |= {
+                "/odd/file": {"vkey": "/etc/hostname"},
+                "/odd/devnet-file": {"devnet_vkey": "/etc/hostname"},
+                "/odd/number": {"devnet_vkey": 5},
+                "/logs/none": {"devnet_vkey": None},
+                "/logs/devnet": {"devnet_vkey": FACTORY.devnet_key.vkey},
+            }.get(self.path, {})
             body = {"/odd/list": b"[]", "/odd/text": b"<html>", "/odd/deep": b"[" * 100_000}.get(self.path)
             body = json.dumps(said).encode() if body is None else body
             self.send_response(200)
@@ -160,8 +168,24 @@ def test_a_key_from_the_wire_is_marked_as_the_operators(
     receipt.write_bytes(FACTORY.receipt_bytes(FACTORY.decisions[0]))
     _, text, _ = call(capsys, "verify", receipt, "--trust", out)
     assert "The trust file came from the operator" in text
-    for odd in ("list", "text", "deep"):
-        assert call(capsys, "trust", "pin", f"{log_url}/odd/{odd}", "--out", tmp_path / odd)[0] == 2
+    for odd in ("list", "text", "deep", "file", "devnet-file", "number"):
+        code, _, err = call(capsys, "trust", "pin", f"{log_url}/odd/{odd}", "--out", tmp_path / odd)
+        assert (code, err.count("\n"), "a log at" in err) == (2, 1, True), odd
+        assert not (tmp_path / odd).exists()
+
+
+def test_the_devnet_key_is_pinned_with_the_logs(log_url: str, tmp_path: Path, capsys: Capture) -> None:
+    """A service that says it has a devnet is believed for it, unless another key is given by hand."""
+    given, other = FACTORY.devnet_key.vkey, Ed25519Signer.from_seed("devnet.other", b"\x05" * 32).vkey
+    for name, more, expected in (
+        ("devnet", (), given),
+        ("none", (), None),
+        ("devnet", ("--devnet", other), other),
+    ):
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
+        assert call(capsys, "trust", "pin", f"{log_url}/logs/{name}", "--out", out, *more)[0] == 0
+        devnet = parse_trust(out.read_bytes()).devnet
+        assert (None if devnet is None else devnet.vkey) == expected
 
 
 def test_showing_and_comparing_trust_files(tmp_path: Path, capsys: Capture) -> None:

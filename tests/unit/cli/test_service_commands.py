@@ -184,7 +184,8 @@ def test_the_doctor_finds_a_new_service_healthy(service: Path, capsys: Capture) 
     code, out, _ = call(capsys, "doctor", "--config", service, "--json")
     checks = {each["check"]: each["level"] for each in json.loads(out)["checks"]}
     assert code == 0, out
-    assert {"config", "clock", "fsync", "key", "log", "guard", "capture"} <= set(checks)
+    assert {"config", "clock", "fsync", "key", "log", "guard", "anchoring", "capture"} <= set(checks)
+    assert checks["anchoring"] == "ok"
     assert (checks["config"], checks["log"], checks["capture"]) == ("ok", "ok", "skipped")
     assert {path for path in service.parent.rglob("*") if "sqlite" not in path.name} == before
     assert call(capsys, "doctor", "--config", service)[0] == 0

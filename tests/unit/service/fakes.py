@@ -196,6 +196,10 @@ class FakeOpener:
         """Whatever the test put here."""
         return self.anchors
 
+    def devnet_vkey(self) -> str | None:
+        """Like one."""
+        return "devnet.example.org+00000000+AAAA"
+
     def close(self) -> None:
         """Remember it."""
         self.closed = True

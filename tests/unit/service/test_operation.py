@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import structlog
 
 from auditlog import errors
+from auditlog.anchoring.scheduler import State, Turn
 from auditlog.core.batch import encode_batch
 from tests.unit.service.fakes import Caller, FakeOpener, expect_problem, running, settings_for
 
@@ -115,17 +119,42 @@ def test_openapi_tells_the_truth_about_errors_and_bodies(call: Caller) -> None:
 
 
 class Anchors:
-    """Counts its runs, and fails with what it was given."""
+    """Counts its runs; each ends as it was told, or fails with what it was given."""
 
-    def __init__(self, failure: Exception | None = None) -> None:
+    def __init__(self, outcome: Turn | Exception | None = None) -> None:
         self.runs = 0
-        self.failure = failure
+        self.outcome = outcome or Turn(State.IDLE)
 
-    def run_once(self) -> None:
+    def run_once(self) -> Turn:
         """One run."""
         self.runs += 1
-        if self.failure is not None:
-            raise self.failure
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@contextmanager
+def anchoring(tmp_path: Path, anchors: Anchors, **more: Any) -> Iterator[Caller]:
+    """The app, with turns as fast as they can be."""
+    settings = settings_for(tmp_path)
+    changed = {"interval_s": 0.01, "mode": "devnet", **more}
+    settings = settings.model_copy(update={"anchoring": settings.anchoring.model_copy(update=changed)})
+    opener = FakeOpener()
+    opener.anchors = anchors
+    with running(settings, opener) as call:
+        yield call
+
+
+def run_again(call: Caller, anchors: Anchors, times: int = 7) -> str:
+    """Wait until there were so many more turns; return the metrics."""
+    wanted = anchors.runs + times
+
+    async def until() -> None:
+        while anchors.runs < wanted:  # noqa: ASYNC110  the worker runs on a thread
+            await asyncio.sleep(0.005)
+
+    call.runner.run(until())
+    return call("GET", "/metrics").text
 
 
 @pytest.mark.parametrize(
@@ -134,18 +163,44 @@ class Anchors:
 )
 def test_anchoring_goes_on_whatever_the_chain_does(tmp_path: Path, failure: Any, outcome: str) -> None:
     """Every log has its turn, failures are counted, and the next turn comes."""
-    settings = settings_for(tmp_path)
-    settings = settings.model_copy(
-        update={"anchoring": settings.anchoring.model_copy(update={"interval_s": 0.01, "mode": "devnet"})}
-    )
-    opener = FakeOpener()
-    opener.anchors = Anchors(failure)
-    with structlog.testing.capture_logs(), running(settings, opener) as call:
-
-        async def until() -> None:
-            while opener.anchors.runs < 7:  # noqa: ASYNC110  the worker runs on a thread
-                await asyncio.sleep(0.005)
-
-        call.runner.run(until())
-        text = call("GET", "/metrics").text
+    anchors = Anchors(failure)
+    with structlog.testing.capture_logs(), anchoring(tmp_path, anchors) as call:
+        text = run_again(call, anchors)
         assert f'auditlog_anchor_runs_total{{log="public",outcome="{outcome}"}}' in text
+
+
+def waiting_s(metrics: str) -> float:
+    """What the metrics say of one log's anchor."""
+    found = re.search(r'^auditlog_anchor_waiting_seconds\{log="public"\} (\S+)$', metrics, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def test_finality_that_stalls_is_told_once_and_measured(tmp_path: Path) -> None:
+    """A wait that began before this process counts; the warning comes once for each log, its end is said."""
+    anchors = Anchors(Turn(State.WAITING, 9, waited_s=50.0))
+    with structlog.testing.capture_logs() as lines, anchoring(tmp_path, anchors, stalled_after_s=100) as call:
+        assert 50 <= waiting_s(run_again(call, anchors)) < 100
+        assert not [line for line in lines if line["event"] == "anchor_stalled"]
+        anchors.outcome = Turn(State.WAITING, 9, waited_s=7200.0)
+        assert waiting_s(run_again(call, anchors)) >= 7200
+        anchors.outcome = errors.LedgerError("the node is away too")
+        assert waiting_s(run_again(call, anchors)) >= 7200
+        anchors.outcome = Turn(State.ANCHORED, 9, waited_s=7201.0)
+        assert waiting_s(run_again(call, anchors)) == 0
+    told = [line["log"] for line in lines if line["event"] == "anchor_stalled"]
+    assert sorted(told) == ["hashes", "private", "public"]
+    assert {(line["size"], line["waited_s"]) for line in lines if line["event"] == "anchored"} == {
+        (9, 7201.0)
+    }
+
+
+def test_a_chain_that_never_answers_is_a_stall_too(tmp_path: Path) -> None:
+    """Nothing is on its way, since nothing could be sent: the wait counts from the first failure."""
+    anchors = Anchors(errors.LedgerError("away"))
+    with (
+        structlog.testing.capture_logs() as lines,
+        anchoring(tmp_path, anchors, stalled_after_s=0.01) as call,
+    ):
+        assert waiting_s(run_again(call, anchors)) > 0
+    assert "anchor_stalled" in {line["event"] for line in lines}

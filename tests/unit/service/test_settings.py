@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from auditlog.errors import ConfigurationError
+from auditlog.service.ledgers import rpc_settings
 from auditlog.service.settings import Settings, read_secret
 
 LOG = {"name": "main", "origin": "example.org/log", "allow_unguarded_start": True}
@@ -113,7 +114,13 @@ def test_the_default_database_is_sqlite_in_the_data_directory(tmp_path: Path) ->
             "configured logs",
         ),
         ({"tokens": [{"name": "t", "scopes": ["read"], "token": "alt_secret"}]}, "tokens.0.token"),
-        ({"anchoring": {"mode": "rpc", "rpc_url": "http://127.0.0.1:1"}}, "contract, key_file"),
+        ({"anchoring": {"mode": "rpc", "rpc_url": "http://127.0.0.1:1"}}, "no chain_id, key_file"),
+        ({"anchoring": {"mode": "rpc", "chain_id": 1, "key_file": "k"}}, "no rpc_url or rpc_url_file"),
+        ({"anchoring": {"password_file": "p"}}, "keystore in anchoring.key_file"),
+        ({"anchoring": {"chain_id": 0}}, "anchoring.chain_id"),
+        ({"anchoring": {"first_block": -1}}, "anchoring.first_block"),
+        ({"anchoring": {"max_fee_gwei": 0}}, "anchoring.max_fee_gwei"),
+        ({"anchoring": {"stalled_after_s": 0}}, "anchoring.stalled_after_s"),
         ({"anchoring": {"rpc_url": "a", "rpc_url_file": "b"}}, "both"),
     ],
 )
@@ -131,9 +138,28 @@ def test_an_explicit_flag_lets_a_danger_through(tmp_path: Path) -> None:
 
 def test_a_chain_is_a_rollback_guard(tmp_path: Path) -> None:
     """With a real chain configured no high-water file is asked for."""
-    contract = "0x" + "1" * 40
-    anchoring = {"mode": "rpc", "rpc_url": "http://127.0.0.1:1", "contract": contract, "key_file": "key"}
+    anchoring = {"mode": "rpc", "rpc_url": "http://127.0.0.1:1", "chain_id": 1, "key_file": "key"}
     assert build(tmp_path, logs=[{"name": "main", "origin": "o"}], anchoring=anchoring).logs
+
+
+def test_the_chain_is_reached_with_what_was_configured(tmp_path: Path) -> None:
+    """Every setting of a chain arrives at the ledger; the URL is read from its secret file."""
+    (tmp_path / "url").write_text("http://127.0.0.1:1\n")
+    anchoring = {
+        "mode": "rpc",
+        "rpc_url_file": "url",
+        "chain_id": 5,
+        "contract": "0x" + "1" * 40,
+        "key_file": "key",
+        "password_file": "pass",
+        "first_block": 7,
+        "max_fee_gwei": 3,
+    }
+    wanted = rpc_settings(build(tmp_path, anchoring=anchoring))
+    assert (wanted.url, wanted.chain_id, wanted.first_block) == ("http://127.0.0.1:1", 5, 7)
+    assert (wanted.key_file, wanted.password_file) == (tmp_path / "key", tmp_path / "pass")
+    assert (wanted.contract, wanted.fees.max_fee_cap) == ("0x" + "1" * 40, 3 * 10**9)
+    assert wanted.journal == tmp_path / "data" / "anchoring" / "journal.sqlite"
 
 
 def test_one_folder_can_guard_every_log(tmp_path: Path) -> None:
