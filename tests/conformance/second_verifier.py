@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--expect", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
+    if given.disclosures is not None and len(given.receipts) > 1:
+        parser.error("--disclosures is for one receipt here")
     trust = _read(given.trust)
     disclosures = None if given.disclosures is None else _read(given.disclosures)
     expect = [tuple(item.partition("=")[::2]) for item in given.expect]
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     if given.json:
         reports = [{"file": name, **result.as_json()} for name, result in results]
         codes = {result.exit_code for _, result in results}
-        code = next((worst for worst in (2, 1, 3) if worst in codes), 0)
+        code = next((worst for worst in (1, 2, 3) if worst in codes), 0)
         print(json.dumps({"v": "auditlog/verify@v1", "exit_code": code, "receipts": reports}))
         return code
     for name, result in results:
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         for number, (outcome, detail) in sorted(result.steps.items()):
             print(f"  {number:2} {outcome:11} {detail}")
     codes = {result.exit_code for _, result in results}
-    return next((worst for worst in (2, 1, 3) if worst in codes), 0)
+    return next((worst for worst in (1, 2, 3) if worst in codes), 0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -345,3 +346,13 @@ def test_the_scanner_does_not_recurse() -> None:
     text = b"[" * 524_288 + b"]" * 524_288
     leaves = fields.leaves_of(text)
     assert [(leaf.pointer, len(leaf.value)) for leaf in leaves] == [(b"/0" * 32, len(text) - 64)]
+
+
+def test_the_second_reading_shares_no_code() -> None:
+    """Nothing of the product is imported by the second verifier."""
+    sources = [Path(__file__).parent / "second_verifier.py", *(Path(__file__).parent / "second").glob("*.py")]
+    assert len(sources) > 10
+    for source in sources:
+        assert not re.search(r"^\s*(?:from|import)\s+auditlog\b", source.read_text("utf-8"), re.MULTILINE), (
+            source
+        )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from . import canonical as c
 from .canonical import Malformed, need
 from .merkle import check_inclusion, leaf_hash, sha256
-from .note import Key, open_one, parse_note, parse_vkey
+from .note import Key, open_one, parse_vkey
 
 LOG_KINDS = {"genesis", "producer", "successor", "anchor"}
 PRODUCER_KINDS = {"instance", "model", "decision", "outcome", "gap", "heartbeat", "coverage", "rotation"}
@@ -352,13 +352,6 @@ def parse_head(text: str) -> Head:
     return head
 
 
-def parse_head_note(note: object) -> Head:
-    """A head in its note, not verified."""
-    parsed = parse_note(note)
-    need(len(parsed.lines) == 1, "not exactly one signature line")
-    return parse_head(parsed.text)
-
-
 def check_in_batch(head: Head, seq: int, leaf: bytes, path: list[bytes]) -> None:
     """Refuse unless the leaf hash is at this number of the batch."""
     need(head.first_seq <= seq <= head.seq, "the head does not cover this number")
@@ -436,10 +429,3 @@ def parse_devnet(text: str) -> Devnet:
     )
     need(said.size >= 1, "tree size 0")
     return said
-
-
-def parse_devnet_note(note: object) -> Devnet:
-    """A devnet anchor in its note, not verified."""
-    parsed = parse_note(note)
-    need(len(parsed.lines) == 1, "not exactly one signature line")
-    return parse_devnet(parsed.text)

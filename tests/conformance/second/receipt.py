@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from . import canonical as c
 from .canonical import MAX_SAFE, need
 from .commitment import Disclosure, parse_disclosures
-from .entry import Head, parse_head_note
-from .note import TlogProof, parse_note, parse_tlog_proof
+from .note import TlogProof, parse_checkpoint, parse_note, parse_tlog_proof
 
 
 class Related(NamedTuple):
@@ -25,7 +24,6 @@ class HeadPart(NamedTuple):
     """The signature of the producer over the batch."""
 
     note: str
-    head: Head
     path: list[bytes]
 
 
@@ -65,7 +63,7 @@ def parse_receipt(data: bytes) -> Receipt:
     entry, proof = _entry_bytes(value["entry"]), parse_tlog_proof(value["proof"])
     need(proof.extra is None, "an extra line")
     need(proof.index <= MAX_SAFE, "index over 2^53-1")
-    parse_note(proof.checkpoint)
+    parse_checkpoint(parse_note(proof.checkpoint).text)
     related = []
     for item in c.array(value["related"], 16):
         c.members(item, "entry index proof")
@@ -74,7 +72,8 @@ def parse_receipt(data: bytes) -> Receipt:
     head = None
     if "head" in value:
         part = c.members(value["head"], "note path")
-        head = HeadPart(part["note"], parse_head_note(part["note"]), c.hashes(part["path"]))
+        need(len(parse_note(part["note"]).lines) == 1, "a head with another number of signatures")
+        head = HeadPart(part["note"], c.hashes(part["path"]))
     anchors = []
     for item in c.array(value["anchors"], 64):
         c.members(item, "type checkpoint proof evidence")
