@@ -45,6 +45,8 @@ class LogConfig:
     """Start although nothing outside the stores says how large the log was. Recorded as a `notice` entry."""
     max_commit_entries: int = 8192
     """Group commit: at most about this many entries in one."""
+    max_commit_bytes: int = 32 << 20
+    """And at most about this many bytes: a staged commit is held in memory whole."""
     max_pool_entries: int = 65_536
     max_pool_bytes: int = 128 << 20
     """Above either: pushback."""

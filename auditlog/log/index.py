@@ -9,6 +9,7 @@ never: be the evidence of anything.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Sequence
 
@@ -25,6 +26,7 @@ CHUNK = 2048
 """Entries in one index transaction: long enough to be cheap, short enough for a commit to get in between."""
 
 _ID_TOLERANCE_MS = 1
+_ID = re.compile(r"[!-~]{1,200}")
 _RETRY_S = 1.0
 
 
@@ -77,7 +79,7 @@ class Index:
         return self._live.stores.state.next_model(producer, instance, after_seq)
 
     def flags(self, index: int) -> list[str]:
-        """What was odd about an entry: `unknown_kind`, `unregistered_model`, `id_time`."""
+        """What was odd about an entry: `unknown_kind`, `unregistered_model`, `id_form`, `id_time`."""
         return self._live.stores.state.flags(index)
 
     def request(self) -> None:
@@ -156,7 +158,10 @@ def index_rows(start: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes
 
 def _index_decision(rows: IndexRows, index: int, entry: Indexed) -> None:
     body = entry.body
-    if type(body.id) is str:
+    if type(body.id) is not str or _ID.fullmatch(body.id) is None:
+        # Recorded, and in nobody's way: not every database can hold every text as a key.
+        rows.flags.append((index, "id_form"))
+    else:
         rows.decisions.append((body.id, index))
         if not _id_time_fits(body.id, body.start):
             rows.flags.append((index, "id_time"))

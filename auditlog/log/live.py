@@ -7,6 +7,7 @@ Everything else is touched under `lock` only. `lock` is never held while a store
 from __future__ import annotations
 
 import threading
+from copy import copy
 
 from auditlog.core.note import Ed25519Signer
 from auditlog.errors import LogHalted
@@ -48,7 +49,8 @@ class Live:
     def check_running(self) -> None:
         """Raise the reason if the engine stopped itself."""
         if self.halted is not None:
-            raise self.halted
+            # A new one each time: an exception raised again and again would collect tracebacks for ever.
+            raise copy(self.halted)
 
     def halt(self, reason: LogHalted) -> None:
         """Stop for good: nothing is admitted or signed any more. The first reason stays."""

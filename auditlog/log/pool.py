@@ -48,16 +48,24 @@ class Pool:
         self.entries += len(item.entries)
         self.bytes += sum(map(len, item.entries))
 
-    def take(self, max_entries: int) -> list[Pending]:
-        """Take items from the front: about `max_entries` entries, at least one item if there is any."""
+    def take(self, max_entries: int, max_bytes: int) -> list[Pending]:
+        """Take items from the front: up to about these limits, at least one item if there is any."""
         taken: list[Pending] = []
-        count = 0
-        while self._items and (not taken or count + len(self._items[0].entries) <= max_entries):
+        entries = size = 0
+        while self._items and entries < max_entries and size < max_bytes:
             item = self._items.popleft()
             taken.append(item)
-            count += len(item.entries)
-            self.bytes -= sum(map(len, item.entries))
-        self.entries -= count
+            entries += len(item.entries)
+            size += sum(map(len, item.entries))
+        self.entries -= entries
+        self.bytes -= size
+        return taken
+
+    def take_all(self) -> list[Pending]:
+        """Empty the pool."""
+        taken = list(self._items)
+        self._items.clear()
+        self.entries = self.bytes = 0
         return taken
 
     def __bool__(self) -> bool:

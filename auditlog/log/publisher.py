@@ -95,17 +95,18 @@ class Publisher:
 
     def step(self) -> None:
         """Publish the newest committed checkpoint, if it is newer than the published one."""
-        with self._turn:
-            with self._changed:
-                self._planned = False
-            tree = self._live.tree
-            if self._live.halted is None and tree.note is not None and tree.size > self._size:
-                self._last = self._live.clock.monotonic()
-                try:
+        try:
+            with self._turn:
+                with self._changed:
+                    self._planned = False
+                tree = self._live.tree
+                if self._live.halted is None and tree.note is not None and tree.size > self._size:
+                    self._last = self._live.clock.monotonic()
                     self._publish(tree, tree.note)
-                except StorageError as error:
-                    logger.warning("publication failed, trying again: %s", error)
-        self.request()
+        except StorageError as error:
+            logger.warning("publication failed, trying again: %s", error)
+        finally:
+            self.request()
 
     def _publish(self, tree: Tree, note: str) -> None:
         layout, old_size = self._live.layout, self._size

@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 
 from auditlog.core.checkpoint import Checkpoint, sign_checkpoint
@@ -58,7 +59,7 @@ class Sequencer:
         live = self._live
         with self._turn:
             with live.lock:
-                live.inflight = live.pool.take(live.config.max_commit_entries)
+                live.inflight = live.pool.take(live.config.max_commit_entries, live.config.max_commit_bytes)
                 items = live.inflight
             if items:
                 self._sequence(items)
@@ -185,10 +186,7 @@ class Sequencer:
         live.tree = found.tree if found is not None else old
         live.inflight = []
         live.next_index = live.tree.size
-        waiting: list[Pending] = []
-        while live.pool:
-            waiting += live.pool.take(live.config.max_pool_entries)
-        return waiting
+        return live.pool.take_all()
 
     def _push_back(self, items: list[Pending], cause: AuditLogError) -> None:
         """Nothing was signed: everything pending goes back to its sender, and the engine goes on."""
@@ -198,9 +196,7 @@ class Sequencer:
             live.chains.pending = dict(live.chains.committed)
             live.inflight = []
             live.next_index = live.tree.size
-            waiting: list[Pending] = []
-            while live.pool:
-                waiting += live.pool.take(live.config.max_pool_entries)
+            waiting = live.pool.take_all()
         reason = Pushback(
             f"expected to stage the commit, found a storage failure; nothing was accepted: {cause}"
         )
@@ -214,9 +210,7 @@ class Sequencer:
         live.halt(reason)
         with live.lock:
             live.inflight = []
-            waiting: list[Pending] = []
-            while live.pool:
-                waiting += live.pool.take(live.config.max_pool_entries)
+            waiting = live.pool.take_all()
         self._give_back([*items, *waiting], reason)
 
     def _acknowledge(self, items: Sequence[Pending], tree: Tree) -> None:
@@ -230,7 +224,7 @@ class Sequencer:
     def _give_back(self, items: Sequence[Pending], reason: AuditLogError) -> None:
         for item in items:
             if not item.future.done():
-                item.future.set_exception(reason)
+                item.future.set_exception(copy(reason))
 
     def _sweep(self, name: str) -> None:
         """Remove staged objects that no start can need any more: a newer commit than theirs is in the

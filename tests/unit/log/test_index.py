@@ -107,6 +107,9 @@ def test_odd_entries_are_flagged(bench: TestBench) -> None:
         producer.seal("decision", exact),
         producer.seal("decision", exact | {"id": "not-a-uuid"}),
     ]
+    entries += [producer.seal("decision", exact | {"id": odd}) for odd in ("", 5, "nul\x00", "x" * 201)]
     rows = index_rows(10, entries, [hash_leaf(entry) for entry in entries])
+    assert rows.flags[-4:] == [(index, "id_form") for index in range(15, 19)]
+    del rows.flags[-4:]
     assert rows.flags == [(10, "unknown_kind"), (11, "unregistered_model"), (12, "id_time"), (14, "id_time")]
     assert [index for _, index in rows.decisions] == [11, 12, 13, 14]
