@@ -38,8 +38,19 @@ def recover(layout: Layout, verifier: NoteVerifier) -> Recovered | None:
         StorageError: a store failed, or does not hold what was signed.
     """
     committed = layout.stores.state.read()
-    if committed is None:
-        return None
+    while committed is not None:
+        try:
+            return _apply(committed, layout, verifier)
+        except StorageError:
+            # Another process that commits meanwhile removes the object that led to what we read.
+            newer = layout.stores.state.read()
+            if newer is None or newer.note == committed.note:
+                raise
+            committed = newer
+    return None
+
+
+def _apply(committed: Committed, layout: Layout, verifier: NoteVerifier) -> Recovered:
     checkpoint = open_own(committed.note, verifier)
     staging = layout.stores.staging
     name = find_staged(staging, checkpoint.tree_size, checkpoint.root_hash)

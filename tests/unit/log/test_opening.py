@@ -233,3 +233,24 @@ class TestTheHighWaterFile:
         path.mkdir()
         with pytest.raises(StorageError):
             guard.newest()
+
+
+def test_a_commit_of_another_process_during_a_recovery_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sweeps the very object that was about to be read: what is committed now is read instead, no halt."""
+    bench = TestBench()
+    first, second = bench.create(), bench.restart()
+
+    def overtake(prefix: str = "") -> list[str]:
+        monkeypatch.undo()
+        first.append_own("notice", {"what": "restored"})
+        first.run_pending()
+        return bench.staging.list(prefix)
+
+    first.append_own("notice", {"what": "restored"})
+    first.run_pending()
+    refused = second.append_own("notice", {"what": "late"})
+    monkeypatch.setattr(bench.staging, "list", overtake)
+    second.run_pending()
+    with pytest.raises(Pushback):
+        refused.result(timeout=0)
+    assert (second.fault, second.tree_size, first.tree_size) == (None, 3, 3)
