@@ -6,6 +6,7 @@ The binary itself is started, not npm's wrapper: it is there in 40 ms, and endin
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import socket
 import subprocess
@@ -77,6 +78,45 @@ def running_anvil(*options: str) -> Iterator[Anvil]:
             yield node
         finally:
             process.terminate()
+
+
+@dataclass
+class Gateway:
+    """A way to a node that can be closed: whoever asks then is hung up on, as by a node that went away."""
+
+    url: str
+    is_open: bool = True
+
+
+@contextlib.contextmanager
+def gateway(node: Anvil) -> Iterator[Gateway]:
+    """Hand requests on to the node on a port of its own, so that the node keeps its chain meanwhile."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if not way.is_open:
+                return
+            request = urllib.request.Request(node.url, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=10) as response:
+                answer = response.read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        way = Gateway(f"http://127.0.0.1:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield way
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextlib.contextmanager
