@@ -99,11 +99,12 @@ def parse_trust(data: bytes) -> Trust:
     )
     if members.value("v") != TRUST_VERSION:
         raise members.error("v", TRUST_VERSION)
+    policy = _read_policy(members.text("policy"))
     return Trust(
-        policy=_read_policy(members.text("policy")),
+        policy=policy,
         issuer=_read_issuer(members.value("issuer")),
         require=_read_require(members) if "require" in members else DEFAULT_REQUIRE,
-        devnet=Ed25519Verifier.from_vkey(members.text("devnet")) if "devnet" in members else None,
+        devnet=_read_devnet(members, policy) if "devnet" in members else None,
         retired=tuple(map(_read_retired, _optional_array(members, "retired"))),
         anchors=tuple(map(_read_pin, _optional_array(members, "anchors"))),
         blocks=tuple(map(_read_block, _optional_array(members, "blocks"))),
@@ -163,6 +164,15 @@ def _read_policy(text: str) -> Policy:
     if not policy.logs:
         raise MalformedError("trust file policy: expected at least one log line, found none")
     return policy
+
+
+def _read_devnet(members: Members, policy: Policy) -> Ed25519Verifier:
+    devnet = Ed25519Verifier.from_vkey(members.text("devnet"))
+    for key in policy.verifiers():
+        # The 32 bits of a key ID can be made to collide, and then a line of one would pass for the other's.
+        if (key.name, key.key_id) == (devnet.name, devnet.key_id) and key.vkey != devnet.vkey:
+            raise members.error("devnet", "a key with another name or key ID than those of the policy")
+    return devnet
 
 
 def _read_issuer(value: Any) -> Issuer:

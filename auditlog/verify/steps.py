@@ -17,7 +17,7 @@ from auditlog.core.receipt import Receipt, parse_receipt
 from auditlog.core.scalars import format_time
 from auditlog.core.tlogproof import TlogProof
 from auditlog.core.trust import Trust
-from auditlog.errors import MalformedError, VerificationError
+from auditlog.errors import MalformedError, SignatureError, VerificationError
 from auditlog.verify.report import Fact, Grade, Outcome
 from auditlog.verify.run import Checked, not_checked
 from auditlog.verify.wording import printable
@@ -47,18 +47,24 @@ class LogTrust:
 
     @property
     def verifiers(self) -> tuple[NoteVerifier, ...]:
-        """The log's keys and the witnesses': another log's keys say nothing about this one."""
-        return (*self.keys, *(witness.verifier for witness in self.trust.policy.witnesses))
+        """Every key of the trust file. Only `keys` speak for the log, but a wrong signature by any refuses a
+        note.
+        """
+        devnet = self.trust.devnet
+        return (*self.trust.policy.verifiers(), *(() if devnet is None else (devnet,)))
 
     def open(self, note: str) -> Opened:
         """Open a checkpoint note of this log: the receipt's, or one that was anchored.
 
         Raises:
-            EvidenceError: the log did not sign it, a trusted key signed it wrongly, it is of another origin,
-            or it
-                goes beyond the final size of a retired log.
+            EvidenceError: the log did not sign it, any key of the trust file signed it wrongly, it is of
+            another origin, or it goes beyond the final size of a retired log.
         """
         checkpoint, opened = open_checkpoint(note, self.verifiers, self.origin)
+        # The devnet key is among the verifiers and may be named like the log; it is no key of the log.
+        own = {key.vkey for key in self.keys}
+        if not any(signature.vkey in own for signature in opened.verified):
+            raise SignatureError(f"expected a signature by the log {self.origin}, found none")
         self.check_retired(checkpoint)
         return Opened(note, checkpoint, opened)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support import vectors_bodies, vectors_receipt, vectors_signed, vectors_values
+from tests.support import vectors_bodies, vectors_receipt, vectors_signed, vectors_strict, vectors_values
 from tests.support.format_world import World
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -50,6 +50,7 @@ def all_vectors() -> Iterator[tuple[str, bytes]]:
         vectors_signed.devnet_vectors(world),
         vectors_signed.trust_vectors(world),
         vectors_receipt.receipt_vectors(world),
+        vectors_strict.strict_vectors(world),
     )
     for source in sources:
         for folder, name, vector in source:

@@ -161,6 +161,8 @@ class _Run:
     def believed(self, note: str) -> tuple[Checkpoint, Note]:
         """A checkpoint of this log that the trust file lets one believe."""
         checkpoint, opened = open_checkpoint(note, self.origin, self.trust.note_keys)
+        own = [key for key in self.trust.policy.logs if key.name == self.origin]
+        need(any(key in own for key in opened.signed_by), "signed by a key of that name, but not the log's")
         for retired in self.trust.retired:
             if retired["origin"] == self.origin:
                 need(checkpoint.size <= retired["size"], "larger than the retired log ever was")

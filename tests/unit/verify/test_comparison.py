@@ -4,10 +4,13 @@ judged.
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from auditlog.core.note import Ed25519Signer
 from auditlog.core.tiles import encode_bundle
+from auditlog.core.trust import parse_trust
 from auditlog.errors import InconsistentLogError
 from auditlog.verify import Grade, Outcome, Report, Verifier
 from auditlog.verify.comparison import CurrentLog
@@ -163,3 +166,17 @@ def _root(size: int) -> str:
     from auditlog.core.merkle import root_hash
 
     return root_hash(FACTORY.leaves[:size]).hex()
+
+
+def test_a_current_checkpoint_is_opened_as_strictly_as_the_receipts() -> None:
+    """A wrong line by any key of the trust file, or the devnet key under the log's name, fails step 13."""
+    spoilt = current()
+    spoilt.files["checkpoint"] += FACTORY.devnet_key.sign("another text\n").encode()
+    assert expect_failure(spoilt) is None
+    named = Ed25519Signer.from_seed(FACTORY.origin, bytes(32))
+    source = MemorySource(log_files(FACTORY.entries, named))
+    trust = parse_trust(json.dumps(json.loads(FACTORY.trust_bytes()) | {"devnet": named.vkey}).encode())
+    report = Verifier(trust).verify(FACTORY.receipt_bytes(INDEX, SIZE, anchored=()), log=CurrentLog(source))
+    assert report.first_failure is not None
+    assert report.first_failure.number == 13
+    assert "signature by the log" in report.first_failure.detail

@@ -1,0 +1,73 @@
+"""Vectors of what a second implementer of the pages judged otherwise than we did: the strict reading.
+
+Form and trust file are those of `vectors_receipt`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from auditlog.core.keys import ED25519, format_vkey
+from auditlog.core.note import Ed25519Signer
+from auditlog.core.receipt import Receipt, format_receipt
+from auditlog.core.scalars import encode_base64
+from tests.support import format_world as fixed
+from tests.support.format_world import ORIGIN, World
+from tests.support.vectors_receipt import Checks
+from tests.support.vectors_values import Vector
+
+
+def strict_vectors(world: World) -> Iterator[Vector]:
+    """All of them."""
+    checks = Checks(world)
+    yield from _known_keys(checks)
+
+
+def _with_note(receipt: Receipt, note: str) -> bytes:
+    return format_receipt(replace(receipt, proof=replace(receipt.proof, checkpoint=note)))
+
+
+def _known_keys(checks: Checks) -> Iterator[Vector]:
+    """A wrong signature by any key of the trust file refuses the note; a right one adds nothing."""
+    world = checks.world
+    receipt, text = world.receipt(world.at["decision"]), world.note(14).split("\n\n")[0] + "\n"
+    keys = {
+        "second-log": fixed.signer("other.example"),
+        "second-key-of-the-log": Ed25519Signer.from_seed(ORIGIN, fixed.seed("second log key")),
+    }
+    for name, key in keys.items():
+        policy = checks.trust["policy"].replace("\nwitness w1", f"\nlog {key.vkey}\nwitness w1", 1)
+        right, wrong = world.note(14) + key.sign(text), world.note(14) + key.sign("another text\n")
+        yield checks.vector(f"good-{name}-signs-too", _with_note(receipt, right), 0, policy=policy)
+        yield checks.vector(f"bad-{name}-signs-wrongly", _with_note(receipt, wrong), 1, 3, policy=policy)
+    devnet = world.devnet_key
+    wrong = world.note(14) + devnet.sign("another text\n")
+    yield checks.vector("bad-devnet-key-signs-checkpoint-wrongly", _with_note(receipt, wrong), 1, 3)
+    yield checks.vector(
+        "good-devnet-key-not-trusted-signs-wrongly", _with_note(receipt, wrong), 0, devnet=None
+    )
+    anchor = receipt.anchors[0]
+    for name, line in (
+        ("devnet-key", devnet.sign("another text\n")),
+        ("witness", world.witnesses[0].sign("another text\n", fixed.WITNESS_TIMES[0])),
+    ):
+        spoilt = replace(receipt, anchors=(replace(anchor, checkpoint=anchor.checkpoint + line),))
+        yield checks.vector(f"bad-anchor-checkpoint-{name}-signs-wrongly", format_receipt(spoilt), 1, 12)
+    named = Ed25519Signer.from_seed(ORIGIN, fixed.seed("devnet named like the log"))
+    lines = world.note(14).split("\n")
+    taken = "\n".join([*lines[:4], named.sign(text)[:-1], *lines[5:]])
+    bare = replace(receipt, anchors=())
+    yield checks.vector("bad-devnet-key-signs-as-the-log", _with_note(bare, taken), 1, 3, devnet=named.vkey)
+    alike = {**checks.trust, "policy": f"log {_colliding(18593)}\nquorum none\n", "devnet": _colliding(27663)}
+    data = encode_base64(json.dumps(alike).encode())
+    yield "trust", "bad-devnet-key-collides-with-the-logs", {"data_b64": data, "ok": False}
+
+
+def _colliding(number: int) -> str:
+    """A vkey; those of the numbers 18593 and 27663 are different keys with the same name and key ID."""
+    key = bytearray(hashlib.sha256(b"collision %d" % number).digest())
+    key[31] &= 0x7F
+    return format_vkey(ORIGIN, ED25519, bytes(key))
