@@ -26,7 +26,7 @@ from dataclasses import dataclass
 TILE = 256
 
 
-class Refused(Exception):  # noqa: N818  what the service did, not what went wrong here
+class Refused(Exception):
     """The service answered with a problem (RFC 9457): `problem` is its JSON."""
 
     def __init__(self, problem: dict) -> None:

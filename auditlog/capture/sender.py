@@ -54,7 +54,7 @@ class Route:
     spool: Spool
 
 
-class SenderStopped(Exception):  # noqa: N818  not a failure of ours: a verdict about the log
+class SenderStopped(Exception):
     """The log and our chain contradict each other; only a person can resolve it."""
 
     def __init__(self, reason: str, detail: dict[str, object]) -> None:
