@@ -222,7 +222,8 @@ def check_head(
 def check_chain(entry: Entry, index: int, standing: Standing, head: Head | None) -> Checked[bool]:
     """(10) Everything that names a producer, an instance, a number or an order must say the same.
 
-    Hands on whether the entry is bound to its writer: only then is what it says stated by somebody.
+    Hands on whether the entry is bound to its writer, with all it stands on: steps 8 to 10 passed. Only then
+    is what it says stated by somebody.
     """
     if entry.by_log:
         return Checked(True, f"number {entry.seq} of the log's own entries")
@@ -234,7 +235,7 @@ def check_chain(entry: Entry, index: int, standing: Standing, head: Head | None)
         raise VerificationError(f"expected an instance entry, and only that, at number 0, found {entry.kind}")
     _check_order(entry, index, standing)
     detail = f"number {entry.seq} of instance {entry.instance[:8]} of producer {standing.producer.name}"
-    return Checked(True, detail)
+    return Checked(not _missing(entry, standing), detail)
 
 
 def _check_order(entry: Entry, index: int, standing: Standing) -> None:

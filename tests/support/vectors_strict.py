@@ -1,6 +1,6 @@
 """Vectors of what a second implementer of the pages judged otherwise than we did: the strict reading.
 
-Form and trust file are those of `vectors_receipt`.
+Form and trust file are those of `vectors_receipt`; a vector may also have `claims`, the time T or null.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+from auditlog.core.entry import parse_entry
 from auditlog.core.keys import ED25519, format_vkey
 from auditlog.core.note import Ed25519Signer
 from auditlog.core.receipt import Receipt, format_receipt
@@ -24,6 +26,7 @@ def strict_vectors(world: World) -> Iterator[Vector]:
     """All of them."""
     checks = Checks(world)
     yield from _known_keys(checks)
+    yield from _claims(checks)
 
 
 def _with_note(receipt: Receipt, note: str) -> bytes:
@@ -71,3 +74,22 @@ def _colliding(number: int) -> str:
     key = bytearray(hashlib.sha256(b"collision %d" % number).digest())
     key[31] &= 0x7F
     return format_vkey(ORIGIN, ED25519, bytes(key))
+
+
+def _claims(checks: Checks) -> Iterator[Vector]:
+    """The claimed time is told only where all that the decision stands on is there."""
+    receipt = checks.world.receipt(checks.world.at["decision"])
+    start = parse_entry(receipt.entry).body["start"]
+    yield _told("good-claims-its-start", checks, receipt, 0, claims=start)
+    for place, name in enumerate(("producer", "instance", "model")):
+        related = receipt.related[:place] + receipt.related[place + 1 :]
+        without = replace(receipt, related=related)
+        yield _told(f"open-without-{name}-claims-no-time", checks, without, 3, claims=None)
+    headless = replace(receipt, head=None)
+    yield _told("open-without-head-claims-no-time", checks, headless, 3, claims=None)
+
+
+def _told(name: str, checks: Checks, receipt: Receipt, exit_code: int, **told: Any) -> Vector:
+    """A vector that also says something of the report."""
+    folder, name, vector = checks.vector(name, format_receipt(receipt), exit_code)
+    return folder, name, {**vector, **told}

@@ -210,6 +210,8 @@ def test_receipt_vector_verdict(file: Path) -> None:
     )
     failure = report.first_failure
     assert (report.exit_code, failure and failure.number) == (vector["exit_code"], vector.get("failed_step"))
+    if "claims" in vector:
+        assert report.claimed_time == vector["claims"]
 
 
 def test_vectors_are_what_the_builder_writes() -> None:

@@ -139,6 +139,8 @@ def test_a_missing_related_entry_is_not_checked() -> None:
         report = verify(dataclasses.replace(receipt, related=kept))
         assert report.exit_code == 3
         assert report.steps[7].outcome is Outcome.NOT_CHECKED
+        assert report.claimed_time is None
+        assert report.graded(Grade.STATED) == ()
 
 
 def test_a_related_entry_nothing_refers_to_fails_step_8() -> None:
