@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from auditlog.core.scalars import is_hash_hex
 from auditlog.verify.steps import Quorum
 from auditlog.verify.steps_anchor import Anchored
 from auditlog.verify.steps_chain import Content, Standing
@@ -57,7 +58,7 @@ class Shown:
         if entry.kind == "decision":
             self.claimed = body["start"]
             self._values["start"] = (body["start"],)
-            self._values["model"] = (body["model"],) if len(body["model"]) != 64 else ()
+            self._values["model"] = () if is_hash_hex(body["model"]) else (body["model"],)
         if standing.model is not None:
             model = standing.model.entry.body
             self._values |= {"model": (model["fingerprint"]["root"],), "model-name": (model["name"],)}

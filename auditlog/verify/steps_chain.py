@@ -19,6 +19,7 @@ from auditlog.core.head import Head, open_head, verify_head_path
 from auditlog.core.merkle import hash_leaf, verify_inclusion
 from auditlog.core.note import Ed25519Verifier
 from auditlog.core.receipt import ReceiptHead, Related
+from auditlog.core.scalars import is_hash_hex
 from auditlog.core.signed import open_one
 from auditlog.core.statements import (
     InstanceStatement,
@@ -148,7 +149,7 @@ def _take_producer(left: list[Placed], entry: Entry) -> Producer | None:
 
 def _take_instance(left: list[Placed], entry: Entry, producer: Producer | None) -> Placed | None:
     """Find the start of the entry's run; without the producer's entry its note cannot be checked."""
-    if entry.kind == "instance" and producer is not None:
+    if entry.kind == "instance" and entry.understood and producer is not None:
         _check_instance_note(entry, producer)
     if entry.by_log or entry.kind == "instance":
         return None
@@ -192,12 +193,12 @@ def _missing(entry: Entry, standing: Standing) -> list[str]:
     missing = []
     if not entry.by_log and standing.producer is None:
         missing.append("producer")
-    if not entry.by_log and standing.instance is None and entry.kind != "instance":
+    is_start = entry.kind == "instance" and entry.understood  # of a later version: nobody can check its note
+    if not entry.by_log and standing.instance is None and not is_start:
         missing.append("instance")
-    if entry.kind == "decision" and entry.understood and standing.model is None:
-        named = entry.body["model"]
-        if len(named) == 64:  # a leaf hash; a registry word names no entry
-            missing.append("model")
+    is_decision = entry.kind == "decision" and entry.understood
+    if is_decision and standing.model is None and is_hash_hex(entry.body["model"]):
+        missing.append("model")  # a word names no entry
     return missing
 
 

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from auditlog.core.entry import parse_entry
+from auditlog.core.entry import encode_entry, parse_entry
+from auditlog.core.head import sign_head
 from auditlog.core.keys import ED25519, format_vkey
+from auditlog.core.merkle import prove_inclusion
 from auditlog.core.note import Ed25519Signer
-from auditlog.core.receipt import Receipt, format_receipt
+from auditlog.core.receipt import Receipt, ReceiptHead, Related, format_receipt
 from auditlog.core.scalars import encode_base64
+from auditlog.core.tlogproof import TlogProof
 from tests.support import format_world as fixed
 from tests.support.format_world import ORIGIN, World
 from tests.support.vectors_receipt import Checks
@@ -27,6 +30,7 @@ def strict_vectors(world: World) -> Iterator[Vector]:
     checks = Checks(world)
     yield from _known_keys(checks)
     yield from _claims(checks)
+    yield from _not_understood(checks)
 
 
 def _with_note(receipt: Receipt, note: str) -> bytes:
@@ -93,3 +97,33 @@ def _told(name: str, checks: Checks, receipt: Receipt, exit_code: int, **told: A
     """A vector that also says something of the report."""
     folder, name, vector = checks.vector(name, format_receipt(receipt), exit_code)
     return folder, name, {**vector, **told}
+
+
+def _receipt(world: World, index: int, last: int, *related: int) -> Receipt:
+    """A receipt without anchors, of an entry alone in its batch or the first of one that ends at `last`."""
+    size = len(world.entries)
+    head = sign_head(world.head(index, last), world.producer_key)
+    return Receipt(
+        entry=world.entries[index],
+        proof=TlogProof(index, world.proof(index, size), world.note(size)),
+        related=tuple(Related(world.entries[place], place, world.proof(place, size)) for place in related),
+        head=ReceiptHead(head, tuple(prove_inclusion(world.leaves[index : last + 1], 0))),
+        anchors=(),
+        disclosures=(),
+    )
+
+
+def _not_understood(checks: Checks) -> Iterator[Vector]:
+    """What this version cannot read is neither a failure nor a crash."""
+    world = World()
+    last = parse_entry(world.entries[-1])
+    later = replace(last, v=2, kind="instance", instance=fixed.seed("instance 3")[:16].hex(), seq=0, body={})
+    world.entries.append(encode_entry(replace(later, prev=world.leaf(13).hex())))
+    data = format_receipt(_receipt(world, 14, 14, world.at["producer"]))
+    yield checks.vector("open-instance-of-a-later-version", data, 3)
+    world = World()
+    body = {**parse_entry(world.entries[world.at["pending"]]).body, "model": "z" * 64}
+    worded = replace(last, kind="decision", seq=last.seq + 1, body=body, prev=world.leaf(13).hex())
+    world.entries.append(encode_entry(worded))
+    data = format_receipt(_receipt(world, 14, 14, world.at["producer"], world.at["instance_2"]))
+    yield checks.vector("good-model-a-word-of-64-letters", data, 0)
