@@ -1,4 +1,4 @@
-"""Steps 7 to 10: what the entry is, which entries it stands on, and that its producer signed it at that
+"""Steps 7 to 9: what the entry is, which entries it stands on, and that its producer signed it at that
 number.
 
 Spec: auditlog/spec/verification.md, "Step 8" and the table. Every byte here is attacker-controlled until step
@@ -41,7 +41,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A related entry that is proven to be in the same log."""
+    """An entry that is proven to be in the log at this index."""
 
     entry: Entry
     leaf_hash: bytes
@@ -92,7 +92,7 @@ def check_related(entry: Entry, related: Sequence[Related], checkpoint: Checkpoi
             f"found entry {left[0].index} of kind {left[0].entry.kind}"
         )
     standing = Standing(producer, instance, model)
-    missing = _missing(entry, standing)
+    missing = missing_entries(entry, standing)
     if missing:
         return not_checked(standing, f"the receipt lacks its {' and '.join(missing)} entry", is_required=True)
     if entry.by_log:
@@ -189,7 +189,8 @@ def _take_model(left: list[Placed], entry: Entry) -> Placed | None:
     return _take(left, "model") if named == "pending" else None
 
 
-def _missing(entry: Entry, standing: Standing) -> list[str]:
+def missing_entries(entry: Entry, standing: Standing) -> list[str]:
+    """Kinds of the entries this one refers to that the receipt lacks."""
     missing = []
     if not entry.by_log and standing.producer is None:
         missing.append("producer")
@@ -218,49 +219,3 @@ def check_head(
     verify_head_path(opened, seq=entry.seq, leaf_hash=leaf_hash, path=list(head.path))
     detail = f"signed by {producer.key.name}; covers numbers {opened.first_seq} to {opened.seq}"
     return Checked(opened, detail)
-
-
-def check_chain(entry: Entry, index: int, standing: Standing, head: Head | None) -> Checked[bool]:
-    """(10) Everything that names a producer, an instance, a number or an order must say the same.
-
-    Hands on whether the entry is bound to its writer, with all it stands on: steps 8 to 10 passed. Only then
-    is what it says stated by somebody.
-    """
-    if entry.by_log:
-        return Checked(True, f"number {entry.seq} of the log's own entries")
-    if standing.producer is None or head is None:
-        return not_checked(False, "nothing to compare with", is_required=True)
-    if (head.origin, head.producer, head.instance) != (entry.origin, entry.producer, entry.instance):
-        raise VerificationError("expected a head of this entry's producer and instance, found another's")
-    if (entry.seq == 0) != (entry.kind == "instance"):
-        raise VerificationError(f"expected an instance entry, and only that, at number 0, found {entry.kind}")
-    _check_order(entry, index, standing)
-    detail = f"number {entry.seq} of instance {entry.instance[:8]} of producer {standing.producer.name}"
-    return Checked(not _missing(entry, standing), detail)
-
-
-def _check_order(entry: Entry, index: int, standing: Standing) -> None:
-    """A chain is in the log in its own order, one index per number."""
-    assert standing.producer is not None  # the caller has looked
-    start_index, start_seq = standing.producer.placed.index, -1
-    start = standing.instance
-    if start is not None:
-        if start.index <= start_index:
-            raise VerificationError("expected the instance entry after the producer's, found it before")
-        start_index, start_seq = start.index, 0
-        if entry.seq == 1 and entry.prev != start.leaf_hash.hex():
-            raise VerificationError("expected number 1 to follow the instance entry, found another prev")
-    if index - start_index < max(entry.seq - start_seq, 1):
-        raise VerificationError(f"expected entry number {entry.seq} at a later index than {index}")
-    _check_model_order(entry, index, standing.model)
-
-
-def _check_model_order(entry: Entry, index: int, model: Placed | None) -> None:
-    if model is None:
-        return
-    is_pending = entry.body["model"] == "pending"
-    if is_pending and (model.entry.producer, model.entry.instance) != (entry.producer, entry.instance):
-        raise VerificationError("expected the model entry of the same instance, found another's")
-    if (model.index > index) != is_pending:
-        order = "after" if is_pending else "before"
-        raise VerificationError(f"expected the model entry {order} the decision, found index {model.index}")

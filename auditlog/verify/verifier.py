@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditlog.core.trust import Trust
-from auditlog.verify import steps, steps_anchor, steps_chain, steps_demand
+from auditlog.verify import steps, steps_anchor, steps_chain, steps_demand, steps_order
 from auditlog.verify.comparison import CurrentLog, compare_with_log
 from auditlog.verify.disclosed import check_disclosures
 from auditlog.verify.expectations import Expectation
@@ -106,7 +106,8 @@ class Verifier:
         )
 
         # (10) Everything that names a producer, a process life, a number or an order says the same.
-        is_bound = run.must(10, lambda: steps_chain.check_chain(content.entry, index, standing, head))
+        this = steps_chain.Placed(content.entry, leaf_hash, index)
+        is_bound = run.must(10, lambda: steps_order.check_chain(this, standing, head))
         run.add_facts(entry_facts(content, standing, is_bound=is_bound))
         if is_bound:
             shown.add_content(content, standing)

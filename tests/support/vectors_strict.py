@@ -31,6 +31,7 @@ def strict_vectors(world: World) -> Iterator[Vector]:
     yield from _known_keys(checks)
     yield from _claims(checks)
     yield from _not_understood(checks)
+    yield from _order(checks)
 
 
 def _with_note(receipt: Receipt, note: str) -> bytes:
@@ -127,3 +128,43 @@ def _not_understood(checks: Checks) -> Iterator[Vector]:
     world.entries.append(encode_entry(worded))
     data = format_receipt(_receipt(world, 14, 14, world.at["producer"], world.at["instance_2"]))
     yield checks.vector("good-model-a-word-of-64-letters", data, 0)
+
+
+def _rewritten(place: int, **changes: Any) -> World:
+    """A log with one entry that says something else; what comes after it is as it was."""
+    world = World()
+    world.entries[place] = encode_entry(replace(parse_entry(world.entries[place]), **changes))
+    return world
+
+
+def _order(checks: Checks) -> Iterator[Vector]:
+    """Step 10: numbers, indices and links that no honest chain can have."""
+    at = checks.world.at
+    late, place = at["late_model"], at["pending"]
+    number = parse_entry(checks.world.entries[place]).seq
+    cases = {
+        "bad-pending-model-number-before": (place, _rewritten(late, seq=number - 1)),
+        "bad-pending-model-same-number": (place, _rewritten(late, seq=number)),
+        "bad-pending-model-number-0": (place, _rewritten(late, seq=0)),
+        "bad-pending-model-number-too-far": (place, _rewritten(late, seq=number + 2)),
+        "bad-pending-model-follows-another": (place, _rewritten(late, prev="0" * 64)),
+        "bad-named-model-same-number": (at["chat"], _renumbered_model(3)),
+    }
+    for name, (index, world) in cases.items():
+        receipt = replace(world.receipt(index), anchors=())
+        yield checks.vector(name, format_receipt(receipt), 1, 10)
+        yield checks.vector(f"{name}-no-head", format_receipt(replace(receipt, head=None)), 1, 10)
+    other = checks.world.receipt(place)
+    first = Related(checks.world.entries[at["model"]], at["model"], checks.world.proof(at["model"], 14))
+    other = replace(other, related=(*other.related[:2], first))
+    yield checks.vector("bad-pending-model-of-another-instance", format_receipt(other), 1, 10)
+
+
+def _renumbered_model(seq: int) -> World:
+    """A log whose model entry has another number, and whose decisions name it as it then is."""
+    world = _rewritten(World().at["model"], seq=seq)
+    model = world.leaf(world.at["model"]).hex()
+    for place in (world.at["decision"], world.at["chat"]):
+        entry = parse_entry(world.entries[place])
+        world.entries[place] = encode_entry(replace(entry, body={**entry.body, "model": model}))
+    return world

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any
 
 from . import canonical as c
@@ -226,8 +227,7 @@ class _Run:
                 self.instance = (other, at)
             elif other.kind == "model" and other.understood and self.model is None:
                 by_name = c.is_hex(model) and other.leaf.hex() == model
-                pending = model == "pending" and mine
-                need(by_name or pending, "a model entry this entry does not refer to")
+                need(by_name or model == "pending", "a model entry this entry does not refer to")
                 self.model = (other, at)
             else:
                 refuse("a related entry that this entry does not refer to")
@@ -267,18 +267,29 @@ class _Run:
         me, index = self.entry, self.receipt.proof.index
         if me.by_log:
             return
-        need((me.seq == 0) == (me.kind == "instance"), "number 0 is an instance entry, and only that")
         if self.said is not None:
             need(self.said[:3] == (me.origin, me.producer, me.instance), "a head of another writer")
-        if self.producer:
-            first = self.instance[1] if self.instance else index
-            need(self.producer[1] < first, "it stands before its producer")
-        if self.instance:
-            need(index - self.instance[1] >= me.seq, "fewer entries since the instance than numbers")
-            need(me.seq != 1 or me.prev == self.instance[0].leaf.hex(), "prev is not the entry before")
+        mine = [(me, index), *(other for other in (self.instance, self.model) if other)]
+        for entry, at in mine:
+            need((entry.seq == 0) == (entry.kind == "instance"), "number 0 is an instance entry, only that")
+            ours = self.producer is not None and entry.producer == self.producer[0].leaf.hex()
+            need(not ours or at > (self.producer or (me, 0))[1], "it stands before its producer")
+        for (low, first), (high, later) in permutations(mine, 2):
+            if (low.producer, low.instance) != (high.producer, high.instance) or low.seq > high.seq:
+                continue
+            apart = high.seq - low.seq
+            need(apart > 0, "two entries with one number")
+            need(later - first >= apart, "fewer entries between them than numbers")
+            need(apart > 1 or high.prev == low.leaf.hex(), "prev is not the entry before")
         if self.model:
-            later = me.body["model"] == "pending"
-            need((self.model[1] > index) == later, "the model entry is on the wrong side")
+            model, at = self.model
+            if me.body["model"] == "pending":
+                need(
+                    (model.producer, model.instance) == (me.producer, me.instance), "a model entry of another"
+                )
+                need(at > index and model.seq > me.seq, "the model entry is not after the decision")
+            else:
+                need(at < index, "the model entry is not before the decision")
         if self.said is None:
             raise NotChecked("no head that was verified, nothing to compare")
 

@@ -95,7 +95,7 @@ def test_no_kind_of_a_later_version_is_read(kind: str) -> None:
 
 
 def test_an_instance_entry_of_a_later_version_is_not_checked() -> None:
-    """Its start statement is nothing this version can read: steps 7 and 8 are not checked, nothing crashes."""
+    """Its start statement is nothing this version can read: steps 7 and 8 are not checked."""
     factory = Factory(decisions=1, batch=1)
     chain = factory.chains[0]
     chain.instance, chain.seq = "ab" * 16, 0

@@ -1,0 +1,101 @@
+"""Step 10: every number, index and link in the receipt can be true of one honest chain.
+
+Spec: auditlog/spec/verification.md, "Step 10"; auditlog/spec/entry.md, "Chains". Promises: what can be
+compared is compared, with a head or without, and a contradiction fails. Must never: call an entry bound to
+its writer while the head, or an entry it stands on, is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from auditlog.core.head import Head
+from auditlog.errors import VerificationError
+from auditlog.verify.run import Checked, not_checked
+from auditlog.verify.steps_chain import Placed, Standing, missing_entries
+
+
+def check_chain(this: Placed, standing: Standing, head: Head | None) -> Checked[bool]:
+    """(10) Everything that names a producer, an instance, a number or an order must say the same.
+
+    Hands on whether the entry is bound to its writer, with all it stands on: steps 8 to 10 passed. Only then
+    is what it says stated by somebody.
+    """
+    entry = this.entry
+    if entry.by_log:
+        return Checked(True, f"number {entry.seq} of the log's own entries")
+    if head is not None and (head.origin, head.producer, head.instance) != (
+        entry.origin,
+        entry.producer,
+        entry.instance,
+    ):
+        raise VerificationError("expected a head of this entry's producer and instance, found another's")
+    others = [item for item in (standing.instance, standing.model) if item is not None]
+    _check_numbers([this, *others])
+    _check_enrolment(standing, [this, *others])
+    if standing.model is not None:
+        _check_model(this, standing.model)
+    if standing.producer is None or head is None:
+        return not_checked(False, "no contradiction, but no head to compare with", is_required=True)
+    detail = f"number {entry.seq} of instance {entry.instance[:8]} of producer {standing.producer.name}"
+    return Checked(not missing_entries(entry, standing), detail)
+
+
+def _check_numbers(placed: Sequence[Placed]) -> None:
+    """Number 0 begins an instance, and nothing else does; entries of one instance are in its order."""
+    for item in placed:
+        if (item.entry.seq == 0) != (item.entry.kind == "instance"):
+            raise VerificationError(
+                "expected an instance entry, and only that, at number 0, "
+                f"found {item.entry.kind} at number {item.entry.seq}"
+            )
+    for one, other in combinations(placed, 2):
+        if (one.entry.producer, one.entry.instance) == (other.entry.producer, other.entry.instance):
+            _check_pair(*sorted((one, other), key=lambda item: item.entry.seq))
+
+
+def _check_pair(first: Placed, second: Placed) -> None:
+    """Two entries of one instance: each number has an index of its own, and neighbours are linked."""
+    step = second.entry.seq - first.entry.seq
+    if step == 0:
+        raise VerificationError(f"expected one entry with number {first.entry.seq}, found two")
+    if second.index - first.index < step:
+        raise VerificationError(
+            f"expected number {second.entry.seq} at an index of at least {first.index + step}, "
+            f"since number {first.entry.seq} is at {first.index}, found {second.index}"
+        )
+    if step == 1 and second.entry.prev != first.leaf_hash.hex():
+        raise VerificationError(
+            f"expected number {second.entry.seq} to follow number {first.entry.seq}, found another prev"
+        )
+
+
+def _check_enrolment(standing: Standing, placed: Sequence[Placed]) -> None:
+    """Nobody writes before the entry that enrols them."""
+    if standing.producer is None:
+        return
+    home = standing.producer.placed
+    for item in placed:
+        if item.entry.producer == home.leaf_hash.hex() and item.index <= home.index:
+            raise VerificationError(
+                f"expected the {item.entry.kind} entry after its producer's at {home.index}, "
+                f"found index {item.index}"
+            )
+
+
+def _check_model(this: Placed, model: Placed) -> None:
+    """A model named by its hash was there before; one that resolves `pending` is a later statement."""
+    if this.entry.body["model"] != "pending":
+        if model.index > this.index:
+            raise VerificationError(
+                f"expected the model entry before the decision, found index {model.index}"
+            )
+        return
+    if (model.entry.producer, model.entry.instance) != (this.entry.producer, this.entry.instance):
+        raise VerificationError("expected the model entry of the same instance, found another's")
+    if model.index < this.index or model.entry.seq < this.entry.seq:
+        raise VerificationError(
+            f"expected the model entry after the decision, found number {model.entry.seq} "
+            f"at index {model.index}"
+        )
