@@ -23,6 +23,10 @@ def check_chain(this: Placed, standing: Standing, head: Head | None) -> Checked[
     is what it says stated by somebody.
     """
     entry = this.entry
+    home = standing.producer.placed if standing.producer is not None else None
+    others = [item for item in (standing.instance, standing.model) if item is not None]
+    for item in (this, *others, *([home] if home is not None else [])):
+        _check_log_number(item)
     if entry.by_log:
         return Checked(True, f"number {entry.seq} of the log's own entries")
     if head is not None and (head.origin, head.producer, head.instance) != (
@@ -31,15 +35,28 @@ def check_chain(this: Placed, standing: Standing, head: Head | None) -> Checked[
         entry.instance,
     ):
         raise VerificationError("expected a head of this entry's producer and instance, found another's")
-    others = [item for item in (standing.instance, standing.model) if item is not None]
     _check_numbers([this, *others])
-    _check_enrolment(standing, [this, *others])
+    if home is not None:
+        _check_enrolment(home, [this, *others])
     if standing.model is not None:
         _check_model(this, standing.model)
     if standing.producer is None or head is None:
         return not_checked(False, "no contradiction, but no head to compare with", is_required=True)
     detail = f"number {entry.seq} of instance {entry.instance[:8]} of producer {standing.producer.name}"
     return Checked(not missing_entries(entry, standing), detail)
+
+
+def _check_log_number(item: Placed) -> None:
+    """The log begins with genesis at index 0, and each of its numbers has an index of its own."""
+    if (item.index == 0) != (item.entry.kind == "genesis"):
+        raise VerificationError(
+            f"expected genesis, and only that, at index 0, found {item.entry.kind} at index {item.index}"
+        )
+    if item.entry.by_log and item.entry.seq > item.index:
+        raise VerificationError(
+            f"expected the log's number {item.entry.seq} at an index of at least {item.entry.seq}, "
+            f"found {item.index}"
+        )
 
 
 def _check_numbers(placed: Sequence[Placed]) -> None:
@@ -71,11 +88,8 @@ def _check_pair(first: Placed, second: Placed) -> None:
         )
 
 
-def _check_enrolment(standing: Standing, placed: Sequence[Placed]) -> None:
+def _check_enrolment(home: Placed, placed: Sequence[Placed]) -> None:
     """Nobody writes before the entry that enrols them."""
-    if standing.producer is None:
-        return
-    home = standing.producer.placed
     for item in placed:
         if item.entry.producer == home.leaf_hash.hex() and item.index <= home.index:
             raise VerificationError(

@@ -32,6 +32,7 @@ def strict_vectors(world: World) -> Iterator[Vector]:
     yield from _claims(checks)
     yield from _not_understood(checks)
     yield from _order(checks)
+    yield from _log_numbers(checks)
 
 
 def _with_note(receipt: Receipt, note: str) -> bytes:
@@ -168,3 +169,43 @@ def _renumbered_model(seq: int) -> World:
         entry = parse_entry(world.entries[place])
         world.entries[place] = encode_entry(replace(entry, body={**entry.body, "model": model}))
     return world
+
+
+class _Numbered(World):
+    """A log that enrols its first producer with a number it cannot have reached."""
+
+    def numbers_left_out(self) -> int:
+        return 1
+
+
+def _log_numbers(checks: Checks) -> Iterator[Vector]:
+    """Step 10: the log begins with genesis, and has an index for each of its numbers."""
+    at = checks.world.at
+    genesis = parse_entry(checks.world.entries[0])
+    first = {name: getattr(genesis, name) for name in ("kind", "seq", "prev", "body")}
+    cases = {
+        "bad-log-number-above-its-index": _own(_rewritten(at["log_notice"], seq=8), at["log_notice"]),
+        "bad-genesis-at-a-later-index": _own(_rewritten(at["log_notice"], **first), at["log_notice"]),
+        "bad-log-begins-without-genesis": _own(_rewritten(0, kind="notice", seq=1, body={"what": "x"}), 0),
+        "bad-producer-entry-number-above-its-index": replace(_Numbered().receipt(at["decision"]), anchors=()),
+    }
+    decision = parse_entry(checks.world.entries[at["decision"]])
+    begins = _rewritten(0, **{name: getattr(decision, name) for name in decision.__slots__})
+    cases["bad-log-begins-with-a-decision"] = _own(begins, 0)
+    for name, receipt in cases.items():
+        yield checks.vector(name, format_receipt(receipt), 1, 10)
+    good = _own(_rewritten(at["log_notice"], seq=7), at["log_notice"])
+    yield checks.vector("good-log-number-equals-its-index", format_receipt(good), 0)
+
+
+def _own(world: World, index: int) -> Receipt:
+    """The receipt of an entry with nothing beside it, as the log's own entries have it."""
+    proof = TlogProof(index, world.proof(index, 14), world.note(14))
+    return replace(
+        world.receipt(world.at["decision"]),
+        entry=world.entries[index],
+        proof=proof,
+        related=(),
+        head=None,
+        anchors=(),
+    )

@@ -265,11 +265,14 @@ class _Run:
     def chain(self) -> None:
         """Step 10."""
         me, index = self.entry, self.receipt.proof.index
+        mine = [(me, index), *(other for other in (self.instance, self.model) if other)]
+        for entry, at in [*mine, *([self.producer] if self.producer else [])]:
+            need((at == 0) == (entry.kind == "genesis"), "genesis is at index 0, and only that")
+            need(not entry.by_log or entry.seq <= at, "fewer entries of the log than its number")
         if me.by_log:
             return
         if self.said is not None:
             need(self.said[:3] == (me.origin, me.producer, me.instance), "a head of another writer")
-        mine = [(me, index), *(other for other in (self.instance, self.model) if other)]
         for entry, at in mine:
             need((entry.seq == 0) == (entry.kind == "instance"), "number 0 is an instance entry, only that")
             ours = self.producer is not None and entry.producer == self.producer[0].leaf.hex()
