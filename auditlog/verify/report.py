@@ -107,7 +107,7 @@ class Report:
     on_record_by_devnet: str | None = None
     """The same from the development chain, which proves nothing to an outsider."""
     evidence: InconsistentLogError | None = None
-    """Two signed checkpoints that contradict each other, when the log comparison found them."""
+    """Two signed checkpoints that contradict each other, when step 12 or 13 found them."""
 
     @property
     def exit_code(self) -> int:

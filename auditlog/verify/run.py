@@ -83,8 +83,8 @@ class Run:
             checked = check()
         except EvidenceError as error:
             self._steps[number] = Step(number, name, Outcome.FAILED, str(error))
-            if isinstance(error, InconsistentLogError):
-                self.evidence = error
+            if isinstance(error, InconsistentLogError) and self.evidence is None:
+                self.evidence = error  # one contradiction is proof enough, and the first needs the least
             return None
         self._steps[number] = Step(number, name, checked.outcome, checked.detail, checked.is_required)
         self._facts.extend(checked.facts)

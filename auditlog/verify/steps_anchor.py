@@ -17,7 +17,7 @@ from auditlog.core.merkle import verify_inclusion
 from auditlog.core.receipt import ReceiptAnchor
 from auditlog.core.signed import check_one
 from auditlog.core.trust import Trust
-from auditlog.errors import AnchorError, InclusionError
+from auditlog.errors import AnchorError, InclusionError, InconsistentLogError
 from auditlog.verify.report import Fact, Grade
 from auditlog.verify.run import Checked, not_checked
 from auditlog.verify.steps import LogTrust, Opened
@@ -38,11 +38,14 @@ class Anchored:
 
 
 def check_anchors(
-    anchors: Sequence[ReceiptAnchor], leaf_hash: bytes, index: int, log: LogTrust
+    anchors: Sequence[ReceiptAnchor], leaf_hash: bytes, index: int, *, own: Opened, log: LogTrust
 ) -> Checked[tuple[Anchored, ...]]:
     """(12) Check each anchor: its checkpoint, the entry's place in it, and its evidence.
 
+    `own` is the receipt's own checkpoint.
+
     Raises:
+        InconsistentLogError: two checkpoints of one size have different roots; carries both signed notes.
         EvidenceError: one of them does not hold; the message says which.
     """
     if not anchors:
@@ -51,6 +54,8 @@ def check_anchors(
     facts: list[Fact] = []
     for item in anchors:
         opened = log.open(item.checkpoint)
+        for other in (own, *opened_checkpoints(tuple(checked))):
+            _check_same_history(other, opened)
         _check_place(opened.checkpoint, leaf_hash, index, item.proof)
         found, told = _check_evidence(item, opened, log.trust)
         checked.append(found)
@@ -69,6 +74,18 @@ def check_anchors(
 def opened_checkpoints(anchored: tuple[Anchored, ...] | None) -> Iterator[Opened]:
     """The anchored checkpoints, for the log comparison."""
     return (item.opened for item in anchored or ())
+
+
+def _check_same_history(one: Opened, other: Opened) -> None:
+    """Two signed trees of one size are one tree; of two sizes, only the current log can tell (step 13)."""
+    first, second = one.checkpoint, other.checkpoint
+    if first.tree_size == second.tree_size and first.root_hash != second.root_hash:
+        raise InconsistentLogError(
+            f"expected one root hash of size {first.tree_size}, found {first.root_hash.hex()} and "
+            f"{second.root_hash.hex()}, both signed by the log: it has two histories",
+            smaller=one.note,
+            larger=other.note,
+        )
 
 
 def _check_place(checkpoint: Checkpoint, leaf_hash: bytes, index: int, proof: Sequence[bytes]) -> None:

@@ -118,7 +118,9 @@ class Verifier:
         )
 
         # (12) Every anchor in the receipt holds, asked for or not.
-        anchored = run.also(12, lambda: steps_anchor.check_anchors(receipt.anchors, leaf_hash, index, log))
+        anchored = run.also(
+            12, lambda: steps_anchor.check_anchors(receipt.anchors, leaf_hash, index, own=opened, log=log)
+        )
         shown.add_anchors(anchored)
 
         # (13) The log as it is now extends every checkpoint in the receipt.

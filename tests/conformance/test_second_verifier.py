@@ -317,6 +317,8 @@ def test_a_receipt_gets_the_same_verdict(path: Path) -> None:
         result.headline
     )
     assert (result.exit_code != 1) == vector["ok"]
+    if "evidence" in vector:
+        assert result.evidence == vector["evidence"]
     if "claims" in vector:
         assert result.time["claims"] == vector["claims"]
 

@@ -33,6 +33,7 @@ def strict_vectors(world: World) -> Iterator[Vector]:
     yield from _not_understood(checks)
     yield from _order(checks)
     yield from _log_numbers(checks)
+    yield from _two_histories(checks)
 
 
 def _with_note(receipt: Receipt, note: str) -> bytes:
@@ -209,3 +210,24 @@ def _own(world: World, index: int) -> Receipt:
         head=None,
         anchors=(),
     )
+
+
+def _two_histories(checks: Checks) -> Iterator[Vector]:
+    """Step 12: two checkpoints of one size with different roots contradict each other without any log."""
+    world, index = checks.world, checks.world.at["decision"]
+    other = _rewritten(13, body={"what": "disabled"})
+    receipt, forked = world.receipt(index), other.receipt_anchor(index, 14)
+    notes = {"smaller": world.note(14), "larger": other.note(14, 0)}
+    name = "bad-anchor-of-another-history"
+    yield _told(name, checks, replace(receipt, anchors=(forked,)), 1, failed_step=12, evidence=notes)
+    typed = replace(forked, type="stone@v1", evidence={"tablet": 7})
+    name = "bad-unknown-anchor-of-another-history"
+    yield _told(name, checks, replace(receipt, anchors=(typed,)), 1, failed_step=12, evidence=notes)
+    short = replace(receipt.anchors[0], checkpoint=forked.checkpoint, proof=())
+    name = "bad-anchor-of-another-history-without-path"
+    yield _told(name, checks, replace(receipt, anchors=(short,)), 1, failed_step=12, evidence=notes)
+    both = replace(world.receipt(index, 13), anchors=(world.receipt_anchor(index, 14), forked))
+    notes = {"smaller": world.note(14, 0), "larger": other.note(14, 0)}
+    yield _told("bad-two-anchors-of-two-histories", checks, both, 1, failed_step=12, evidence=notes)
+    good = replace(receipt, anchors=(world.receipt_anchor(index, 14), receipt.anchors[0]))
+    yield _told("good-anchors-of-one-history", checks, good, 0, evidence=None)

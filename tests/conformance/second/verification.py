@@ -80,6 +80,7 @@ class Result:
     facts: list[dict[str, Any]] = field(default_factory=list)
     time: dict[str, str | None] = field(default_factory=dict)
     headline: str = ""
+    evidence: dict[str, str] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The members of `auditlog/report@v1` that the page spells out."""
@@ -93,6 +94,7 @@ class Result:
                 for n, (outcome, detail) in sorted(self.steps.items())
             ],
             "facts": self.facts,
+            "evidence": self.evidence,
         }
 
 
@@ -108,6 +110,8 @@ class _Run:
         self.key: Key | None = None
         self.said: Head | None = None
         self.devnet_times: list[str] = []
+        self.signed: list[tuple[int, bytes, str]] = []
+        self.evidence: dict[str, str] | None = None
         self.opened: list[tuple[Disclosure, str]] = []
         self.receipt: Receipt
         self.origin = ""
@@ -316,6 +320,8 @@ class _Run:
         """Step 12."""
         if not self.receipt.anchors:
             raise NotChecked("there is none")
+        own = self.checkpoint
+        self.signed = [(own.size, own.root, self.receipt.proof.checkpoint)]
         unchecked = [anchor.type for anchor in self.receipt.anchors if not self.anchor(anchor)]
         if len(unchecked) == len(self.receipt.anchors):
             raise NotChecked(f"no key, or not a known type: {unchecked}")
@@ -323,6 +329,11 @@ class _Run:
     def anchor(self, anchor: Anchor) -> bool:
         """Whether one anchor was checked as a whole; Malformed where it does not hold."""
         checkpoint, _ = self.believed(anchor.checkpoint)
+        for size, root, note in self.signed:
+            if size == checkpoint.size and root != checkpoint.root:
+                self.evidence = {"smaller": note, "larger": anchor.checkpoint}
+                refuse("two histories: one size, two roots, both signed by the log")
+        self.signed.append((checkpoint.size, checkpoint.root, anchor.checkpoint))
         check_inclusion(self.leaf, self.receipt.proof.index, checkpoint.size, anchor.path, checkpoint.root)
         if anchor.type != "devnet@v0":
             return False
@@ -489,6 +500,7 @@ def verify(
         n for n, (outcome, _) in run.steps.items() if outcome == NOT_CHECKED and not failed and run.needed(n)
     ]
     result = Result(1 if failed else 3 if open_steps else 0, failed[0] if failed else None, run.steps)
+    result.evidence = run.evidence
     if failed:
         number = failed[0]
         result.headline = f"FAILED at step {number} ({STEPS[number]}): {run.steps[number][1]}"

@@ -210,6 +210,8 @@ def test_receipt_vector_verdict(file: Path) -> None:
     )
     failure = report.first_failure
     assert (report.exit_code, failure and failure.number) == (vector["exit_code"], vector.get("failed_step"))
+    if "evidence" in vector:
+        assert report.to_json()["evidence"] == vector["evidence"]
     if "claims" in vector:
         assert report.claimed_time == vector["claims"]
 
