@@ -16,10 +16,9 @@ from auditlog.cli.output import say, say_json
 from auditlog.cli.reading import MAX_TRUST_BYTES, read_text_line
 from auditlog.cli.secretfile import write_new
 from auditlog.cli.verify import read_trust
-from auditlog.errors import ConfigurationError, MalformedError
+from auditlog.errors import ConfigurationError, MalformedError, SourceError
 
 app = typer.Typer(help="Show, make and compare trust files.", no_args_is_help=True, rich_markup_mode=None)
-_HTTP_TIMEOUT_S = 10.0
 
 
 @app.command("show")
@@ -154,15 +153,15 @@ def _is_vkey(value: object) -> bool:
 
 def _ask_log(source: str) -> dict[str, Any]:
     """Read what a log says of itself: attacker-controlled, and marked so in the trust file."""
-    import httpx
+    from auditlog.verify.sources import HttpSource
 
-    if not source.startswith(("http://", "https://")):
+    if not source.lower().startswith(("http://", "https://")):
         raise ConfigurationError("expected an http(s) URL of a log, found another text")
+    prefix, _, last = source.rstrip("/").rpartition("/")
     try:
-        answer = httpx.get(source.rstrip("/"), timeout=_HTTP_TIMEOUT_S)
-        answer.raise_for_status()
-        said = json_module.loads(answer.content[:MAX_TRUST_BYTES])
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
+        with HttpSource(prefix) as asked:
+            said = json_module.loads(asked.fetch(last)[:MAX_TRUST_BYTES])
+    except (SourceError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"expected a log at {source}, found {type(error).__name__}") from error
     if not isinstance(said, dict) or not isinstance(said.get("origin"), str):
         raise ConfigurationError(f"expected a log at {source}, found another answer")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 VERDICT_VERSION = "auditlog/verify@v1"
 _FAILED = 1
 _USAGE = 2
+_LOG_BUDGET_S = 120.0  # seconds for all that one call reads of the current log
 
 
 def verify(
@@ -176,7 +177,7 @@ def _current_log(target: str, token_file: Path | None) -> CurrentLog:
     from auditlog.verify.sources import open_source
 
     token = None if token_file is None else read_text_line(token_file, "--token-file")
-    return CurrentLog(open_source(target, token))
+    return CurrentLog(open_source(target, token, budget_s=_LOG_BUDGET_S))
 
 
 def _combined(verdicts: list[_Verdict]) -> int:

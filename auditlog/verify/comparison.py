@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auditlog.core.tiles import TILE_WIDTH
-from auditlog.errors import InconsistentLogError, SourceError
+from auditlog.errors import InconsistentLogError, SourceError, VerificationError
 from auditlog.verify.report import Fact, Grade
 from auditlog.verify.run import Checked, not_checked
 from auditlog.verify.sources import LogSource
@@ -46,7 +46,8 @@ class CurrentLog:
             except SourceError as error:
                 self._failure = error
                 raise
-            log.open(newest.note)  # the client knows no retired logs, nor which of the keys are the log's
+            # The client knows no retired logs, nor which of the keys are the log's.
+            _expect_ended(log.open(newest.note), log)
             self._newest[log.origin], self._clients[log.origin] = newest, client
         return self._newest[log.origin]
 
@@ -92,6 +93,7 @@ def compare_with_log(
 
     Raises:
         InconsistentLogError: the log was cut, forked or rewritten; carries both signed notes.
+        VerificationError: a retired log is not shown at its final size.
         EvidenceError: the current checkpoint or the tiles are not what the log has signed.
     """
     if current is None:
@@ -137,3 +139,17 @@ def _expect_prefix(current: CurrentLog, opened: Opened, newest: SignedCheckpoint
             smaller=opened.note,
             larger=newest.note,
         )
+
+
+def _expect_ended(newest: Opened, log: LogTrust) -> None:
+    """A log the trust file retires neither grows nor shrinks: what it shows now is its final checkpoint.
+
+    A larger tree and another root at the final size were refused when the note was opened.
+    """
+    size = newest.checkpoint.tree_size
+    for final in log.trust.retired:
+        if final.origin == log.origin and size < final.size:
+            raise VerificationError(
+                f"expected the {final.size} entries with which this log was retired, found {size}: "
+                "the newest were cut off"
+            )

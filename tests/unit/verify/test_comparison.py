@@ -162,6 +162,18 @@ def test_a_retired_log_that_goes_on_fails() -> None:
     assert report.first_failure.number == 13
 
 
+def test_a_retired_log_is_shown_at_its_final_size() -> None:
+    """Cut back behind its end, or ended with another root, it fails, though it extends the receipt."""
+    for size, root in ((28, _root(28)), (27, _root(28)), (26, _root(25))):
+        trust = FACTORY.trust(retired=[{"origin": FACTORY.origin, "size": size, "root": root}])
+        shown = CurrentLog(current(FACTORY.entries[:26]))
+        report = Verifier(trust).verify(RECEIPT, log=shown)
+        assert report.first_failure is not None
+        assert report.first_failure.number == 13
+    other = FACTORY.trust(retired=[{"origin": "other.example", "size": 28, "root": _root(28)}])
+    assert Verifier(other).verify(RECEIPT, log=CurrentLog(current(FACTORY.entries[:26]))).exit_code == 0
+
+
 def _root(size: int) -> str:
     from auditlog.core.merkle import root_hash
 

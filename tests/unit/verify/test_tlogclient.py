@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,7 +17,13 @@ from auditlog.core.checkpoint import Checkpoint, sign_checkpoint
 from auditlog.core.cosignature import CosignatureSigner
 from auditlog.core.merkle import hash_leaf, root_hash, verify_consistency, verify_inclusion
 from auditlog.core.tiles import encode_bundle
-from auditlog.errors import MalformedError, SignatureError, SourceError, VerificationError
+from auditlog.errors import (
+    ConfigurationError,
+    MalformedError,
+    SignatureError,
+    SourceError,
+    VerificationError,
+)
 from auditlog.verify.sources import MAX_OBJECT_BYTES, FolderSource, HttpSource, LogSource, open_source
 from auditlog.verify.tlogclient import TlogClient, VerifiedTree
 from tests.support.memory_source import MemorySource
@@ -223,6 +231,44 @@ def test_a_folder_is_read_without_leaving_it(tmp_path: Path) -> None:
         source.fetch("tile/0/003")
 
 
+def test_a_folder_of_pipes_and_devices_never_waits(tmp_path: Path) -> None:
+    """A pipe without a writer, a device, a socket or a link to one is unreachable at once; a link to a file
+    is read.
+    """
+    (tmp_path / "tile/0").mkdir(parents=True)
+    os.mkfifo(tmp_path / "checkpoint")
+    os.symlink("/dev/zero", tmp_path / "tile/0/000")
+    os.symlink(tmp_path / "checkpoint", tmp_path / "tile/0/001")
+    (tmp_path / "real").write_bytes(b"x")
+    os.symlink(tmp_path / "real", tmp_path / "tile/0/002")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "tile/0/003"))
+        for path in ("checkpoint", "tile/0/000", "tile/0/001", "tile/0/003"):
+            with pytest.raises(SourceError) as caught:
+                FolderSource(tmp_path).fetch(path)
+            assert caught.value.reason == "unreachable"
+    assert FolderSource(tmp_path).fetch("tile/0/002") == b"x"
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [("HTTP://127.0.0.1/log", HttpSource), ("https://127.0.0.1", HttpSource), ("a:b/log", FolderSource)],
+)
+def test_a_target_is_a_url_or_a_folder(target: str, kind: type) -> None:
+    """Schemes are read in any case; what is neither http nor a folder's name is refused."""
+    assert isinstance(open_source(target), kind)
+    for wrong in ("", "ftp://127.0.0.1/log", "file:///log"):
+        with pytest.raises(ConfigurationError):
+            open_source(wrong)
+
+
+@pytest.mark.parametrize("token", ["", "gehe\u00efm", "a b", "a\nb"])
+def test_a_token_no_header_can_hold_is_refused(token: str) -> None:
+    """It is the caller's own mistake, and is not shown."""
+    with pytest.raises(ConfigurationError, match="expected a token of printable ASCII"):
+        HttpSource("http://127.0.0.1:1", token)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers by the first path element after the prefix."""
 
@@ -283,7 +329,67 @@ def test_http_bodies_are_bounded(server: str) -> None:
         source.fetch("checkpoint")
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://127.0.0.1:99999999", "http://[bad"])
+_SLOW = {
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
+    "nothing": (b"", b""),
+}
+
+
+@pytest.fixture(params=_SLOW.values(), ids=_SLOW.keys())
+def slow_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server that answers every request with a beginning, and then a little from time to time."""
+    beginning, more = request.param
+    ended = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection = listening.accept()[0]
+                with connection, contextlib.suppress(OSError):
+                    connection.sendall(beginning)
+                    while not ended.wait(0.02):
+                        connection.sendall(more)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        ended.set()
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_a_server_that_never_ends_is_unreachable(slow_server: str) -> None:
+    """Each object has a deadline, however lively the connection looks; the next one is not waited for."""
+    with HttpSource(slow_server, object_s=0.2) as source:
+        for _ in range(2):
+            with pytest.raises(SourceError, match="too slow") as caught:
+                source.fetch("checkpoint")
+            assert caught.value.reason == "unreachable"
+
+
+def test_all_objects_together_have_a_budget(server: str) -> None:
+    """Answers that are each in time use it up."""
+    ticks = iter(range(0, 10_000, 3))
+    with HttpSource(server, budget_s=10.0, monotonic=lambda: float(next(ticks))) as source:
+        for _ in range(3):
+            source.fetch("checkpoint")
+        source.fetch("checkpoint")
+        with pytest.raises(SourceError, match="too slow"):
+            source.fetch("checkpoint")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:99999999",
+        "http://[bad",
+        "http://a..b/",
+        "http://" + "a" * 70 + "/",
+    ],
+)
 def test_no_server_is_unreachable(url: str) -> None:
     """A closed port and a URL that is none are the same: nobody answered."""
     with HttpSource(url) as source, pytest.raises(SourceError) as caught:
