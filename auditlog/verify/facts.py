@@ -102,7 +102,7 @@ def _stated_facts(content: Content, standing: Standing) -> tuple[Fact, ...]:
         elif name.split("/")[0] not in _SHOWN_ELSEWHERE and (entry.kind, name) != ("instance", "note"):
             found.append(Fact(name, value, Grade.STATED, by, _sentence(name, value)))
     if entry.kind == "decision" and entry.understood:
-        found.extend(_model_facts(entry.body["model"], standing.model, by))
+        found.extend(_model_facts(entry, standing.model, by))
     return tuple(sorted(found, key=_place))
 
 
@@ -118,7 +118,17 @@ def _writer(standing: Standing, origin: str) -> str:
     return f"log {origin}" if standing.producer is None else f"producer {standing.producer.name}"
 
 
-def _model_facts(named: str, model: Placed | None, by: str) -> Iterator[Fact]:
+def _model_writer(entry: Entry, model: Placed, by: str) -> str:
+    """Who says what the model entry says. Naming its leaf hash makes it the producer's own word only if the
+    producer wrote it; no head in the receipt covers what another wrote, or what came later.
+    """
+    if model.entry.producer != entry.producer:
+        return f"producer {model.entry.producer} as the log has it, named by {by}"
+    return f"{by}, in a later entry as the log has it" if entry.body["model"] == "pending" else by
+
+
+def _model_facts(entry: Entry, model: Placed | None, by: str) -> Iterator[Fact]:
+    named = entry.body["model"]
     if model is None:
         text = {
             "pending": "The model was still being measured when this was sealed.",
@@ -126,11 +136,13 @@ def _model_facts(named: str, model: Placed | None, by: str) -> Iterator[Fact]:
         }.get(named, "The model is named by a word this version does not know.")
         yield Fact("model", printable(named), Grade.STATED, by, text)
         return
-    body = model.entry.body
+    body, by = model.entry.body, _model_writer(entry, model, by)
     root, name = body["fingerprint"]["root"], printable(body["name"])
     method = printable(body["fingerprint"]["method"])
-    later = ", registered after this decision" if named == "pending" else ""
-    yield Fact("model", root, Grade.STATED, by, f"The model's fingerprint ({method}) was {root}{later}.")
+    how = ", registered after this decision" if named == "pending" else ""
+    if model.entry.producer != entry.producer:
+        how = f", registered by another producer ({model.entry.producer})"
+    yield Fact("model", root, Grade.STATED, by, f"The model's fingerprint ({method}) was {root}{how}.")
     yield Fact("model_name", name, Grade.STATED, by, f"The model was called {name}.")
     files = str(body["fingerprint"]["files"])
     yield Fact("model_files", files, Grade.STATED, by, f"The fingerprint covers {files} file(s).")

@@ -319,6 +319,11 @@ def test_a_receipt_gets_the_same_verdict(path: Path) -> None:
     assert (result.exit_code != 1) == vector["ok"]
     if "evidence" in vector:
         assert result.evidence == vector["evidence"]
+    if "model_by" in vector:
+        assert any(
+            vector["model_by"] in by
+            for by in [fact["by"] for fact in result.facts if fact["name"] == "model"]
+        )
     if "claims" in vector:
         assert result.time["claims"] == vector["claims"]
 

@@ -18,9 +18,11 @@ from auditlog.core.merkle import prove_inclusion
 from auditlog.core.note import Ed25519Signer
 from auditlog.core.receipt import Receipt, ReceiptHead, Related, format_receipt
 from auditlog.core.scalars import encode_base64
+from auditlog.core.signed import sign_one
+from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.core.tlogproof import TlogProof
 from tests.support import format_world as fixed
-from tests.support.format_world import ORIGIN, World
+from tests.support.format_world import ORIGIN, Chain, World
 from tests.support.vectors_receipt import Checks
 from tests.support.vectors_values import Vector
 
@@ -34,6 +36,7 @@ def strict_vectors(world: World) -> Iterator[Vector]:
     yield from _order(checks)
     yield from _log_numbers(checks)
     yield from _two_histories(checks)
+    yield from _models_of_others(checks)
 
 
 def _with_note(receipt: Receipt, note: str) -> bytes:
@@ -231,3 +234,24 @@ def _two_histories(checks: Checks) -> Iterator[Vector]:
     yield _told("bad-two-anchors-of-two-histories", checks, both, 1, failed_step=12, evidence=notes)
     good = replace(receipt, anchors=(world.receipt_anchor(index, 14), receipt.anchors[0]))
     yield _told("good-anchors-of-one-history", checks, good, 0, evidence=None)
+
+
+def _models_of_others(checks: Checks) -> Iterator[Vector]:
+    """A model entry of another producer is that producer's statement."""
+    world, name = World(), "registry"
+    key = fixed.signer(producer_key_name(ORIGIN, name))
+    log = Chain("log", "log", world.leaf(world.at["anchor"]).hex(), seq=4)
+    note = sign_one(producer_text(ORIGIN, name), key)
+    log.add(world, "producer", {"name": name, "vkey": key.vkey, "note": note})
+    other = Chain(log.prev, fixed.seed("instance of the registry")[:16].hex(), log.prev)
+    note = sign_one(instance_text(ORIGIN, other.producer, other.instance, other.prev), key)
+    other.add(world, "instance", {"note": note, "software": "auditlog 0.1.0"})
+    model = other.add(world, "model", parse_entry(world.entries[world.at["model"]]).body)
+    last = parse_entry(world.entries[world.at["notice"]])
+    chain = Chain(last.producer, last.instance, world.leaf(world.at["notice"]).hex(), last.seq + 1)
+    body = parse_entry(world.entries[world.at["pending"]]).body
+    place = chain.add(world, "decision", {**body, "model": other.prev})
+    receipt = _receipt(world, place, place, world.at["producer"], world.at["instance_2"], model)
+    yield _told("good-model-of-another-producer", checks, receipt, 0, model_by=other.producer)
+    own = checks.world.receipt(checks.world.at["pending"])
+    yield _told("good-pending-model-of-its-producer", checks, own, 0, model_by="producer ")

@@ -454,8 +454,12 @@ class _Run:
                 say("devnet_anchor", at, "stated", "devnet")
         if {7, 8, 9, 10} <= passed:
             for name, value in self.entry.body.items():
-                if name not in self.entry.not_understood:
+                if name not in self.entry.not_understood and not (name == "model" and self.model):
                     say(name, value, "stated", "producer")
+            if self.model:
+                body, writer = self.model[0].body, f"producer {self.model[0].producer}"
+                say("model", body["fingerprint"]["root"], "stated", writer)
+                say("model_name", body["name"], "stated", writer)
         if {8, 9, 10} <= passed:
             for name in self.entry.not_understood:
                 say("not_understood", name, "stated", "producer")

@@ -212,6 +212,10 @@ def test_receipt_vector_verdict(file: Path) -> None:
     assert (report.exit_code, failure and failure.number) == (vector["exit_code"], vector.get("failed_step"))
     if "evidence" in vector:
         assert report.to_json()["evidence"] == vector["evidence"]
+    if "model_by" in vector:
+        assert any(
+            vector["model_by"] in by for by in [fact.by for fact in report.facts if fact.name == "model"]
+        )
     if "claims" in vector:
         assert report.claimed_time == vector["claims"]
 
