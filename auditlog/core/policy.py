@@ -8,8 +8,8 @@ Spec: `auditlog/spec/log.md`, "Policy". Lines of fields separated by spaces and 
     quorum <name>|none
 
 Names are defined before they are used, a name is a member of at most one group, no public key stands there
-twice under whatever name, and there is exactly one quorum line. The text is the reader's own; it is kept
-verbatim. Pure.
+twice under whatever name or role (a log that is its own witness would be a quorum of nobody else), and there
+is exactly one quorum line. The text is the reader's own; it is kept verbatim. Pure.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class _Reader:
         self.has_quorum = False
         self._names: set[str] = set()
         self._grouped: set[str] = set()
-        self._public_keys: set[tuple[int, bytes]] = set()
+        self._public_keys: set[bytes] = set()
         self._key_names: set[tuple[str, bytes]] = set()
 
     def take(self, line: Line) -> None:
@@ -177,9 +177,9 @@ class _Reader:
 
     def _key(self, line: Line, vkey: str) -> NoteVerifier:
         verifier = parse_vkey(vkey)
-        public_key = split_vkey(vkey)[1:]
+        public_key = split_vkey(vkey)[2]
         if public_key in self._public_keys:
-            raise line.error("expected each public key once, under whatever name, found one twice")
+            raise line.error("expected each public key once, under whatever name or role, found one twice")
         identity = (verifier.name, verifier.key_id)
         if identity in self._key_names:
             raise line.error("expected one key of this name and key ID, found two")

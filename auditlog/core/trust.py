@@ -16,7 +16,7 @@ from typing import Any
 
 from auditlog.core.anchor import format_hex, parse_address, parse_chain_hash
 from auditlog.core.jsonfields import scan_fields
-from auditlog.core.keys import Ed25519Verifier
+from auditlog.core.keys import Ed25519Verifier, split_vkey
 from auditlog.core.members import Members
 from auditlog.core.policy import Policy, parse_policy
 from auditlog.core.scalars import MAX_SEQ, check_hash_hex, check_origin
@@ -105,7 +105,7 @@ def parse_trust(data: bytes) -> Trust:
         issuer=_read_issuer(members.value("issuer")),
         require=_read_require(members) if "require" in members else DEFAULT_REQUIRE,
         devnet=_read_devnet(members, policy) if "devnet" in members else None,
-        retired=tuple(map(_read_retired, _optional_array(members, "retired"))),
+        retired=_read_retired_logs(_optional_array(members, "retired")),
         anchors=tuple(map(_read_pin, _optional_array(members, "anchors"))),
         blocks=tuple(map(_read_block, _optional_array(members, "blocks"))),
     )
@@ -168,9 +168,13 @@ def _read_policy(text: str) -> Policy:
 
 def _read_devnet(members: Members, policy: Policy) -> Ed25519Verifier:
     devnet = Ed25519Verifier.from_vkey(members.text("devnet"))
+    public_key = split_vkey(devnet.vkey)[2]
     for key in policy.verifiers():
+        # Whoever runs the devnet must not be the log or a witness under another name.
+        if split_vkey(key.vkey)[2] == public_key:
+            raise members.error("devnet", "a public key that is no log's and no witness's of the policy")
         # The 32 bits of a key ID can be made to collide, and then a line of one would pass for the other's.
-        if (key.name, key.key_id) == (devnet.name, devnet.key_id) and key.vkey != devnet.vkey:
+        if (key.name, key.key_id) == (devnet.name, devnet.key_id):
             raise members.error("devnet", "a key with another name or key ID than those of the policy")
     return devnet
 
@@ -195,6 +199,13 @@ def _read_require(members: Members) -> tuple[str, ...]:
 
 def _optional_array(members: Members, name: str) -> list[Any]:
     return members.array(name, most=MAX_PINS) if name in members else []
+
+
+def _read_retired_logs(values: list[Any]) -> tuple[RetiredLog, ...]:
+    retired = tuple(map(_read_retired, values))
+    if len({log.origin for log in retired}) != len(retired):
+        raise MalformedError("trust file retired: expected each origin once, found one twice")
+    return retired
 
 
 def _read_retired(value: Any) -> RetiredLog:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from auditlog.core.batch import encode_batch
 from auditlog.core.checkpoint import Checkpoint, format_checkpoint, sign_checkpoint
-from auditlog.core.keys import format_vkey
+from auditlog.core.cosignature import COSIGNATURE_ED25519
+from auditlog.core.keys import format_vkey, split_vkey
 from auditlog.core.merkle import prove_inclusion, root_hash
 from auditlog.core.note import Ed25519Signer, Signature, format_signature, sign_note
 from auditlog.core.tlogproof import TlogProof, format_tlog_proof
@@ -191,6 +192,13 @@ def policies() -> Iterator[tuple[str, Vector]]:
             full,
             (False, True, [["one", TIME], ["two", TIME + 1]]),
         ),
+        (
+            "two-keys-of-one-origin",
+            "Two log lines may share an origin: either key speaks for the log.",
+            f"log {Ed25519Signer.from_seed(LOG.name, bytes(32)).vkey}\n{base}quorum one\n",
+            note,
+            (True, False, [["one", TIME]]),
+        ),
     ):
         result = dict(zip(("satisfied", "is_none", "cosigners"), value, strict=True))
         yield f"quorum-{name}", accepted(what, operation, result, policy=policy, note=given)
@@ -204,10 +212,18 @@ def policies() -> Iterator[tuple[str, Vector]]:
         "threshold-zero": f"{base}group g 0 one two\nquorum g\n",
         "witness-key-twice": f"{base}witness three {WITNESS.vkey}\nquorum one\n",
         "log-key-as-witness": f"log {LOG.vkey}\nwitness w {OTHER_LOG.vkey}\nquorum w\n",
+        "log-is-its-own-witness": f"log {LOG.vkey}\nwitness w {_as_witness(LOG)}\nquorum w\n",
+        "witness-is-a-log-of-a-later-line": f"witness w {_as_witness(LOG)}\nlog {LOG.vkey}\nquorum w\n",
         "carriage-returns": f"{base}quorum one\n".replace("\n", "\r\n"),
     }
     for name, policy in bad.items():
         yield f"policy-bad-{name}", refused("A policy that breaks a rule.", "parse_policy", policy=policy)
+
+
+def _as_witness(signer: Ed25519Signer) -> str:
+    """The vkey of the same public key in the other role, under another name."""
+    name, public_key = "witness.example/same", split_vkey(signer.vkey)[2]
+    return format_vkey(name, COSIGNATURE_ED25519, public_key)
 
 
 def proof_files() -> Iterator[tuple[str, Vector]]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from auditlog.core.anchor import format_devnet_text, log_id, sign_devnet_anchor
+from auditlog.core.cosignature import CosignatureSigner
 from auditlog.core.head import Head, format_head_text
 from auditlog.core.merkle import prove_inclusion, root_hash
 from auditlog.core.note import Ed25519Signer
@@ -254,6 +255,8 @@ def trust_vectors(world: World) -> Iterator[Vector]:
     yield _trust("good-any-order-and-white-space", spread, base)
     for name, faulty in _bad_trust_values(base, pins).items():
         yield _trust(name, json.dumps(faulty).encode(), None)
+    for name, faulty in _bad_trust_keys(world, base).items():
+        yield _trust(name, json.dumps(faulty).encode(), None)
     text = json.dumps(base)
     for name, data in {
         "bad-empty": b"",
@@ -287,6 +290,20 @@ def _bad_trust_values(base: dict[str, Any], pins: dict[str, Any]) -> dict[str, d
         "bad-block-hash-short": {**base, "blocks": [{**block, "hash": "0x12"}]},
         "bad-retired-root-base64": {**base, "retired": [{**retired, "root": encode_base64(bytes(32))}]},
         "bad-retired-size-real": {**base, "retired": [{**retired, "size": 7.0}]},
+        "bad-retired-twice": {**base, "retired": [retired, {**retired, "size": 8}]},
+    }
+
+
+def _bad_trust_keys(world: World, base: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """One public key in two roles, under whatever name."""
+    same = fixed.seed(ORIGIN)
+    devnet, witness = Ed25519Signer.from_seed("devnet.example", same), CosignatureSigner.from_seed("w", same)
+    seen = Ed25519Signer.from_seed("devnet.example", fixed.seed(world.witnesses[0].name))
+    log = f"log {world.log_key.vkey}\n"
+    return {
+        "bad-devnet-key-is-the-logs": {**base, "devnet": devnet.vkey},
+        "bad-devnet-key-is-a-witness": {**base, "devnet": seen.vkey},
+        "bad-log-is-its-own-witness": {**base, "policy": f"{log}witness w {witness.vkey}\nquorum w\n"},
     }
 
 

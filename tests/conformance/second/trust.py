@@ -48,11 +48,13 @@ def parse_trust(data: bytes) -> Trust:
     if "devnet" in value:
         devnet = parse_vkey(value["devnet"])
         need(devnet.kind == ED25519, "devnet: a key of the wrong type")
+        need(devnet.public not in {key.public for key in policy.keys}, "devnet: a log's or a witness's key")
     trust = Trust(issuer, policy, require, devnet, [], [], [])
     known_keys(trust.note_keys)
     for item in c.array(value.get("retired", []), 4096):
         c.members(item, "origin size root")
         need(c.is_origin(item["origin"]) and c.is_int(item["size"]) and c.is_hex(item["root"]), "retired")
+        need(item["origin"] not in {other["origin"] for other in trust.retired}, "retired twice")
         trust.retired.append(item)
     for item in c.array(value.get("anchors", []), 4096):
         c.members(item, "chain_id contract code_hash owner")

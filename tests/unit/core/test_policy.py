@@ -117,7 +117,7 @@ def test_as_many_lines_as_the_standard_asks_for() -> None:
     lines = []
     for number in range(32):
         log = Ed25519Signer.from_seed(f"log.example/{number}", bytes([number]) * 32)
-        witness = CosignatureSigner.from_seed(f"witness.example/{number}", bytes([number]) * 32)
+        witness = CosignatureSigner.from_seed(f"witness.example/{number}", bytes([number + 100]) * 32)
         lines += [f"log {log.vkey}", f"witness w{number} {witness.vkey}", f"group g{number} any w{number}"]
     policy = parse_policy("\n".join([*lines, "quorum g31"]))
     assert (len(policy.logs), len(policy.witnesses), len(policy.groups)) == (32, 32, 32)
