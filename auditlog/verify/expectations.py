@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from auditlog.core.entry import parse_time
+from auditlog.core.scalars import MAX_SEQ
 from auditlog.errors import ConfigurationError, MalformedError
 
 _PROVEN_KEYS: Final = ("origin", "operator", "index", "kind", "leaf", "producer", "instance", "seq")
@@ -37,6 +38,7 @@ KEYS: Final[tuple[str, ...]] = _PROVEN_KEYS + _STATED_KEYS + _TIME_KEYS
 
 _HEX_KEYS: Final = frozenset({"model", "leaf", "instance"})
 _NUMBER_KEYS: Final = frozenset({"index", "seq", "status"})
+_DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,15})\Z", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 _SECOND: Final = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,6}))?Z\Z", re.ASCII)
 
@@ -98,8 +100,8 @@ def parse_expectation(text: str) -> Expectation:
 def _normal(key: str, value: str) -> str:
     if key in _TIME_KEYS:
         return _instant(key, value)
-    if key in _NUMBER_KEYS and not re.fullmatch(r"0|[1-9][0-9]{0,18}", value, re.ASCII):
-        raise ConfigurationError(f"expected a decimal number for {key}, found {_shown(value)}")
+    if key in _NUMBER_KEYS and not (_DECIMAL.match(value) and int(value) <= MAX_SEQ):
+        raise ConfigurationError(f"expected a decimal of at most 2^53-1 for {key}, found {_shown(value)}")
     if key == "model" and value not in ("pending", "unregistered"):
         value = value.removeprefix("files-sha256@v1:").removeprefix("sha256:")
         if not re.fullmatch(r"[0-9a-fA-F]{64}", value, re.ASCII):

@@ -311,7 +311,8 @@ def test_a_receipt_gets_the_same_verdict(path: Path) -> None:
     vector = _read(path)
     data = _bytes(vector, "receipt")
     beside = _bytes(vector, "disclosures") if "disclosures_b64" in vector else None
-    result = verify(data, _bytes(vector, "trust"), beside)
+    expect = [tuple(text.split("=", 1)) for text in vector.get("expect", [])]
+    result = verify(data, _bytes(vector, "trust"), beside, expect)
     assert _attempt(lambda _: receipt.parse_receipt(data), {})[0] == vector["parses"]
     assert (result.exit_code, result.failed_step) == (vector["exit_code"], vector.get("failed_step")), (
         result.headline

@@ -37,6 +37,7 @@ def strict_vectors(world: World) -> Iterator[Vector]:
     yield from _log_numbers(checks)
     yield from _two_histories(checks)
     yield from _models_of_others(checks)
+    yield from _expectations(checks)
 
 
 def _with_note(receipt: Receipt, note: str) -> bytes:
@@ -255,3 +256,29 @@ def _models_of_others(checks: Checks) -> Iterator[Vector]:
     yield _told("good-model-of-another-producer", checks, receipt, 0, model_by=other.producer)
     own = checks.world.receipt(checks.world.at["pending"])
     yield _told("good-pending-model-of-its-producer", checks, own, 0, model_by="producer ")
+
+
+def _expectations(checks: Checks) -> Iterator[Vector]:
+    """What may be insisted on, and what it is compared with."""
+    world = checks.world
+    decision = world.receipt(world.at["decision"])
+    pending = world.receipt(world.at["pending"])
+    unresolved = replace(pending, related=pending.related[:2])
+    root = parse_entry(world.entries[world.at["model"]]).body["fingerprint"]["root"]
+    cases: dict[str, tuple[Receipt, str, int]] = {
+        "good-expects-status": (decision, "status=200", 0),
+        "bad-expects-other-status": (decision, "status=201", 1),
+        "bad-expects-largest-number": (decision, "status=9007199254740991", 1),
+        "usage-expects-number-over-2-to-the-53": (decision, "status=9007199254740992", 2),
+        "usage-expects-number-of-20-digits": (decision, "status=10000000000000000200", 2),
+        "usage-expects-leading-zero": (decision, "status=0200", 2),
+        "usage-expects-short-model": (decision, f"model={root[:-1]}", 2),
+        "good-expects-model-with-method": (decision, f"model=files-sha256@v1:{root}", 0),
+        "good-expects-pending": (unresolved, "model=pending", 0),
+        "bad-expects-model-of-pending": (unresolved, f"model={root}", 1),
+        "bad-expects-pending-of-resolved": (pending, "model=pending", 1),
+        "open-expects-seq-without-head": (replace(decision, head=None), "seq=7", 3),
+    }
+    for name, (receipt, text, code) in cases.items():
+        told: dict[str, Any] = {"expect": [text]} if code != 1 else {"expect": [text], "failed_step": 14}
+        yield _told(name, checks, receipt, code, **told)

@@ -378,7 +378,7 @@ class _Run:
         for name in _BODY_KEYS:
             simple[name] = str(body[name]) if name in body else None
         if key == "model" and body.get("model") in {"unregistered", "pending"} and self.model is None:
-            return False
+            return bool(body["model"] == value)
         if key in simple:
             if simple[key] is None:
                 raise NotChecked(f"{key} is not shown")
@@ -481,8 +481,12 @@ def parse_expectations(expect: Iterable[tuple[str, str]]) -> list[tuple[str, str
         need(key in {*_TIMES, *_NUMBERS, *_TEXTS, *_BODY_KEYS}, f"unknown expectation: {key}")
         need(given, f"no value: {key}")
         value = given.lower() if key in {"leaf", "instance", "model"} else given
-        need(key not in _NUMBERS or re.fullmatch(r"0|[1-9][0-9]*", value), f"not a decimal: {value}")
-        need(key != "model" or c.is_hex(value), f"not a fingerprint: {value}")
+        if key in _NUMBERS:
+            need(re.fullmatch(r"0|[1-9][0-9]{0,15}", value), f"not a decimal, or too long: {value}")
+            need(int(value) < 2**53, f"no entry holds so large a number: {value}")
+        if key == "model" and value not in {"pending", "unregistered"}:
+            value = value.removeprefix("files-sha256@v1:").removeprefix("sha256:")
+            need(c.is_hex(value), f"not a fingerprint: {value}")
         listed.append((key, _instant(value) if key in _TIMES else value))
     return listed
 
