@@ -19,10 +19,12 @@
     │   └── TooLargeError             over a stated size limit (413)
     ├── Pushback                      overload; try again after `retry_after_s` (503)
     ├── LogUnreachable                no answer, or none we understand: whether it was accepted is unknown
-    ├── LogHalted                     the engine stopped itself; restart to recover (503)
-    │   └── RollbackError             an outside source has seen more than our stores hold
+    ├── LogHalted                     the engine stopped itself until recovery succeeds (503)
+    │   ├── RollbackError             an outside source has seen more than our stores hold
+    │   └── GuardUnreachable          an outside source cannot be asked now; nothing is signed until it can
     ├── StorageError                  a store failed, or broke its contract
     │   ├── ImmutableObjectError      a create-only object exists with other bytes
+    │   ├── DamagedStoreError         a store answers, with something else than was signed
     │   └── CommitConflictError       the compare-and-swap found another state than expected
     ├── SourceError                   a log could not be read: missing, refused or unreachable; proves nothing
     ├── LedgerError                   the chain or its node failed
@@ -182,7 +184,9 @@ class LogUnreachable(AuditLogError):
 
 
 class LogHalted(AuditLogError):
-    """The engine stopped itself rather than risk signing two histories. Restart: recovery repairs."""
+    """The engine stopped itself rather than risk signing two histories. Recovery repairs: by itself once a
+    failing store is whole again, else at a restart.
+    """
 
     code = "halted"
 
@@ -191,6 +195,14 @@ class RollbackError(LogHalted):
     """An outside source has seen a larger or other log than our stores hold."""
 
     code = "rollback"
+
+
+class GuardUnreachable(LogHalted):
+    """An outside source cannot be asked now. It may know more than our stores: nothing is signed until it
+    can.
+    """
+
+    code = "guard_unreachable"
 
 
 class StorageError(AuditLogError):
@@ -203,6 +215,12 @@ class ImmutableObjectError(StorageError):
     """A create-only object already exists with other bytes."""
 
     code = "immutable"
+
+
+class DamagedStoreError(StorageError):
+    """A store answers, with something else than was signed. Asking again will not help."""
+
+    code = "damaged"
 
 
 class CommitConflictError(StorageError):

@@ -38,6 +38,8 @@ class Live:
         self.next_index = tree.size
         """Size of the tree once everything in flight and in the pool is committed."""
         self.halted: LogHalted | None = None
+        self.is_stopped = False
+        """Halted for good: only a new start can help. Else a halt ends when recovery succeeds."""
 
     def admit(self, item: Pending) -> None:
         """Give the item its place in the order. Under the lock."""
@@ -52,8 +54,18 @@ class Live:
             # A new one each time: an exception raised again and again would collect tracebacks for ever.
             raise copy(self.halted)
 
-    def halt(self, reason: LogHalted) -> None:
-        """Stop for good: nothing is admitted or signed any more. The first reason stays."""
+    def halt(self, reason: LogHalted, *, for_good: bool = True) -> None:
+        """Stop: nothing is admitted or signed, until `resume` or, `for_good`, ever again.
+
+        The first reason stays, but one for good takes the place of one for a while.
+        """
         with self.lock:
-            if self.halted is None:
-                self.halted = reason
+            if self.halted is None or (for_good and not self.is_stopped):
+                self.halted, self.is_stopped = reason, for_good
+
+    def resume(self) -> bool:
+        """End a halt for a while, after recovery and guards; return whether the engine runs now."""
+        with self.lock:
+            if not self.is_stopped:
+                self.halted = None
+            return self.halted is None

@@ -69,7 +69,9 @@ class Log:
         self.anchors = Anchors(live, self.reader)
         self.outbox = Outbox(live)
         self.receipts = Receipts(live, self.reader, self._publisher, self.index, self.anchors)
-        self._sequencer = Sequencer(live, outside, self._committed)
+        self._sequencer = Sequencer(
+            live, outside, self._committed, lambda delay: workers.later(delay, self._sequencer.retry)
+        )
         self._intake = Intake(live, self.reader, self._wake, lambda: self.index.lag)
 
     @property

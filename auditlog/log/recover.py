@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from auditlog.core.checkpoint import Checkpoint, open_checkpoint
 from auditlog.core.note import NoteVerifier
-from auditlog.errors import EvidenceError, StorageError
+from auditlog.errors import DamagedStoreError, EvidenceError, StorageError
 from auditlog.log.config import Layout
 from auditlog.log.staging import apply_staged, find_staged, read_staged
 from auditlog.log.tree import Tree
@@ -35,7 +35,8 @@ def recover(layout: Layout, verifier: NoteVerifier) -> Recovered | None:
     Any number of times, same result.
 
     Raises:
-        StorageError: a store failed, or does not hold what was signed.
+        StorageError: a store failed. DamagedStoreError, ImmutableObjectError: it holds something else than
+        was signed.
     """
     committed = layout.stores.state.read()
     while committed is not None:
@@ -63,11 +64,11 @@ def open_own(note: str, verifier: NoteVerifier) -> Checkpoint:
     """Open a checkpoint that this log must have signed.
 
     Raises:
-        StorageError: it is another log's, or no checkpoint at all: the wrong key or the wrong stores.
+        DamagedStoreError: it is another log's, or no checkpoint at all: the wrong key or the wrong stores.
     """
     try:
         return open_checkpoint(note, [verifier], verifier.name)[0]
     except EvidenceError as error:
-        raise StorageError(
+        raise DamagedStoreError(
             f"expected a committed checkpoint signed by {verifier.vkey}, found another: {error}"
         ) from error

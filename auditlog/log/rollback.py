@@ -14,7 +14,16 @@ from typing import Protocol
 
 from auditlog.core.checkpoint import open_checkpoint
 from auditlog.core.note import NoteVerifier
-from auditlog.errors import AuditLogError, ConfigurationError, RollbackError, StorageError
+from auditlog.errors import (
+    AuditLogError,
+    ConfigurationError,
+    DamagedStoreError,
+    GuardUnreachable,
+    ImmutableObjectError,
+    LedgerError,
+    RollbackError,
+    StorageError,
+)
 from auditlog.storage.files import write_durably
 
 
@@ -68,12 +77,16 @@ class HighWaterFile:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise DamagedStoreError(f"{self.name}: expected a checkpoint, found other bytes") from error
+        except OSError as error:
             raise StorageError(f"{self.name}: expected to read it, found {type(error).__name__}") from error
         try:
             checkpoint, _ = open_checkpoint(text, [self._verifier], self._verifier.name)
         except AuditLogError as error:
-            raise StorageError(f"{self.name}: expected a checkpoint of this log, found: {error}") from error
+            raise DamagedStoreError(
+                f"{self.name}: expected a checkpoint of this log, found: {error}"
+            ) from error
         return SeenTree(checkpoint.tree_size, checkpoint.root_hash)
 
     def record(self, note: str) -> None:
@@ -91,8 +104,9 @@ def check_not_rolled_back(
     """Compare our tree with every source; return whether at least one had something to compare.
 
     Raises:
-        RollbackError: a source has seen a larger or another tree, or cannot be asked, or none has seen any
-        and `allow_unguarded` is not set.
+        RollbackError: a source has seen a larger or another tree, or says what cannot be believed, or none
+        has seen any and `allow_unguarded` is not set.
+        GuardUnreachable: a source cannot be asked now.
         ConfigurationError: there is no source at all and `allow_unguarded` is not set.
     """
     guarded = False
@@ -128,7 +142,7 @@ def check_nothing_seen(sources: Sequence[RollbackSource]) -> None:
     """Before a log is created: nobody outside may know it already.
 
     Raises:
-        RollbackError: a source has seen a tree of this origin, or cannot be asked.
+        RollbackError: a source has seen a tree of this origin. GuardUnreachable: one cannot be asked now.
     """
     for source in sources:
         seen = _ask(source)
@@ -142,5 +156,10 @@ def check_nothing_seen(sources: Sequence[RollbackSource]) -> None:
 def _ask(source: RollbackSource) -> SeenTree | None:
     try:
         return source.newest()
+    except (DamagedStoreError, ImmutableObjectError) as error:
+        raise RollbackError(f"{source.name}: expected an answer before signing, found: {error}") from error
+    except (StorageError, LedgerError) as error:
+        # A disk or a node that is away comes back by itself, and is asked again then.
+        raise GuardUnreachable(f"{source.name}: expected an answer before signing, found: {error}") from error
     except AuditLogError as error:
         raise RollbackError(f"{source.name}: expected an answer before signing, found: {error}") from error

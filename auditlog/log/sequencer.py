@@ -12,8 +12,10 @@ Spec: design section 6. The order of durable steps, and what a death after each 
     7 resolve      futures: the caller is acknowledged               done; sent again, it is skipped
 
 A failure before 3 gives the items back to their senders (pushback). Any failure from 3 on: stop, read again,
-recover through the same `apply_staged`; what turns out committed is acknowledged, the rest is pushed back,
-and if recovery fails the engine halts. Must never: sign two trees of one size, or show a note before step 4.
+recover through the same `apply_staged`; what turns out committed is acknowledged, the rest is pushed back.
+If recovery fails too the engine halts: while the cause is a store that is away, it tries again with growing
+delays (`retry`, with the guards of a start), else for good. Must never: sign two trees of one size, or show a
+note before step 4.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from auditlog.errors import AuditLogError, LogHalted, Pushback, StorageError
 from auditlog.log.live import Live
 from auditlog.log.pool import Pending, head_updates, merged_runs
 from auditlog.log.recover import Recovered, recover
+from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_delay, recover_guarded
 from auditlog.log.rollback import RollbackSource
 from auditlog.log.staging import apply_staged, stage
 from auditlog.log.tree import Tree, grow
@@ -47,10 +50,14 @@ class Sequencer:
         live: Live,
         outside: Sequence[RollbackSource],
         on_commit: Callable[[], None],
+        later: Callable[[float], None],
     ) -> None:
+        """`later(seconds)` runs `retry` after that time on some thread."""
         self._live = live
         self._outside = outside
         self._on_commit = on_commit
+        self._later = later
+        self._delay_s = FIRST_DELAY_S
         self._turn = threading.Lock()
         self._staged: set[str] = set(live.stores.staging.list())
 
@@ -160,13 +167,14 @@ class Sequencer:
         live = self._live
         try:
             found = recover(live.layout, live.signer.verifier)
+            check_extends(live, found)
             if found is not None:
                 self._record_outside(found.tree)
             with live.lock:
                 # Again under the lock: nothing may be admitted on a tip that is about to change.
                 waiting = self._reload(found, old)
         except AuditLogError as error:
-            self._halt(items, f"{cause}; then recovery: {error}", error)
+            self._halt(items, f"{cause}; then recovery: {error}", error, for_good=not may_pass(error))
             return
         ours = found is not None and found.tree.note == tree.note
         if found is not None:
@@ -177,6 +185,43 @@ class Sequencer:
         reason = Pushback(f"expected a commit, found a storage failure; nothing was accepted: {cause}")
         self._give_back(waiting if ours else [*items, *waiting], reason)
         self._on_commit()
+
+    def retry(self) -> None:
+        """Try to end a halt for a while: recover and ask the guards as a start does. Never raises an
+        `AuditLogError`.
+
+        Whoever waited was told that the outcome is unknown: sending again, it is skipped or committed now.
+        """
+        live = self._live
+        with self._turn:
+            if live.halted is None or live.is_stopped:
+                return
+            try:
+                found = recover_guarded(live, self._outside)
+                self._record_outside(found.tree)
+                with live.lock:
+                    waiting = self._reload(found, live.tree)
+            except AuditLogError as error:
+                self._still_halted(error)
+                return
+            except Exception as error:
+                self._halt([], f"{type(error).__name__}: {error}", error)
+                raise
+            self._staged.add(found.staged_name)
+            self._delay_s = FIRST_DELAY_S
+            runs = live.resume()
+        self._give_back(waiting, Pushback("expected a running log, found one that was halted; send again"))
+        if runs:
+            logger.warning("recovered after a storage failure at size %d, going on", found.tree.size)
+            self._on_commit()
+
+    def _still_halted(self, error: AuditLogError) -> None:
+        if may_pass(error):
+            self._delay_s = next_delay(self._delay_s)
+            logger.warning("recovery failed, again in %g s: %s", self._delay_s, error)
+            self._later(self._delay_s)
+        else:
+            self._halt([], f"recovery: {error}", error)
 
     def _reload(self, found: Recovered | None, old: Tree) -> list[Pending]:
         """Take tree and chains from the stores; return what was waiting on the old tip and lost its place."""
@@ -202,16 +247,18 @@ class Sequencer:
         )
         self._give_back([*items, *waiting], reason)
 
-    def _halt(self, items: list[Pending], why: str, cause: Exception) -> None:
+    def _halt(self, items: list[Pending], why: str, cause: Exception, *, for_good: bool = True) -> None:
         live = self._live
         reason = LogHalted(f"expected the stores to hold what was signed, found otherwise: {why}")
         reason.__cause__ = cause
-        logger.error("halted: %s", why)
-        live.halt(reason)
+        logger.error("halted %s: %s", "for good" if for_good else "until the stores are whole", why)
+        live.halt(reason, for_good=for_good)
         with live.lock:
             live.inflight = []
             waiting = live.pool.take_all()
         self._give_back([*items, *waiting], reason)
+        if not for_good:
+            self._later(self._delay_s)
 
     def _acknowledge(self, items: Sequence[Pending], tree: Tree) -> None:
         with self._live.lock:

@@ -31,7 +31,7 @@ from auditlog.core.tiles import (
     parse_path,
     partial_width,
 )
-from auditlog.errors import ImmutableObjectError, MalformedError, StorageError
+from auditlog.errors import DamagedStoreError, ImmutableObjectError, MalformedError
 from auditlog.log.config import Layout
 from auditlog.log.tree import Object, Tree
 from auditlog.storage.ports import ObjectStore
@@ -60,13 +60,14 @@ def find_staged(staging: ObjectStore, size: int, root: bytes) -> str:
     """Name of the staged object that leads to this tree.
 
     Raises:
-        StorageError: there is none; the folder was lost or is another log's.
+        DamagedStoreError: there is none; the folder was lost or is another log's.
+        StorageError: the store failed.
     """
     ending = f"-{size}-{root.hex()}"
     for name in staging.list():
         if name.endswith(ending):
             return name
-    raise StorageError(f"expected the staged object of the committed tree of size {size}, found none")
+    raise DamagedStoreError(f"expected the staged object of the committed tree of size {size}, found none")
 
 
 def stage(staging: ObjectStore, old_size: int, tree: Tree, full: list[Object]) -> tuple[str, Staged]:
@@ -92,19 +93,22 @@ def read_staged(staging: ObjectStore, name: str, size: int, root: bytes) -> Stag
     """Read a staged object and hash all of it again, from the stored bytes.
 
     Raises:
-        StorageError: it is gone, or it does not lead to a tree of this size and root.
+        DamagedStoreError: it is gone, or it does not lead to a tree of this size and root.
+        StorageError: the store failed.
     """
     data = staging.get(name)
     if data is None:
-        raise StorageError(f"expected the staged object {name}, found none")
+        raise DamagedStoreError(f"expected the staged object {name}, found none")
     try:
         staged = _decode(data)
         _check(staged)
     except (MalformedError, struct_error, UnicodeDecodeError) as error:
-        raise StorageError(f"staged object {name}: expected intact bytes, found damage: {error}") from error
+        raise DamagedStoreError(
+            f"staged object {name}: expected intact bytes, found damage: {error}"
+        ) from error
     found = staged_name(staged.old_size, staged.tree.size, staged.tree.root_hash)
     if found != name or (staged.tree.size, staged.tree.root_hash) != (size, root):
-        raise StorageError(f"staged object {name}: expected what its name says, found {found}")
+        raise DamagedStoreError(f"staged object {name}: expected what its name says, found {found}")
     return staged
 
 

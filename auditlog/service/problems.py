@@ -63,7 +63,13 @@ TABLE = (
     # What a store or the engine says may name files of this machine: it goes to the structured log, not to
     # the caller.
     Row(errors.Pushback, 503, "Try again later", "the service cannot take this now; nothing was accepted", 1),
-    Row(errors.LogHalted, 503, "Log halted", "the log has stopped itself; nothing was accepted", 30),
+    Row(
+        errors.LogHalted,
+        503,
+        "Log halted",
+        "the log has stopped itself; not acknowledged, sending the same again is safe",
+        30,
+    ),
     Row(errors.StorageError, 503, "Storage failed", "not acknowledged; sending the same again is safe", 5),
     Row(errors.LogUnreachable, 503, "Log not reachable", "a log elsewhere did not answer", 30),
     Row(errors.SourceError, 503, "Log not readable", "a log elsewhere could not be read", 30),

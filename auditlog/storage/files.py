@@ -99,7 +99,7 @@ class FileStore:
         top = self.root / prefix.rpartition("/")[0]
         paths = [
             (Path(folder) / name).relative_to(self.root).as_posix()
-            for folder, _, names in os.walk(top)
+            for folder, _, names in os.walk(top, onerror=_listing_failed)
             for name in names
         ]
         return sorted(path for path in paths if path.startswith(prefix))
@@ -215,6 +215,12 @@ def _sync_file(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _listing_failed(error: OSError) -> None:
+    """A folder that is not there holds nothing; one that cannot be read must not look like that."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise _failed("listing", str(error.filename), error) from error
 
 
 def _failed(doing: str, what: str, error: OSError) -> StorageError:

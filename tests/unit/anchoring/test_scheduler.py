@@ -27,7 +27,14 @@ from auditlog.core.entry import Entry, parse_entry
 from auditlog.core.merkle import hash_leaf, verify_inclusion
 from auditlog.core.note import Ed25519Signer
 from auditlog.core.receipt import parse_receipt
-from auditlog.errors import ConfigurationError, InconsistentLogError, LedgerError, RollbackError, StorageError
+from auditlog.errors import (
+    ConfigurationError,
+    GuardUnreachable,
+    InconsistentLogError,
+    LedgerError,
+    RollbackError,
+    StorageError,
+)
 from auditlog.log import create_log, open_log
 from auditlog.log.engine import Engine
 from auditlog.log.log import Log
@@ -398,7 +405,7 @@ def test_a_guard_whose_node_is_away_keeps_the_log_from_starting(world: World) ->
     assert guard.newest() is None
     world.chain.lose_request("eth_call")
     restored = TestBench()
-    with pytest.raises(RollbackError, match="expected an answer before signing"):
+    with pytest.raises(GuardUnreachable, match="expected an answer before signing"):
         create_log(restored.config, restored.stores, restored.signer, restored.clock, outside=[guard])
 
 

@@ -12,6 +12,7 @@ from auditlog.core.note import Ed25519Signer
 from auditlog.core.proofs import EMPTY_ROOT
 from auditlog.errors import (
     ConfigurationError,
+    GuardUnreachable,
     LedgerError,
     LogHalted,
     MalformedError,
@@ -178,7 +179,7 @@ class TestTheGuard:
         bench.create()
         bench.outside = Silent()
         bench.settings = {"allow_unguarded": True}
-        with pytest.raises(RollbackError, match="before signing"):
+        with pytest.raises(GuardUnreachable, match="before signing"):
             bench.restart()
 
     def test_a_guard_that_cannot_record_stops_the_engine(self) -> None:
