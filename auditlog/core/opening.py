@@ -8,7 +8,7 @@ attacker-controlled. A check returns what it showed or raises `DisclosureError`;
 from __future__ import annotations
 
 import hmac
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from auditlog.core.commitment import SALT_BYTES, commit_with_salt, leaf_hashes
 from auditlog.core.content import field_text, is_known_form
@@ -16,6 +16,8 @@ from auditlog.core.disclosure import FieldDisclosure, WholeDisclosure
 from auditlog.core.jsonfields import scan_fields
 from auditlog.core.merkle import hash_leaf, root_hash, verify_inclusion
 from auditlog.errors import DisclosureError, InclusionError
+
+SAME_TEXT: Final = "same text, other transport bytes"
 
 FieldsResult = Literal["matched", "no_fields", "unknown_form"]
 """What opening a whole body showed of the field root: it is of this body; the entry has none; not checked."""
@@ -55,8 +57,8 @@ def verify_whole(disclosure: WholeDisclosure, member: dict[str, Any]) -> FieldsR
     """Check that the bytes are those committed to, and that the field root is the root of their fields.
 
     Raises:
-        DisclosureError: other bytes, a number of salts the entry does not call for, or a field root of other
-        fields.
+        DisclosureError: other bytes (`SAME_TEXT` in the message if they say the same), a number of salts the
+        entry does not call for, or a field root of other fields.
     """
     fields = member.get("fields")
     size = 0 if fields is None else fields["size"]
@@ -67,8 +69,9 @@ def verify_whole(disclosure: WholeDisclosure, member: dict[str, Any]) -> FieldsR
         )
     found = commit_with_salt(disclosure.salts[:SALT_BYTES], disclosure.body, disclosure.data)
     if not hmac.compare_digest(found, bytes.fromhex(member["commitment"])):
+        found_bytes = f"others ({SAME_TEXT})" if _says_the_same(disclosure, fields) else "others"
         raise DisclosureError(
-            f"disclosure of {disclosure.body}: expected the bytes committed to, found others"
+            f"disclosure of {disclosure.body}: expected the bytes committed to, found {found_bytes}"
         )
     if fields is None:
         return "no_fields"
@@ -76,6 +79,19 @@ def verify_whole(disclosure: WholeDisclosure, member: dict[str, Any]) -> FieldsR
         return "unknown_form"
     _verify_fields(disclosure, fields)
     return "matched"
+
+
+def _says_the_same(disclosure: WholeDisclosure, fields: dict[str, Any] | None) -> bool:
+    """Whether other bytes have the fields of the entry all the same: a coding undone, a stream cut
+    otherwise. Only told: the field root is the producer's word, so it cannot make the disclosure hold.
+    """
+    if fields is None or not is_known_form(fields["form"]):
+        return False
+    try:
+        _verify_fields(disclosure, fields)
+    except DisclosureError:
+        return False
+    return True
 
 
 def _verify_fields(disclosure: WholeDisclosure, fields: dict[str, Any]) -> None:

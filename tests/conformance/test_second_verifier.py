@@ -291,6 +291,8 @@ def test_a_format_is_read_alike(path: Path) -> None:
     assert ok == vector["ok"], answer
     if ok and vector.get("expect"):
         assert answer == vector["expect"]
+    if "same_text" in vector:
+        assert (str(answer) == commitment.SAME_TEXT) is vector["same_text"]
     if "fails" in vector:
         assert isinstance(answer, entry.BodyError) == (vector["fails"] == "body"), answer
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from auditlog.core.disclosure import disclose_whole
 from auditlog.core.entry import encode_entry, parse_entry
 from auditlog.core.head import sign_head
 from auditlog.core.keys import ED25519, format_vkey
@@ -22,6 +23,7 @@ from auditlog.core.signed import sign_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.core.tlogproof import TlogProof
 from tests.support import format_world as fixed
+from tests.support import vectors_bodies
 from tests.support.format_world import ORIGIN, Chain, World
 from tests.support.vectors_receipt import Checks
 from tests.support.vectors_values import Vector
@@ -38,6 +40,7 @@ def strict_vectors(world: World) -> Iterator[Vector]:
     yield from _two_histories(checks)
     yield from _models_of_others(checks)
     yield from _expectations(checks)
+    yield from _same_text(checks)
 
 
 def _with_note(receipt: Receipt, note: str) -> bytes:
@@ -282,3 +285,27 @@ def _expectations(checks: Checks) -> Iterator[Vector]:
     for name, (receipt, text, code) in cases.items():
         told: dict[str, Any] = {"expect": [text]} if code != 1 else {"expect": [text], "failed_step": 14}
         yield _told(name, checks, receipt, code, **told)
+
+
+def _same_text(checks: Checks) -> Iterator[Vector]:
+    """Other bytes with the same fields: refused, and the reason says that the text is the same."""
+    request, stream, chat = fixed.LOAN_REQUEST, fixed.CHAT_RESPONSE, "fold:openai.chat@v1"
+    coded = vectors_bodies.DEFLATE_REQUEST  # as written once: compressors differ
+    spelt, respelt = b'{"name":"J\\u00f6rg"}', '{"name":"Jörg"}'.encode()
+    cases = {
+        "same-text-coding-undone": (coded, request, "json", True),
+        "same-text-coded-on-the-way": (request, coded, "json", True),
+        "same-text-other-white-space": (request, request.replace(b": ", b":"), "json", True),
+        "same-text-comment-left-out": (stream, stream.removeprefix(b": ready\n\n"), chat, True),
+        "same-text-other-line-ends": (stream, stream.replace(b"\n", b"\r\n"), chat, True),
+        "same-text-respelt-in-a-stream": (stream, stream.replace(b"Blue ", b"\\u0042lue "), chat, True),
+        "other-text-of-a-stream": (stream, stream.replace(b"Blue ", b"Red "), chat, False),
+        "other-text-string-respelt": (spelt, respelt, "json", False),
+        "other-text-order-of-members": (b'{"a":1,"b":2}', b'{"b":2,"a":1}', "json", False),
+    }
+    for name, (sent, held, form, is_same) in cases.items():
+        key = checks.world.exchange_key
+        member = fixed.committed(key, "response", sent, form)
+        shown = disclose_whole(key, "response", held, form).to_json()
+        vector = {"member": member, "disclosure": shown, "ok": False, "same_text": is_same}
+        yield "disclosure", f"bad-whole-{name}", vector

@@ -16,6 +16,7 @@ from .merkle import check_inclusion, leaf_hash, root_of
 
 BODIES = ("request", "response", "facts")
 MATCHED, NO_FIELDS, UNKNOWN_FORM = "matched", "no_fields", "unknown_form"
+SAME_TEXT = "same text, other transport bytes"
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*", re.DOTALL)
 
 
@@ -130,18 +131,33 @@ def check_disclosure(member: Any, disclosure: Disclosure) -> str:
     n = 0 if fields is None else fields["size"]
     need(len(disclosure.salts) == 32 * (n + 1), "another number of salts")
     opened = commitment_of(disclosure.salts[:32], disclosure.body, disclosure.data)
-    need(opened.hex() == member["commitment"], "not the bytes that were committed to")
+    if opened.hex() != member["commitment"]:
+        refuse(SAME_TEXT if fields and _same_fields(disclosure, fields) else "not the bytes committed to")
     if fields is None:
         return NO_FIELDS
     if not known_form(fields["form"]):
         return UNKNOWN_FORM
+    _check_fields(disclosure, fields)
+    return MATCHED
+
+
+def _check_fields(disclosure: Disclosure, fields: dict[str, Any]) -> None:
     try:
         leaves = leaves_by_form(disclosure.data, fields["form"])
     except Malformed as error:
         raise Malformed(f"the body has no fields: {error}") from error
-    need(len(leaves) == n, "another number of fields")
+    need(len(leaves) == fields["size"], "another number of fields")
     need(field_root(disclosure.salts, leaves).hex() == fields["root"], "other fields")
-    return MATCHED
+
+
+def _same_fields(disclosure: Disclosure, fields: dict[str, Any]) -> bool:
+    if not known_form(fields["form"]):
+        return False
+    try:
+        _check_fields(disclosure, fields)
+    except Malformed:
+        return False
+    return True
 
 
 def capability(key: bytes, decision: str) -> str:

@@ -22,7 +22,7 @@ from auditlog.core.fold import fold
 from auditlog.core.head import open_head, verify_head_path
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import Ed25519Verifier
-from auditlog.core.opening import verify_field, verify_whole
+from auditlog.core.opening import SAME_TEXT, verify_field, verify_whole
 from auditlog.core.promise import check_promise_bytes, open_promise
 from auditlog.core.receipt import format_receipt, parse_receipt
 from auditlog.core.signed import open_one
@@ -185,8 +185,10 @@ def test_vector(file: Path) -> None:
     if vector["ok"]:
         assert run(vector) == vector.get("expect")
     else:
-        with pytest.raises(EvidenceError):
+        with pytest.raises(EvidenceError) as refused:
             run(vector)
+        if "same_text" in vector:
+            assert (SAME_TEXT in str(refused.value)) is vector["same_text"]
 
 
 @pytest.mark.parametrize("file", _cases("receipt"))
