@@ -1,4 +1,7 @@
-"""How every command speaks: plain lines or JSON on standard output, errors as one line on standard error."""
+"""How every command speaks: plain lines or JSON on standard output, errors as one line on standard error.
+
+Promises: whatever a line holds, only plain printable characters reach the terminal.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from typing import Any
 
 def say(line: str = "") -> None:
     """Print one line of a command's result."""
-    sys.stdout.write(line + "\n")
+    from auditlog.verify.wording import visible
+
+    sys.stdout.write(visible(line) + "\n")
 
 
 def say_json(value: Any) -> None:
@@ -26,4 +31,6 @@ def say_error(message: str) -> None:
 
 def say_note(line: str) -> None:
     """Print one line about the work, beside the result: on standard error."""
-    sys.stderr.write(line + "\n")
+    from auditlog.verify.wording import visible
+
+    sys.stderr.write(visible(line) + "\n")

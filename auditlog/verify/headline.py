@@ -22,19 +22,18 @@ def write_headline(steps: Sequence[Step], shown: Shown, reservations: Sequence[s
     failed = next((step for step in steps if step.outcome is Outcome.FAILED), None)
     if failed is not None:
         return f"FAILED at step {failed.number} ({failed.name}): {failed.detail}"
-    verdict = _verdict(steps, shown)
-    if not reservations:
-        return f"{verdict}."
-    rest = (f"{text[:1].upper()}{text[1:]}" for text in reservations[1:])
-    return ". ".join((f"{verdict}, but {reservations[0]}", *rest)) + "."
-
-
-def _verdict(steps: Sequence[Step], shown: Shown) -> str:
     missing = [step for step in steps if step.outcome is Outcome.NOT_CHECKED and step.is_required]
     if missing:
         reasons = "; ".join(f"{step.name}: {step.detail}" for step in missing)
-        return f"NOT FULLY CHECKED: {reasons}"
-    return f"VERIFIED: entry {shown.first('index')} of log {shown.first('origin')}"
+        return ". ".join((f"NOT FULLY CHECKED: {reasons}", *map(_sentence, reservations))) + "."
+    verdict = f"VERIFIED: entry {shown.first('index')} of log {shown.first('origin')}"
+    if reservations:
+        verdict = f"{verdict}, but {reservations[0]}"
+    return ". ".join((verdict, *map(_sentence, reservations[1:]))) + "."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def find_reservations(shown: Shown, trust: Trust) -> tuple[str, ...]:

@@ -1,19 +1,21 @@
 """The report for people: 80 columns, the grades as headings, a stranger's text as text.
 
-Spec: auditlog/spec/verification.md, "Headline" and "Grades". Must never: interpret markup in what it shows.
+Spec: auditlog/spec/verification.md, "Text report". Promises: everything passes `visible`; a line that goes on
+from the one above begins with a bar, and nothing but a heading begins in the first column, so that no
+stranger's text can pass for the report's own. Must never: interpret markup in what it shows.
 """
 
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
 from auditlog.verify.report import Fact, Grade, Outcome, Report
-from auditlog.verify.wording import printable
+from auditlog.verify.wording import printable, visible
 
 _STYLE = {"verified": "bold green", "failed": "bold red", "not fully checked": "bold yellow"}
 _MARK = {
@@ -21,36 +23,35 @@ _MARK = {
     Outcome.FAILED: ("FAILED", "bold red"),
     Outcome.NOT_CHECKED: ("-", "yellow"),
 }
-_WIDTH, _MAX_WIDTH = 80, 100
+_WIDTH, _LEAST_WIDTH, _MAX_WIDTH = 80, 50, 100
 _DETAIL_COLUMN = 31
+_MORE = "    | "
 
 
 class Printer:
-    """Wraps and prints styled lines; 80 columns unless a person is looking at something wider."""
+    """Wraps and prints styled lines: 80 columns, or what a person's terminal has, up to 100."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
         is_seen = self._console.is_terminal
-        self._width = max(_WIDTH, min(self._console.width, _MAX_WIDTH)) if is_seen else _WIDTH
+        self._width = max(_LEAST_WIDTH, min(self._console.width, _MAX_WIDTH)) if is_seen else _WIDTH
 
-    def line(self, text: str = "", style: str = "", *, first: str = "", rest: str = "") -> None:
-        """Print one paragraph; `first` and `rest` are the indents of its first and later lines."""
-        if not text:
-            self._console.print()
-        for line in _wrapped(text, self._width, first, rest):
+    def line(self, text: str = "", style: str = "", *, first: str = "", is_key: bool = False) -> None:
+        """Print one paragraph; `first` is the indent of its first line. Words are cut only where they must
+        be, and never if `is_key`: a key is there to be copied.
+        """
+        for line in _wrapped(visible(text), self._width, first, _MORE, is_whole=is_key):
             self._console.print(Text(line, style=style), soft_wrap=True)
 
     def step(self, number: int, name: str, outcome: Outcome, detail: str) -> None:
         """Print one step: number, name and outcome in columns, the detail wrapped beside them."""
         word, style = _MARK[outcome]
         head = f"{number:>3}  {name:<18} {word:<7}"
-        indent = " " * _DETAIL_COLUMN
-        lines = _wrapped(detail, self._width - _DETAIL_COLUMN) or [""]
-        self._console.print(
-            Text(head).append(lines[0]), soft_wrap=True, style=style if word == "FAILED" else ""
-        )
+        more = "| ".rjust(_DETAIL_COLUMN)
+        lines = _wrapped(visible(detail), self._width, head, more)
+        self._console.print(Text(lines[0]), soft_wrap=True, style=style if word == "FAILED" else "")
         for line in lines[1:]:
-            self._console.print(Text(indent + line), soft_wrap=True)
+            self._console.print(Text(line), soft_wrap=True)
 
 
 def render_report(name: str, report: Report, console: Console | None = None) -> None:
@@ -74,9 +75,9 @@ def render_summary(reports: Sequence[tuple[str, Report]], console: Console | Non
     """Print one line per receipt, the reason under those that are not verified, and a count."""
     out = Printer(console)
     for name, report in reports:
-        out.line(f"{report.verdict.upper():<18} {printable(name)}", _STYLE[report.verdict])
+        out.line(printable(name), _STYLE[report.verdict], first=f"{report.verdict.upper():<18} ")
         if report.exit_code:
-            out.line(report.headline, first="    ", rest="    ")
+            out.line(report.headline, first="    ")
     counts = ((sum(report.verdict == verdict for _, report in reports), verdict) for verdict in _STYLE)
     out.line(", ".join(f"{count} {verdict}" for count, verdict in counts))
     for text in dict.fromkeys(text for _, report in reports for text in report.reservations):
@@ -93,8 +94,8 @@ def _print_time(out: Printer, report: Report) -> None:
         return
     out.line()
     claims, recorded = report.claimed_time or "no time", report.on_record_by or "no independent time"
-    out.line(f"Time: claims {claims};", rest="      ")
-    out.line(f"on record by {recorded}.", first="      ", rest="      ")
+    out.line(f"Time: claims {claims};")
+    out.line(f"on record by {recorded}.", first="      ")
     if report.on_record_by_devnet is not None:
         out.line(f"The devnet says {report.on_record_by_devnet}, which binds nobody.", first="      ")
 
@@ -105,9 +106,18 @@ def _print_facts(out: Printer, heading: str, facts: Sequence[Fact]) -> None:
     out.line()
     out.line(heading, "bold")
     for fact in facts:
-        out.line(fact.text, first="  - ", rest="    ")
+        out.line(fact.text, first="  - ", is_key=fact.name == "producer_key")
 
 
-def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """Lines of at most `width`; keys and hashes are cut only where they must be."""
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+def _wrapped(text: str, width: int, first: str, rest: str, *, is_whole: bool = False) -> list[str]:
+    """Lines of at most `width` columns of a terminal, where some characters take two."""
+    room = width - max(len(first), len(rest))
+    lines, line, is_begun = [], first, False
+    for word in text.split():
+        pieces = [word] if is_whole or cell_len(word) <= room else chop_cells(word, room)
+        for number, piece in enumerate(pieces):
+            if number or (is_begun and cell_len(line) + 1 + cell_len(piece) > width):
+                lines.append(line)
+                line, is_begun = rest, False
+            line, is_begun = (f"{line} {piece}" if is_begun else line + piece), True
+    return [*lines, line.rstrip()]

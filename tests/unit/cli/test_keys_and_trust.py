@@ -212,3 +212,18 @@ def test_showing_and_comparing_trust_files(tmp_path: Path, capsys: Capture) -> N
         "group both 1 of w1 w2"
     ]
     assert call(capsys, "trust", "show", tmp_path / "absent")[0] == 2
+
+
+def test_names_in_a_trust_file_reach_the_terminal_escaped(tmp_path: Path, capsys: Capture) -> None:
+    """Witnesses, groups and the issuer may be called anything; show and diff print plain characters only."""
+    value = json.loads(FACTORY.trust_bytes(quorum=1))
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps(value))
+    value["policy"] = value["policy"].replace(" w1", " w\u009b31m").replace(" both", " g\u202e\u200b")
+    value["issuer"]["name"] = "op\u202e\u009b2J"
+    odd = tmp_path / "odd.json"
+    odd.write_text(json.dumps(value))
+    for arguments in (("show", odd), ("diff", plain, odd), ("show", odd, "--json")):
+        _, out, err = call(capsys, "trust", *arguments)
+        assert "9b31m" in out
+        assert all(character.isprintable() for character in (out + err).replace("\n", ""))
