@@ -70,7 +70,7 @@ def verify(
         if json:
             say_json({"v": VERDICT_VERSION, "exit_code": _USAGE, "error": str(error), "receipts": []})
         raise
-    verdicts = [session.check(path) for path in receipts]
+    verdicts = session.check_all(receipts)
     code, unused = _combined(verdicts), session.unused_disclosures()
     if unused:
         code = _FAILED
@@ -114,18 +114,31 @@ class _Session:
         count: int,
     ) -> None:
         from auditlog.verify.expectations import parse_expectation
+        from auditlog.verify.forks import Forks
         from auditlog.verify.verifier import Verifier
 
         self._count = count
         self._is_used = False
-        self._verifier = Verifier(read_trust(trust))
+        believed = read_trust(trust)
+        self._verifier, self._forks = Verifier(believed), Forks(believed)
         self._expectations: list[Expectation] = [parse_expectation(text) for text in expect]
         self._disclosures = (
             None if disclosures is None else read_bounded(disclosures, MAX_DISCLOSURES_BYTES, "--disclosures")
         )
         self._log = None if log is None else _current_log(log, token_file)
 
-    def check(self, path: Path) -> _Verdict:
+    def check_all(self, paths: list[Path]) -> list[_Verdict]:
+        """Check each receipt, and then all of them against each other."""
+        from auditlog.verify.forks import convict
+
+        verdicts = [self._check(number, path) for number, path in enumerate(paths)]
+        for number, error in self._forks.found().items():
+            verdict = verdicts[number]
+            if verdict.report is not None:
+                verdict.report = convict(verdict.report, error)
+        return verdicts
+
+    def _check(self, number: int, path: Path) -> _Verdict:
         try:
             data = read_bounded(path, MAX_RECEIPT_BYTES, "a receipt")
         except ConfigurationError as error:
@@ -133,6 +146,8 @@ class _Session:
         report = self._verifier.verify(
             data, disclosures=self._shown_of(data), expectations=self._expectations, log=self._log
         )
+        if self._count > 1:  # a receipt that contradicts itself has failed by itself
+            self._forks.take(number, data)
         return _Verdict(path, report)
 
     def _shown_of(self, receipt: bytes) -> bytes | None:

@@ -15,6 +15,7 @@ import pytest
 
 from auditlog.cli.main import run
 from auditlog.core.disclosure import Disclosures, format_disclosures
+from auditlog.core.merkle import hash_leaf
 from tests.support.receipts_factory import MODEL_ROOT, Factory, decision_id, shown_field
 from tests.support.tlog_writer import write_log
 
@@ -88,6 +89,22 @@ def test_the_current_log_is_compared(folder: Path, capsys: pytest.CaptureFixture
     assert Call(capsys, *arguments, folder / "nowhere").code == 3
     assert Call(capsys, *arguments, "http://127.0.0.1:9/log").code == 3
     assert Call(capsys, *arguments, "http://[").code in (2, 3)
+
+
+def test_receipts_of_two_histories_fail_together(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each verifies alone; side by side they convict the log, and both notes are kept."""
+    other = Factory(decisions=5, anchored=(8,))
+    other.leaves[-1] = hash_leaf(b"what others are shown")
+    (folder / "other.json").write_bytes(other.receipt_bytes(other.decisions[1]))
+    files, trust = [folder / "0.json", folder / "other.json"], folder / "trust.json"
+    assert [Call(capsys, file, "--trust", trust).code for file in files] == [0, 0]
+    both = Call(capsys, *files, "--trust", trust, "--evidence", folder / "evidence")
+    assert both.code == 1
+    assert [each["verdict"] for each in both.json["receipts"]] == ["failed", "failed"]
+    notes = {path.read_text() for path in (folder / "evidence").iterdir()}
+    assert notes == {FACTORY.checkpoint(), other.checkpoint()}
+    assert run(["verify", *map(str, files), "--trust", str(trust)]) == 1
+    assert "0 verified, 2 failed" in capsys.readouterr().out
 
 
 def test_expectations_are_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
