@@ -105,6 +105,11 @@ class Log:
         return self._publisher.size
 
     @property
+    def publication_lag_s(self) -> float:
+        """How long the oldest commit that is not published has waited, in seconds; 0 if all are."""
+        return self._publisher.lag_s
+
+    @property
     def fault(self) -> str | None:
         """Why the engine stopped itself; None while it runs."""
         halted = self._live.halted

@@ -7,7 +7,10 @@ Spec: design section 6. The order of writes, and what a death after each one lea
 
 Full tiles were applied by the commit, so every tile that a checkpoint implies is there before it is. A
 committed checkpoint that is passed over is never shown. Superseded partial tiles stay until their full tile
-is published, as C2SP tlog-tiles allows. Must never: publish what was not read back from the commit.
+is published, as C2SP tlog-tiles allows. A partial tile with wrong bytes is written again: it follows
+from the committed tree in memory, which was checked against the signed root. (A full one is an alarm:
+`staging`.) Must never: publish what was not read back from the commit, or put a smaller checkpoint in the
+place of a larger one.
 """
 
 from __future__ import annotations
@@ -18,12 +21,11 @@ from collections.abc import Callable
 
 from auditlog.core.integrate import level_count
 from auditlog.core.tiles import TILE_HEIGHT, TilePath
-from auditlog.errors import NotFoundError, RollbackError, StorageError
+from auditlog.errors import ImmutableObjectError, NotFoundError, RollbackError, StorageError
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
 from auditlog.log.recover import open_own
-from auditlog.log.staging import put_tiles
-from auditlog.log.tree import Tree
+from auditlog.log.tree import Object, Tree
 
 logger = logging.getLogger("auditlog.log")
 
@@ -43,6 +45,14 @@ class Publisher:
         self._size = 0
         self._last = -live.config.publish_interval_s
         self._planned = False
+        self._behind_since: float | None = None
+        """When the oldest commit that is not published yet was made, on the monotonic clock."""
+
+    @property
+    def lag_s(self) -> float:
+        """How long the oldest commit that is not published has waited, in seconds; 0 if all are."""
+        since = self._behind_since
+        return 0.0 if since is None else self._live.clock.monotonic() - since
 
     @property
     def size(self) -> int:
@@ -83,12 +93,21 @@ class Publisher:
                 f"{tree.size}, found another history"
             )
         self._note, self._size = note, checkpoint.tree_size
+        if self._size == tree.size:
+            store_of = self._live.layout.store_of
+            self._put_partials(
+                [each for each in tree.partials() if store_of(each[0]).get(str(each[0])) != each[1]]
+            )
 
     def request(self) -> None:
         """Plan a publication as soon as the interval allows; one is enough for any number of commits."""
         live = self._live
         with self._changed:
-            if self._planned or live.halted is not None or live.tree.size <= self._size:
+            if live.tree.size <= self._size:
+                return
+            if self._behind_since is None:
+                self._behind_since = live.clock.monotonic()
+            if self._planned or live.halted is not None:
                 return
             self._planned = True
         self._later(max(0.0, self._last + live.config.publish_interval_s - live.clock.monotonic()))
@@ -110,13 +129,33 @@ class Publisher:
 
     def _publish(self, tree: Tree, note: str) -> None:
         layout, old_size = self._live.layout, self._size
-        for path, data in tree.partials():
-            put_tiles(layout.store_of(path), [(path, data)])
-        layout.stores.public.replace(CHECKPOINT, note.encode("utf-8"))
+        self._put_partials(tree.partials())
+        layout.stores.public.replace_unless(
+            CHECKPOINT, note.encode("utf-8"), lambda found: self._is_larger(found, tree.size)
+        )
         with self._changed:
             self._note, self._size = note, tree.size
+            # What was committed meanwhile is younger than this attempt.
+            self._behind_since = self._last if self._live.tree.size > tree.size else None
             self._changed.notify_all()
         self._drop_superseded(old_size, tree.size)
+
+    def _put_partials(self, partials: list[Object]) -> None:
+        for path, data in partials:
+            store = self._live.layout.store_of(path)
+            try:
+                store.put_new(str(path), data)
+            except ImmutableObjectError:
+                # A torn write, or damage: nothing is lost by writing it again, and readers see it whole.
+                store.replace(str(path), data)
+                logger.warning("repaired %s: it held other bytes than the committed tree", path)
+
+    def _is_larger(self, found: bytes, size: int) -> bool:
+        """Whether another process on this log has shown a larger tree; garbage is replaced."""
+        try:
+            return open_own(found.decode("utf-8"), self._live.signer.verifier).tree_size > size
+        except (StorageError, UnicodeDecodeError):
+            return False
 
     def _drop_superseded(self, old_size: int, size: int) -> None:
         """Remove partial tiles whose full tile is now published. Best effort: a leftover harms nobody."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LOG_OPENED = "log_opened"
 LOG_NOT_OPENED = "log_not_opened"
 LOG_NOT_CLOSED = "log_not_closed"
+HALTED = "halted"
+PUBLICATION_LATE = "publication_late"
 
 
 class Anchors(Protocol):
@@ -93,6 +95,15 @@ class HostedLog:
         """Why this log is not ready; None when it is."""
         return self._fault if self._log is None else self._log.fault
 
+    @property
+    def unready(self) -> str | None:
+        """Why this log is not ready, in one word for all to see; None when it is."""
+        if self.fault is not None:
+            return HALTED
+        if self.publication_lag_s() > self.settings.max_merge_delay_s:
+            return PUBLICATION_LATE
+        return None
+
     def published(self) -> str:
         """The newest published checkpoint note. Raises NotFoundError before the first."""
         return self.log.published()
@@ -110,6 +121,10 @@ class HostedLog:
             return self.published_size()
         except (LogHalted, NotFoundError):
             return None
+
+    def publication_lag_s(self) -> float:
+        """How long the oldest commit that is not published has waited, in seconds; 0 without an engine."""
+        return 0.0 if self._log is None else self._log.publication_lag_s
 
     def producer_by_prefix(self, prefix: str) -> bytes | None:
         """The enrolled producer whose id begins with these 16 hex digits (attacker-controlled)."""

@@ -74,15 +74,24 @@ class _LogCollector(Collector):
         waiting.add_metric([], self._waiting_bytes())
         yield waiting
         ready = GaugeMetricFamily(
-            "auditlog_log_ready", "1 if the log recovered and is not halted", labels=["log"]
+            "auditlog_log_ready",
+            "1 if the log recovered, is not halted, and publishes in time",
+            labels=["log"],
         )
         size = GaugeMetricFamily(
             "auditlog_log_published_size", "Tree size of the published checkpoint", labels=["log"]
         )
+        lag = GaugeMetricFamily(
+            "auditlog_publication_lag_seconds",
+            "How long the oldest commit that is not published has waited; 0 when all are",
+            labels=["log"],
+        )
         for each in self._hosted():
-            ready.add_metric([each.name], float(each.fault is None))
+            ready.add_metric([each.name], float(each.unready is None))
+            lag.add_metric([each.name], each.publication_lag_s())
             published = each.published_size_or_none()
             if published is not None:
                 size.add_metric([each.name], published)
         yield ready
         yield size
+        yield lag

@@ -14,15 +14,18 @@ Must never: follow a path out of the root, or show a half-written object.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from auditlog.errors import ImmutableObjectError, StorageError
 
 _SWEEP_AGE_S = 3600.0
+_LOCK = "lock"
 _TOGETHER = 4
 """From this many objects on, as many are written at once."""
 
@@ -83,6 +86,29 @@ class FileStore:
             _sync_dir(target.parent)
         except OSError as error:
             raise _failed("replacing", path, error) from error
+
+    def replace_unless(self, path: str, data: bytes, keeps: Callable[[bytes], bool]) -> bool:
+        """Replace it unless what is there stays; see the port. The lock dies with its process."""
+        with self._alone():
+            found = self.get(path)
+            if found is not None and keeps(found):
+                return False
+            self.replace(path, data)
+            return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep every other `replace_unless` on this directory waiting: of this process, and of others."""
+        try:
+            # Opened anew each time: locks of one opened file do not exclude the threads that share it.
+            fd = os.open(self._temp / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise _failed("locking", str(self.root), error) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def get(self, path: str) -> bytes | None:
         """The bytes, or None."""
@@ -166,6 +192,8 @@ class FileStore:
         now = probe.stat().st_mtime
         probe.unlink()
         for leftover in self._temp.iterdir():
+            if leftover.name == _LOCK:
+                continue
             try:
                 if now - leftover.stat().st_mtime > _SWEEP_AGE_S:
                     leftover.unlink(missing_ok=True)

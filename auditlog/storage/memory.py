@@ -46,6 +46,7 @@ class MemoryStore:
         self.objects: dict[str, bytes] = {}
         self.fault = fault
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
 
     def put_new(self, path: str, data: bytes) -> None:
         """Create the object; see the port."""
@@ -73,6 +74,15 @@ class MemoryStore:
         with self._lock:
             self._store(path, data, fault)
         _raise(fault, "replace", path)
+
+    def replace_unless(self, path: str, data: bytes, keeps: Callable[[bytes], bool]) -> bool:
+        """Replace it unless what is there stays; see the port."""
+        with self._turn:
+            found = self.get(path)
+            if found is not None and keeps(found):
+                return False
+            self.replace(path, data)
+            return True
 
     def get(self, path: str) -> bytes | None:
         """The bytes, or None."""

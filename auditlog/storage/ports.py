@@ -10,7 +10,7 @@ callers re-read, they never assume.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from auditlog.storage.records import (
@@ -45,6 +45,12 @@ class ObjectStore(Protocol):
 
     def replace(self, path: str, data: bytes) -> None:
         """Create the object or take the place of the old one, atomically; durable on return."""
+
+    def replace_unless(self, path: str, data: bytes, keeps: Callable[[bytes], bool]) -> bool:
+        """As `replace`, unless there is an object that `keeps` says stays; return whether it was replaced.
+
+        Two such calls, from any process on this store, never overlap: what `keeps` saw is what is replaced.
+        """
 
     def get(self, path: str) -> bytes | None:
         """The bytes, or None if there is no such object."""

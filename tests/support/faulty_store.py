@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from auditlog.storage.memory import Fault, MemoryStore
@@ -65,6 +65,12 @@ class StepStore:
         """Through, then maybe death."""
         self.inner.replace(path, data)
         self._done()
+
+    def replace_unless(self, path: str, data: bytes, keeps: Callable[[bytes], bool]) -> bool:
+        """Through, then maybe death."""
+        done = self.inner.replace_unless(path, data, keeps)
+        self._done()
+        return done
 
     def get(self, path: str) -> bytes | None:
         """Reads do not count."""

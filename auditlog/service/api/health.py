@@ -1,7 +1,7 @@
 """Whether the process answers, whether it can do its work, and its metrics.
 
-Spec: auditlog/spec/api.md, "Health". Promises: `ready` is true only if every log recovered and none is
-halted.
+Spec: auditlog/spec/api.md, "Health". Promises: `ready` is true only if every log recovered, none is halted,
+and each publishes what it commits within its merge delay.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ async def health() -> Health:
 
 @router.get("/ready", responses={503: {"model": Readiness, "description": "A log is not ready"}})
 def ready(request: Request, response: Response) -> Readiness:
-    """Whether every log recovered and none is halted.
+    """Whether every log recovered, none is halted, and none is late with its checkpoint.
     The faults are named without detail: this is open to all.
     """
-    faults = {each.name: "halted" for each in context_of(request).hosting.all() if each.fault is not None}
+    faults = {
+        each.name: why for each in context_of(request).hosting.all() if (why := each.unready) is not None
+    }
     response.status_code = 503 if faults else 200
     response.headers["Cache-Control"] = "no-store"
     return Readiness(ready=not faults, logs=faults)

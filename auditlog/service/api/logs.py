@@ -102,7 +102,7 @@ def _info(hosted: HostedLog, hosting: Hosting) -> LogInfo:
 
 def _state(hosted: HostedLog) -> LogState:
     """What the operator sees."""
-    fault = hosted.fault
+    fault = hosted.fault or hosted.unready
     return LogState(
         name=hosted.name,
         origin=hosted.origin,

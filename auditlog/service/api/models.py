@@ -182,7 +182,7 @@ class Health(_Model):
 
 
 class Readiness(_Model):
-    """Whether every log recovered and none is halted; `logs` names those that are not, with their fault."""
+    """Whether every log does its work; `logs` names those that do not: `halted`, or `publication_late`."""
 
     ready: bool
     logs: dict[str, str]

@@ -10,6 +10,7 @@ from auditlog.core.checkpoint import open_checkpoint
 from auditlog.core.tiles import paths_for_size
 from auditlog.errors import LogHalted, NotFoundError
 from auditlog.storage.memory import Fault
+from tests.support.faulty_store import flip_bit
 from tests.support.testlog import ORIGIN, TestBench
 
 
@@ -156,3 +157,65 @@ def test_closing_publishes_what_was_admitted(bench: TestBench) -> None:
     with pytest.raises(LogHalted):
         log.append_own("notice", {"what": "stopped"})
     assert len(bench.audit()) == 4
+
+
+@pytest.mark.parametrize("path", ["tile/0/000.p/2", "tile/entries/000.p/2"])
+def test_a_damaged_partial_tile_is_repaired_and_published(
+    bench: TestBench, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It follows from the committed tree: wrong bytes in its place do not hold back a checkpoint."""
+    assert bench.log is not None
+    notice(bench)
+    bench.publish()
+    right = bench.public.objects[path]
+    bench.public.objects["checkpoint"] = b"torn, so that this size is published again"
+    flip_bit(bench.public, path, 77)
+    with caplog.at_level("WARNING", logger="auditlog.log"):
+        log = bench.restart()
+        bench.publish()
+    assert log.published_size == 2
+    assert bench.public.objects[path] == right
+    assert f"repaired {path}" in caplog.text
+    bench.audit()
+
+
+def test_a_start_repairs_the_partial_tiles_of_the_published_size(bench: TestBench) -> None:
+    """Damage that came after the publication does not wait for the next one."""
+    notice(bench)
+    bench.publish()
+    flip_bit(bench.public, "tile/0/000.p/2", 5)
+    bench.restart()
+    bench.audit()
+
+
+def test_the_lag_of_publication_is_told(bench: TestBench) -> None:
+    """From the oldest commit that nobody sees to now; 0 when all is published."""
+    log = bench.log
+    assert log is not None
+    bench.clock.advance(100.0)
+    assert log.publication_lag_s == 0.0
+    bench.fault = lambda operation, path: Fault.REFUSED if operation == "public.replace" else None
+    notice(bench)
+    bench.clock.advance(40.0)
+    notice(bench)
+    bench.publish()
+    assert log.publication_lag_s == 41.0
+    bench.fault = None
+    bench.publish()
+    assert log.publication_lag_s == 0.0
+
+
+def test_a_checkpoint_of_a_larger_tree_stays(bench: TestBench) -> None:
+    """Another process on the same log was faster: the world is never shown a smaller tree than before."""
+    assert bench.log is not None
+    notice(bench)
+    older = bench.log
+    planned = bench.workers.planned
+    bench.restart()
+    notice(bench)
+    bench.publish()
+    larger = bench.public.objects["checkpoint"]
+    for _, step in planned:
+        step()
+    assert older.published_size == 2
+    assert bench.public.objects["checkpoint"] == larger

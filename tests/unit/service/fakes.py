@@ -34,6 +34,7 @@ class FakeLog:
         self.vkey = f"{settings.origin}+00000000+AAAA"
         self.entries = [f"entry {i}".encode() for i in range(10)]
         self.published_size = 8
+        self.publication_lag_s = 0.0
         self.refusal: Exception | None = None
         self.fault: str | None = None
         self.decisions: dict[str, list[int]] = {"decided": [3], "twice": [4, 5], "unpublished": [9]}

@@ -28,6 +28,22 @@ def test_health_and_readiness(call: Caller, opener: FakeOpener) -> None:
     assert call("GET", "/health").status_code == 200
 
 
+def test_a_log_that_does_not_publish_in_time_is_not_ready(call: Caller, opener: FakeOpener) -> None:
+    """Committed is not enough: what is not published within the merge delay shows outside."""
+    opener.logs["hashes"].publication_lag_s = 60.0
+    assert call("GET", "/ready").status_code == 200
+    opener.logs["hashes"].publication_lag_s = 61.5
+    answer = call("GET", "/ready")
+    assert (answer.status_code, answer.json()["logs"]) == (503, {"hashes": "publication_late"})
+    text = call("GET", "/metrics").text
+    assert 'auditlog_publication_lag_seconds{log="hashes"} 61.5' in text
+    assert 'auditlog_log_ready{log="hashes"} 0.0' in text
+    state = call("GET", "/logs", token="admin").json()["logs"]
+    assert [(each["ready"], each["fault"]) for each in state if each["name"] == "hashes"] == [
+        (False, "publication_late")
+    ]
+
+
 def test_metrics_count_what_happened(call: Caller, opener: FakeOpener) -> None:
     """Requests by template, problems by code, entries by log, sizes and readiness."""
     headers = {"Content-Type": "application/vnd.auditlog.batch"}

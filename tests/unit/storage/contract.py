@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -80,6 +81,22 @@ class StorageContract:
         store.replace("checkpoint", b"one")
         store.replace("checkpoint", b"two")
         assert store.get("checkpoint") == b"two"
+
+    def test_replace_unless_asks_what_is_there(self, store: ObjectStore) -> None:
+        """Nobody is asked about nothing; what stays, stays."""
+        assert store.replace_unless("checkpoint", b"3", lambda found: True)
+        assert not store.replace_unless("checkpoint", b"2", lambda found: found > b"2")
+        assert store.get("checkpoint") == b"3"
+        assert store.replace_unless("checkpoint", b"4", lambda found: found > b"4")
+        assert store.get("checkpoint") == b"4"
+
+    def test_replace_unless_has_its_turn_alone(self, store: ObjectStore) -> None:
+        """However many write at once, the largest stays."""
+        with ThreadPoolExecutor(8) as threads:
+            for n in range(100):
+                new = b"%03d" % (n * 37 % 100)
+                threads.submit(store.replace_unless, "checkpoint", new, lambda found, new=new: found > new)
+        assert store.get("checkpoint") == b"099"
 
     def test_list_is_sorted_and_by_prefix(self, store: ObjectStore) -> None:
         """Listing gives every path that begins with the prefix, in order, and nothing else."""
