@@ -2,11 +2,12 @@
 
 Spec: `auditlog/spec/entry.md`, "Producer chain". Rules checked, for every entry whose envelope can be read:
 
-    the log    one number sequence from genesis on, each entry naming the leaf hash of the one before
+    the log    one number sequence from genesis on, each entry naming the leaf hash of the one before; genesis
+               lists the key that signs the log; an anchor is of this log, and of a tree it had by then
     producer   enrolled by a `producer` entry with a statement by the enrolled key; its id is that entry's
-    leaf hash instance   begins with number 0 and a statement by the producer's key, names the producer's
-    last entry (or the
-               enrolment), never comes back once another has begun
+               leaf hash
+    instance   begins with number 0 and a statement by the producer's key, names the producer's last entry (or
+               the enrolment), never comes back once another has begun
     others     the next number of the producer's current instance, naming the leaf hash of the one before
 
 Entries that are not of this project are counted, not judged, unless the log began as one of ours. All entry
@@ -18,18 +19,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from auditlog.core.anchor import log_id
 from auditlog.core.bodies import check_body
 from auditlog.core.entry import ZERO_HASH_HEX, Entry, parse_entry
 from auditlog.core.head import Head, parse_head_text
 from auditlog.core.merkle import root_hash
 from auditlog.core.note import Ed25519Verifier, split_note
+from auditlog.core.scalars import is_origin
 from auditlog.core.signed import open_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.errors import EvidenceError, MalformedError
 
 Complain = Callable[[str], None]
 """Takes one problem, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """What the `anchor` entry at `index` says of the tree: its root (hex) at a size."""
+
+    index: int
+    size: int
+    root: str
 
 
 @dataclass(slots=True)
@@ -47,15 +60,20 @@ class _Producer:
 class ChainChecker:
     """Takes the entries of one log in order and complains about those that cannot be honest."""
 
-    def __init__(self, origin: str, complain: Complain, *, keep_hashes: bool = False) -> None:
-        """`keep_hashes` remembers 32 bytes an entry, which `check_head` needs."""
+    def __init__(self, origin: str, complain: Complain, *, vkey: str, keep_hashes: bool = False) -> None:
+        """`vkey` is the key that signs the log; `keep_hashes` remembers 32 bytes an entry, which `check_head`
+        needs.
+        """
         self._origin = origin
+        self._log_id = log_id(origin).hex() if is_origin(origin) else ""
+        self._vkey = vkey
         self._complain = complain
         self._keep_hashes = keep_hashes
         self._hashes: dict[tuple[str, str], bytearray] = {}
         self._producers: dict[str, _Producer] = {}
         self._log_seq = -1
         self._log_hash = ZERO_HASH_HEX
+        self._anchored: dict[int, Anchored] = {}
         self.ours = False
         """Whether the log began with a genesis entry of its own origin."""
         self.kinds: Counter[str] = Counter()
@@ -66,6 +84,11 @@ class ChainChecker:
         """Entries with a readable envelope whose kind or version this code does not know."""
         self.odd_bodies = 0
         """Entries of a known kind whose body has another shape: recorded as they came, by design."""
+
+    @property
+    def anchored(self) -> list[Anchored]:
+        """What the anchors seen say of the tree, smallest size first: for the caller to compare with it."""
+        return [self._anchored[size] for size in sorted(self._anchored)]
 
     @property
     def producers(self) -> int:
@@ -80,30 +103,43 @@ class ChainChecker:
             self._not_ours(f"entry {index}: {error}")
             return
         if index == 0 and entry.kind == "genesis" and entry.origin == self._origin:
-            self.ours = True
+            self._begin(entry)
         if entry.origin != self._origin:
             self._not_ours(f"entry {index}: expected the origin {self._origin}, found another")
             return
-        self._count(entry)
+        is_read = self._count(entry)
         if entry.by_log:
             self._take_log(index, leaf_hash.hex(), entry)
+            if is_read and entry.kind == "anchor":
+                self._take_anchor(index, entry.body)
         else:
             self._take_producer(index, leaf_hash.hex(), entry)
+
+    def _begin(self, genesis: Entry) -> None:
+        self.ours = True
+        listed = genesis.body.get("vkeys")
+        if not isinstance(listed, list) or self._vkey not in listed:
+            self._complain(
+                f"entry 0: expected the key that signs the log among its keys ({self._vkey}), found none"
+            )
 
     def _not_ours(self, problem: str) -> None:
         self.other += 1
         if self.ours:
             self._complain(problem)
 
-    def _count(self, entry: Entry) -> None:
+    def _count(self, entry: Entry) -> bool:
+        """Whether the body, too, is one this code understands."""
         self.kinds[entry.kind] += 1
         if not entry.understood:
             self.not_understood += 1
-            return
+            return False
         try:
             check_body(entry.kind, entry.body)
         except MalformedError:
             self.odd_bodies += 1
+            return False
+        return True
 
     def _take_log(self, index: int, leaf_hash: str, entry: Entry) -> None:
         if (entry.seq, entry.prev) != (self._log_seq + 1, self._log_hash):
@@ -115,6 +151,16 @@ class ChainChecker:
         self._log_seq, self._log_hash = entry.seq, leaf_hash
         if entry.kind == "producer":
             self._enrol(index, leaf_hash, entry)
+
+    def _take_anchor(self, index: int, body: dict[str, Any]) -> None:
+        """An anchor of a tree this log did not have before the entry was written is none of its own."""
+        found = Anchored(index, body["size"], body["root"])
+        if body["log_id"] != self._log_id:
+            self._complain(f"entry {index}: expected an anchor of the log id {self._log_id}, found another")
+        elif found.size > index:
+            self._complain(f"entry {index}: expected an anchored size of at most {index}, found {found.size}")
+        elif self._anchored.setdefault(found.size, found).root != found.root:
+            self._complain(f"entry {index}: expected one root anchored at size {found.size}, found a second")
 
     def _enrol(self, index: int, leaf_hash: str, entry: Entry) -> None:
         name, vkey, note = (entry.body.get(member) for member in ("name", "vkey", "note"))

@@ -6,7 +6,8 @@ can judge the engine. Steps, each passed, failed, not checked or with nothing to
     1 checkpoint   signed by the given key
     2 tree         every tile is the hashes below it, and all lead to the signed root
     3 entries      every entry bundle holds exactly the entries of the tree
-    4 chains       numbers, links, enrolments and instances of the producers (`auditlog.verify.chains`)
+    4 chains       numbers, links, enrolments and instances of the producers (`auditlog.verify.chains`); the
+                   key that genesis names, and the roots that anchors do
     5 heads        signed producer heads the caller holds are covered by the log
 
 Without bundles steps 3 to 5 are not checked and the exit code is 3. Everything read is attacker-controlled:
@@ -25,7 +26,7 @@ from auditlog.errors import EvidenceError, MalformedError, SourceError
 from auditlog.verify.chains import ChainChecker
 from auditlog.verify.fsck_report import FsckReport, StepLog
 from auditlog.verify.sources import CHECKPOINT_PATH, LogSource
-from auditlog.verify.tlogclient import fetch_bundle, fetch_tile
+from auditlog.verify.tlogclient import VerifiedTree, fetch_bundle, fetch_tile
 from auditlog.verify.trusted_log import LogKeys, SignedCheckpoint
 
 __all__ = ["FsckReport", "Progress", "fsck"]
@@ -66,8 +67,11 @@ def fsck(
         for name in ("tree", "entries", "chains", "heads"):
             steps[name].not_checked("there is no checkpoint to check it against")
         return steps.report(signed=None, chains=None)
-    chains = ChainChecker(signed.checkpoint.origin, steps["chains"].problem, keep_hashes=bool(heads))
+    chains = ChainChecker(
+        signed.checkpoint.origin, steps["chains"].problem, vkey=verifier.vkey, keep_hashes=bool(heads)
+    )
     _Walk(source, signed, steps, chains).run(progress or (lambda _done, _all: None))
+    _check_anchors(source, signed, chains, steps)
     _check_heads(chains, heads, steps)
     return steps.report(signed=signed, chains=chains)
 
@@ -84,6 +88,23 @@ def _open(source: LogSource, keys: LogKeys, steps: StepLog) -> SignedCheckpoint 
         steps["checkpoint"].passed(f"{signed.checkpoint.origin}, size {size}, signed by the given key")
         return signed
     return None
+
+
+def _check_anchors(source: LogSource, signed: SignedCheckpoint, chains: ChainChecker, steps: StepLog) -> None:
+    """The roots that the log's own `anchor` entries name are those of the signed tree."""
+    step, anchored = steps["chains"], chains.anchored
+    if not anchored:
+        return
+    try:
+        tree = VerifiedTree(source, signed.checkpoint)
+        for claim in anchored:
+            if (root := tree.root_at(claim.size).hex()) != claim.root:
+                step.problem(
+                    f"entry {claim.index}: expected the root {root} anchored at size {claim.size}, "
+                    f"found {claim.root}"
+                )
+    except (SourceError, EvidenceError) as error:  # what is wrong with the tiles is for step 2 to say
+        step.not_checked(f"the anchored roots could not be compared: {error}")
 
 
 def _check_heads(chains: ChainChecker, heads: Sequence[str], steps: StepLog) -> None:

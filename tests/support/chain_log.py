@@ -12,7 +12,7 @@ from auditlog.core.head import Head, sign_head
 from auditlog.core.merkle import hash_leaf, root_hash
 from auditlog.core.note import Ed25519Signer, sign_note
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
-from tests.support.tlog_writer import ORIGIN
+from tests.support.tlog_writer import ORIGIN, log_signer
 
 TIME = "2025-01-01T00:00:00.000000Z"
 
@@ -20,12 +20,12 @@ TIME = "2025-01-01T00:00:00.000000Z"
 class ChainLog:
     """Appends entries with the right numbers and links."""
 
-    def __init__(self, origin: str = ORIGIN) -> None:
+    def __init__(self, origin: str = ORIGIN, genesis: dict[str, Any] | None = None) -> None:
         self.origin = origin
         self.entries: list[bytes] = []
         self._log_seq = -1
         self._log_prev = ZERO_HASH_HEX
-        self.log("genesis", {})
+        self.log("genesis", {"vkeys": [log_signer(origin).vkey]} if genesis is None else genesis)
 
     def add(self, entry: Entry) -> str:
         """Append an entry as it is; returns its leaf hash in hex."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from auditlog.core.anchor import log_id
+from auditlog.core.merkle import hash_leaf, root_hash
 from auditlog.core.note import Ed25519Signer, sign_note
 from auditlog.verify.fsck import FsckReport, fsck
 from tests.support.chain_log import ChainLog, ChainProducer
@@ -54,6 +56,86 @@ def test_a_second_genesis_is_found() -> None:
     log = ChainLog()
     log.log("genesis", {}, seq=0, prev="0" * 64)
     assert len(chain_problems(log)) == 1
+
+
+OTHER_VKEY = Ed25519Signer.from_seed("log.example/test", b"\x55" * 32).vkey
+
+
+@pytest.mark.parametrize("vkeys", [None, [], [OTHER_VKEY], [7], log_signer().vkey])
+def test_genesis_lists_the_key_that_signs(vkeys: object) -> None:
+    """A log that names another key than its own, or none, contradicts itself."""
+    problems = chain_problems(ChainLog(genesis={"vkeys": vkeys}))
+    assert len(problems) == 1
+    assert "the key that signs the log" in problems[0]
+    assert chain_problems(ChainLog(genesis={"vkeys": [OTHER_VKEY, log_signer().vkey]})) == []
+
+
+def anchoring(log: ChainLog, **changed: Any) -> None:
+    """Write an anchor of the log's newest tree, but for the members changed."""
+    body = {
+        "type": "devnet@v0",
+        "chain_id": 1,
+        "contract": "0x" + "11" * 20,
+        "log_id": log_id(log.origin).hex(),
+        "size": len(log.entries),
+        "root": root_hash([hash_leaf(entry) for entry in log.entries]).hex(),
+        "tx": "0x" + "44" * 32,
+        "block_number": 1,
+        "block_hash": "0x" + "55" * 32,
+        "block_time": "2026-01-01T00:00:00.000000Z",
+    }
+    log.log("anchor", body | changed)
+
+
+def test_an_anchor_is_of_a_tree_the_log_had() -> None:
+    """The newest tree, an older one, and the same one twice; over more than one tile."""
+    log, producer = started()
+    anchoring(log)
+    anchoring(log)
+    anchoring(log, size=2, root=root_hash([hash_leaf(entry) for entry in log.entries[:2]]).hex())
+    for number in range(300):
+        producer.write("heartbeat", {"number": number})
+    anchoring(log)
+    assert chain_problems(log) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"log_id": "22" * 32}, "expected an anchor of the log id"),
+        ({"root": "33" * 32}, "anchored at size 4, found 3333"),
+        ({"size": 3}, "expected the root"),
+        ({"size": 5}, "expected an anchored size of at most 4, found 5"),
+        ({"size": 999_999}, "expected an anchored size of at most 4"),
+    ],
+)
+def test_an_anchor_of_another_tree_is_found(changed: dict[str, Any], problem: str) -> None:
+    """Another log's id, another root, a size the log did not have: the log was cut, or never was this one."""
+    log, _ = started()
+    anchoring(log, **changed)
+    log.log("notice", {"what": "stopped"})
+    problems = chain_problems(log)
+    assert len(problems) == 1
+    assert problem in problems[0]
+    assert "entry 4" in problems[0]
+
+
+def test_two_roots_anchored_at_one_size_are_found() -> None:
+    """The first is the tree's; the second was of another history."""
+    log, _ = started()
+    anchoring(log)
+    anchoring(log, size=4, root="33" * 32)
+    assert "found a second" in chain_problems(log)[0]
+
+
+def test_anchors_without_tiles_are_not_checked() -> None:
+    """What cannot be compared with the tree is not called fine."""
+    log, _ = started()
+    anchoring(log)
+    source = MemorySource(log_files(log.entries))
+    source.refused = {path for path in source.files if path.startswith("tile/0")}
+    report = fsck(source, log_signer().vkey)
+    assert (report.step("chains").outcome, report.exit_code) == ("not_checked", 3)
 
 
 @pytest.mark.parametrize(
