@@ -22,10 +22,10 @@ from auditlog.core.disclosure import (
     disclose_whole,
     format_disclosures,
 )
+from auditlog.core.holder import SEARCHED, pointers_of, split_field_name
 from auditlog.errors import DisclosureError, NotFoundError, StorageError
 
-BODIES = ("facts", "response", "request")
-"""The bodies of a decision, in the order in which a bare field name is looked for."""
+BODIES = SEARCHED
 
 
 def find_kept(state_dir: Path, id: str) -> list[KeptRecord]:  # noqa: A002  the word of the format
@@ -84,16 +84,11 @@ def build_disclosures(record: KeptRecord, fields: Sequence[str] = (), whole: Seq
 
 
 def _fields(record: KeptRecord, name: str) -> Iterator[Disclosure]:
-    prefix, colon, rest = name.partition(":")
-    is_explicit = bool(colon) and prefix in BODIES
-    wanted = rest if is_explicit else name
-    pointer = wanted if wanted.startswith("/") or not wanted else f"/{wanted}"
-    for body in (prefix,) if is_explicit else BODIES:
+    explicit, pointer = split_field_name(name)
+    for body in BODIES if explicit is None else (explicit,):
         text = _text(record, body)
-        if text is None:
-            continue
-        found = [leaf for leaf, _ in field_leaves(text) if leaf == pointer or leaf.startswith(f"{pointer}/")]
-        if found:
+        found = [] if text is None else pointers_of(text, pointer)
+        if text is not None and found:
             key = _key(record, body)
             for leaf in found:
                 yield disclose_field(key, body, text, leaf)

@@ -1,7 +1,11 @@
-"""`auditlog disclose ID --fields a,b`: open parts of one decision from the operator's own disclosure store.
+"""`auditlog disclose`: open parts of one decision, from the operator's store or from a caller's own copy.
+
+    auditlog disclose ID --fields a,b                                     the operator's disclosure store
+    auditlog disclose --receipt R --key-file K --request F --response F   a receipt, its key and the bytes
 
 Spec: auditlog/spec/commitment.md, "Disclosures". Promises: only what is named is opened, each field with its
-own salt. Must never: write a key, or open a body that was not asked for.
+own salt; what a caller opens was checked against the receipt's entry first. Must never: write a key, or open
+a body that was not asked for.
 """
 
 from __future__ import annotations
@@ -22,8 +26,22 @@ if TYPE_CHECKING:
 
 
 def disclose(
-    decision: Annotated[str, typer.Argument(metavar="ID", help="Id of the decision (Audit-Id).")],
+    decision: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Id of the decision (Audit-Id); or give --receipt.")
+    ] = None,
     *,
+    receipt: Annotated[
+        Path | None, typer.Option("--receipt", metavar="FILE", help="Show what you hold yourself.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", metavar="FILE", help="The header Audit-Key of the answer.")
+    ] = None,
+    request: Annotated[
+        Path | None, typer.Option("--request", metavar="FILE", help="The request's body as it was sent.")
+    ] = None,
+    response: Annotated[
+        Path | None, typer.Option("--response", metavar="FILE", help="The answer's body as it came.")
+    ] = None,
     fields: Annotated[
         str, typer.Option("--fields", metavar="A,B", help="Fields: amount, /a/0/b, request:/a, facts:label.")
     ] = "",
@@ -40,24 +58,46 @@ def disclose(
         Path | None, typer.Option("--out", metavar="FILE", help="New file; else standard output.")
     ] = None,
 ) -> None:
-    """Write a disclosure file that opens what is named of one decision; name nothing to list the fields."""
+    """Write a disclosure file that opens what is named of one decision.
+
+    By ID: name nothing to list the fields. With --receipt: name nothing to open the bodies given whole.
+    """
+    if receipt is not None:
+        from auditlog.cli.disclose_held import disclose_held
+
+        if decision is not None or state is not None or key_file is None:
+            raise ConfigurationError("expected --key-file beside --receipt, and neither ID nor --state")
+        files = {"request": request, "response": response}
+        data = disclose_held(receipt, key_file, files, fields=_names(fields), whole=_names(whole))
+        _write(data, out, f"disclosures of {receipt}")
+        return
+    if decision is None or key_file is not None or request is not None or response is not None:
+        raise ConfigurationError("expected an ID; or --receipt with --key-file, --request and --response")
+    _disclose_kept(_find(decision, kind, item, _state_dir(state)), _names(fields), _names(whole), out)
+
+
+def _disclose_kept(record: KeptRecord, fields: list[str], whole: list[str], out: Path | None) -> None:
     from auditlog.capture.disclose import build_disclosures, disclosable_fields
 
-    record = _find(decision, kind, item, _state_dir(state))
     if not fields and not whole:
         for name in disclosable_fields(record):
             say(name)
         return
     try:
-        text = build_disclosures(record, _names(fields), _names(whole)).decode("utf-8")
+        data = build_disclosures(record, fields, whole)
     except DisclosureError as error:  # here it is the request that does not fit, not evidence that fails
         raise ConfigurationError(str(error)) from error
+    _write(data, out, f"disclosures of {record.id}")
+
+
+def _write(data: bytes, out: Path | None, what: str) -> None:
+    text = data.decode("utf-8")
     if out is None:
         sys.stdout.write(text)
         return
     # What it opens may be personal: only the owner of the file reads it until somebody decides otherwise.
     write_secret(out, text.removesuffix("\n"))
-    say(f"disclosures of {decision} are in {out}")
+    say(f"{what} are in {out}")
 
 
 def _names(text: str) -> list[str]:

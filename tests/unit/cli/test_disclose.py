@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,9 +14,15 @@ from auditlog.capture.disclosures import KeptBody, KeptRecord
 from auditlog.capture.sqlite_store import SqliteDisclosureStore
 from auditlog.cli.main import run
 from auditlog.core.disclosure import parse_disclosures
+from auditlog.core.entry import encode_entry, parse_entry
+from auditlog.core.receipt import format_receipt
+from tests.support import format_world
 from tests.support.receipts_factory import FACTS, REQUEST, RESPONSE, Factory, decision_id, exchange_key, seed
+from tests.support.vectors_signed import trust_value
 
 FACTORY = Factory(decisions=2)
+WORLD = format_world.World()
+CHAT_ID, CHAT_KEY = format_world.decision_id(2), format_world.seed("chat exchange key")
 NUMBER = 1
 Capture = pytest.CaptureFixture[str]
 
@@ -42,7 +50,14 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     outcome = KeptRecord(
         id=decision_id(NUMBER), kind="outcome", facts_key=seed("o"), facts=b'{"by":"x"}', item="a/1"
     )
-    store.keep([decision, outcome], 1)
+    chat = KeptRecord(
+        id=CHAT_ID,
+        kind="decision",
+        exchange_key=CHAT_KEY,
+        request=KeptBody(format_world.CHAT_REQUEST),
+        response=KeptBody(format_world.CHAT_RESPONSE, "openai.chat"),
+    )
+    store.keep([decision, outcome, chat], 1)
     store.close()
     return tmp_path
 
@@ -75,8 +90,6 @@ def test_what_is_disclosed_verifies(state: Path, tmp_path: Path, capsys: Capture
 
 def test_no_key_leaves_the_store(state: Path, capsys: Capture) -> None:
     """Salts of what is opened go out; the keys they come from do not."""
-    import base64
-
     _, out, _ = disclosed(capsys, "--fields", "amount", "--whole", "request,response,facts")
     assert parse_disclosures(out.encode()).id == decision_id(NUMBER)
     for key in (exchange_key(NUMBER), seed("facts key", NUMBER)):
@@ -111,3 +124,114 @@ def test_what_is_not_there_is_one_line(state: Path, capsys: Capture) -> None:
         assert (code, out, err.count("\n")) == (2, "", 1), arguments
     assert run(["disclose", decision_id(9), "--fields", "amount"]) == 2
     capsys.readouterr()
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Path:
+    """What the caller of a streamed chat holds: receipt, trust file, key, and the bytes both ways."""
+    receipt = WORLD.receipt(WORLD.at["chat"])
+    (tmp_path / "receipt.json").write_bytes(format_receipt(receipt))
+    (tmp_path / "trust.json").write_text(json.dumps(trust_value(WORLD)))
+    (tmp_path / "key").write_text(base64.b64encode(CHAT_KEY).decode() + "\n")
+    (tmp_path / "request").write_bytes(format_world.CHAT_REQUEST)
+    (tmp_path / "response").write_bytes(format_world.CHAT_RESPONSE)
+    return tmp_path
+
+
+def from_held(held: Path, *arguments: object, **files: str) -> int:
+    """Exit code of `auditlog disclose --receipt` into `shown.json`."""
+    given = {"receipt": "receipt.json", "key-file": "key", **files}
+    options = [text for name, file in given.items() for text in (f"--{name}", str(held / file))]
+    return run(["disclose", *options, *map(str, arguments), "--out", str(held / "shown.json")])
+
+
+def verified(held: Path, capsys: Capture) -> dict[str, dict[str, str]]:
+    """Facts by value of the chat's receipt with what was disclosed of it."""
+    capsys.readouterr()
+    files = [str(held / name) for name in ("receipt.json", "trust.json", "shown.json")]
+    code = run(["verify", files[0], "--trust", files[1], "--disclosures", files[2], "--json"])
+    report = json.loads(capsys.readouterr().out)["receipts"][0]
+    assert code == 0, report["headline"]
+    return {fact["value"]: fact for fact in report["facts"]}
+
+
+CONTENT = 'response /choices/0/message/content = "Blue 💙"'
+
+
+def test_a_stream_is_opened_from_the_store(state: Path, held: Path, capsys: Capture) -> None:
+    """The folded body of a stream, whole and by field: the field is proven beside its whole."""
+    names = ["--fields", "/choices/0/message/content", "--whole", "response"]
+    assert run(["disclose", CHAT_ID, *names, "--out", str(held / "shown.json")]) == 0
+    assert verified(held, capsys)[CONTENT]["grade"] == "proven"
+
+
+def test_a_caller_opens_what_it_holds(held: Path, capsys: Capture) -> None:
+    """Receipt, key and bytes are enough: both bodies whole if nothing is named, and never the key."""
+    assert from_held(held, request="request", response="response") == 0
+    text = (held / "shown.json").read_text()
+    assert (held / "shown.json").stat().st_mode & 0o077 == 0
+    assert base64.b64encode(CHAT_KEY).decode() not in text
+    proven = {fact["name"] for fact in verified(held, capsys).values() if fact["grade"] == "proven"}
+    assert {"request", "response"} <= proven
+
+
+def test_a_caller_opens_one_field(held: Path, capsys: Capture) -> None:
+    """A field alone is stated, and nothing else is opened."""
+    assert from_held(held, "--fields", "response:choices/0/message/content", response="response") == 0
+    facts = verified(held, capsys)
+    assert facts[CONTENT]["grade"] == "stated"
+    assert [fact["name"] for fact in facts.values()].count("field") == 1
+
+
+def test_other_transport_bytes_are_named_and_their_fields_can_be_shown(held: Path, capsys: Capture) -> None:
+    """A proxy left a comment out: the whole fails by that name, and the fields of the text verify."""
+    (held / "response").write_bytes(format_world.CHAT_RESPONSE.removeprefix(b": ready\n\n"))
+    assert from_held(held, response="response") == 1
+    assert "same text, other transport bytes" in capsys.readouterr().err
+    assert not (held / "shown.json").exists()
+    assert from_held(held, "--fields", "choices/0/message/content", response="response") == 0
+    assert CONTENT in verified(held, capsys)
+
+
+def test_a_body_without_fields_is_opened_whole(held: Path, capsys: Capture) -> None:
+    """The entry's own number of fields decides how many salts are shown, not what the caller's bytes say."""
+    entry = parse_entry(WORLD.entries[WORLD.at["chat"]])
+    bare = {"commitment": entry.body["response"]["commitment"]}
+    world = format_world.World()
+    changed = dataclasses.replace(entry, body={**entry.body, "response": bare})
+    world.entries[world.at["chat"]] = encode_entry(changed)
+    (held / "receipt.json").write_bytes(
+        format_receipt(dataclasses.replace(world.receipt(world.at["chat"]), anchors=()))
+    )
+    assert from_held(held, response="response") == 0
+    assert any(fact["name"] == "response" for fact in verified(held, capsys).values())
+
+
+def test_what_is_not_the_decisions_is_not_written(held: Path, capsys: Capture) -> None:
+    """Other bytes, another key or another receipt: exit 1, one line, no file, no key in it."""
+    (held / "other").write_bytes(b"{}")
+    (held / "otherkey").write_text(base64.b64encode(bytes(32)).decode())
+    for files in ({"response": "other"}, {"response": "response", "key-file": "otherkey"}):
+        assert from_held(held, **files) == 1
+    assert from_held(held, response="response", receipt="other") == 1
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 3
+    assert base64.b64encode(bytes(32)).decode() not in errors
+    assert not (held / "shown.json").exists()
+
+
+def test_a_call_that_cannot_be_meant_is_exit_2(held: Path, capsys: Capture) -> None:
+    """No bytes, no key, a key of another form, an unknown field, both ways at once: usage."""
+    (held / "short").write_text("AAAA")
+    (held / "gap.json").write_bytes(format_receipt(WORLD.receipt(WORLD.at["gap"])))
+    assert from_held(held) == 2
+    assert from_held(held, response="response", **{"key-file": "short"}) == 2
+    assert from_held(held, response="response", receipt="gap.json") == 2
+    assert from_held(held, "--fields", "no-such", response="response") == 2
+    assert from_held(held, "--whole", "request", response="response") == 2
+    assert from_held(held, CHAT_ID, response="response") == 2
+    receipt, answer = str(held / "receipt.json"), str(held / "response")
+    assert run(["disclose", "--receipt", receipt, "--response", answer]) == 2
+    assert run(["disclose", "--response", answer]) == 2
+    assert run(["disclose"]) == 2
+    assert capsys.readouterr().err.count("\n") == 9
