@@ -71,13 +71,19 @@ def _log(settings: CaptureSettings) -> list[Finding]:
         token = settings.read_token()
     except OSError as error:
         return [problem("token", f"expected to read the token file, found: {error.strerror}")]
+    if token and not (token.isascii() and token.isprintable()):
+        return [problem("token", "expected a token of printable ASCII, found another text")]
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with httpx.Client(base_url=settings.log_url + "/", headers=headers, timeout=_TIMEOUT_S) as client:
             findings = [*_described(settings, client.get(settings.log_url))]
             findings.append(_token(client.get(f"producers/{_NOBODY}/head"), has_token=token is not None))
             return findings
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (
+        httpx.HTTPError,
+        httpx.InvalidURL,
+        ValueError,
+    ) as error:  # ValueError: a host name DNS cannot have
         return [problem("log", f"expected an answer from {settings.log_url}, found {type(error).__name__}")]
 
 

@@ -2,8 +2,8 @@
 code.
 
 Promises: exit codes 0 done or verified, 1 failed, 2 usage, 3 something required could not be checked; no
-traceback for any input. Must never: import an optional part (service, torch, web3) before the command that
-needs it runs, or print a secret.
+traceback for any input; with `--json` one JSON value on standard output, whatever happens. Must never: import
+an optional part (service, torch, web3) before the command that needs it runs, or print a secret.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from auditlog.cli import (
     trust,
     verify,
 )
-from auditlog.cli.output import say_error
+from auditlog.cli.output import say_error, say_json
 from auditlog.errors import AuditLogError, ConfigurationError, EvidenceError, SubmissionRefused
 
 EXIT_FAILED = 1
@@ -74,22 +74,43 @@ def options(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="auditlog")
+        code = app(args=given, prog_name="auditlog", standalone_mode=False)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BrokenPipeError:
         # The reader of our output went away (`| head`); nothing is left to tell it, nor to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(given, EXIT_INTERRUPTED, "interrupted")
     except Exception as error:
+        if _is_usage(error):
+            error.show()  # type: ignore[attr-defined]
+            return _fail(given, EXIT_USAGE, error.format_message())  # type: ignore[attr-defined]
         if not isinstance(error, _EXPECTED) and os.environ.get("AUDITLOG_DEBUG"):
             raise
         say_error(_line_of(error))
-        return _code_of(error)
-    return 0
+        return _fail(given, _code_of(error), _line_of(error))
+    return code if isinstance(code, int) else 0
+
+
+def _fail(arguments: list[str], code: int, error: str) -> int:
+    """Say an error in JSON where that was asked for: commands print theirs last, so nothing was said yet."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--json" in arguments[:end]:
+        say_json(
+            verify.no_verdict(code, error)
+            if arguments[0] == "verify"
+            else {"exit_code": code, "error": error}
+        )
+    return code
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether the command line itself could not be read; the parser's own classes are not ours to name."""
+    return hasattr(error, "format_message") and hasattr(error, "show")
 
 
 def _code_of(error: Exception) -> int:

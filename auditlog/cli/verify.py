@@ -57,23 +57,20 @@ def verify(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check receipts. Exit 0 verified, 1 failed, 2 usage, 3 something required could not be checked."""
-    try:
-        session = _Session(
-            trust,
-            log=log,
-            disclosures=disclosures,
-            expect=expect or [],
-            token_file=token_file,
-            count=len(receipts),
-        )
-    except ConfigurationError as error:
-        if json:
-            say_json({"v": VERDICT_VERSION, "exit_code": _USAGE, "error": str(error), "receipts": []})
-        raise
+    session = _Session(
+        trust,
+        log=log,
+        disclosures=disclosures,
+        expect=expect or [],
+        token_file=token_file,
+        count=len(receipts),
+    )
     verdicts = session.check_all(receipts)
     code, unused = _combined(verdicts), session.unused_disclosures()
     if unused:
         code = _FAILED
+    if evidence is not None:
+        _write_evidence(verdicts, evidence)
     if json:
         shown: dict[str, object] = {"v": VERDICT_VERSION, "exit_code": code}
         say_json(shown | {"error": unused, "receipts": [item.to_json() for item in verdicts]})
@@ -81,9 +78,12 @@ def verify(
         _print(verdicts)
     if unused:
         say_error(unused)
-    if evidence is not None:
-        _write_evidence(verdicts, evidence)
     raise typer.Exit(code)
+
+
+def no_verdict(code: int, error: str) -> dict[str, object]:
+    """The JSON of a call that ended before any receipt was checked."""
+    return {"v": VERDICT_VERSION, "exit_code": code, "error": error, "receipts": []}
 
 
 class _Verdict:

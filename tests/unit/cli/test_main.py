@@ -154,3 +154,79 @@ def test_fsck_with_a_wrong_key_is_usage_and_with_another_key_a_failure(
     assert run(["fsck", str(tmp_path), "--vkey", log_signer().vkey]) == 1
     assert run(["fsck", str(tmp_path / "nowhere"), "--vkey", factory.log_key.vkey]) == 3
     capsys.readouterr()
+
+
+COMMANDS = [
+    *(["verify"], ["verify", "x"], ["verify", "x", "--trust", "absent"], ["verify", "--no"]),
+    *(
+        ["verify", "x", "--trust", "TRUST", "--log", ""],
+        ["verify", "x", "--trust", "TRUST", "--log", "ftp://x/"],
+    ),
+    ["verify", "x", "--trust", "TRUST", "--log", "HTTP://127.0.0.1:1", "--token-file", "TOKEN"],
+    ["verify", "x", "--trust", "TRUST", "--evidence", "TRUST/folder"],
+    *(["fsck"], ["fsck", "."], ["fsck", ".", "--vkey", "a+b+c"], ["fsck", "", "--vkey", "VKEY"]),
+    *(
+        ["fsck", "http://a..b/", "--vkey", "absent"],
+        ["fsck", "http://127.0.0.1:1", "--vkey", "VKEY", "--token-file", "TOKEN"],
+    ),
+    *(["trust", "show", "absent"], ["trust", "diff", "TRUST"], ["trust", "diff", "TRUST", "TOKEN"]),
+    *(["keys", "show", "TOKEN"], ["keys", "generate", "a b", "--out", "new"], ["keys", "generate"]),
+    *(["init", "x", "--origin", "a b"], ["init", "x", "--port", "0"], ["init", "TRUST"]),
+    *(["log", "create", "--config", "absent"], ["log", "list"], ["log", "show", "--config", "TRUST"]),
+    *(["token", "list", "--config", "TRUST"], ["doctor", "--port"], ["demo", "--decisions", "0"]),
+    *(["anchor", "address", "more"], ["nothing"]),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_with_json_every_failure_is_one_object(
+    command: list[str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with a call: one object with the exit code and why, and no defect of ours."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "TRUST").write_bytes(Factory(decisions=1).trust_bytes())
+    (tmp_path / "TOKEN").write_text("gehe\u00efm\n")
+    (tmp_path / "VKEY").write_text(log_signer().vkey)
+    code = run([*command, "--json"])
+    captured = capsys.readouterr()
+    said = json.loads(captured.out)
+    assert said["exit_code"] == code
+    assert code in (1, 2)
+    assert "Traceback" not in captured.err
+    assert "defect" not in captured.err
+    if command[0] == "verify":
+        assert said["v"] == "auditlog/verify@v1"
+
+
+@pytest.mark.parametrize("url", ["http://a..b/", "http://[", "http://127.0.0.1:99999", "HTTP://127.0.0.1:1"])
+def test_a_url_that_leads_nowhere_is_exit_3(url: str, tmp_path: Path, capsys: Capture) -> None:
+    """It was not checked; one object, no defect."""
+    (tmp_path / "r.json").write_bytes((factory := Factory(decisions=1)).receipt_bytes(3))
+    (tmp_path / "t.json").write_bytes(factory.trust_bytes())
+    code = run(
+        ["verify", str(tmp_path / "r.json"), "--trust", str(tmp_path / "t.json"), "--log", url, "--json"]
+    )
+    captured = capsys.readouterr()
+    assert (code, json.loads(captured.out)["exit_code"], captured.err) == (3, 3, "")
+    assert run(["fsck", url, "--vkey", log_signer().vkey, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 3
+
+
+def test_doctor_names_a_bad_url_or_token(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host name without a label, a token no header can hold: problems of the host, not defects of ours."""
+    (tmp_path / "token").write_text("gehe\u00efm\n")
+    monkeypatch.chdir(tmp_path)
+    for url, token, check in (
+        ("http://a..b/", None, "log"),
+        ("http://127.0.0.1:1", tmp_path / "token", "token"),
+    ):
+        monkeypatch.setenv("AUDITLOG_LOG", url)
+        monkeypatch.setenv("AUDITLOG_ORIGIN", "log.example/a")
+        monkeypatch.setenv("AUDITLOG_STATE", str(tmp_path / "state"))
+        if token is not None:
+            monkeypatch.setenv("AUDITLOG_TOKEN_FILE", str(token))
+        assert run(["doctor", "--json"]) == 1
+        checks = json.loads(capsys.readouterr().out)["checks"]
+        assert check in {each["check"] for each in checks if each["level"] == "problem"}
