@@ -234,7 +234,18 @@ def _trust(plan: _Plan, devnet: str | None) -> str:
     )
 
 
+def _warnings(plan: _Plan) -> list[str]:
+    """What will keep this service from starting here, as far as it can be seen now."""
+    try:
+        socket.create_server(("127.0.0.1", plan.port)).close()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return [f"port {plan.port} cannot be listened on now ({reason}): another service may have it"]
+    return []
+
+
 def _report(plan: _Plan, *, as_json: bool) -> None:
+    warnings = _warnings(plan)
     environment = {
         "AUDITLOG_LOG": plan.url,
         "AUDITLOG_ORIGIN": plan.origin,
@@ -249,6 +260,7 @@ def _report(plan: _Plan, *, as_json: bool) -> None:
                 "trust": str(plan.folder / "trust.json"),
                 "high_water_file": str(plan.high_water),
                 "environment": environment,
+                "warnings": warnings,
             }
         )
         return
@@ -263,3 +275,5 @@ def _report(plan: _Plan, *, as_json: bool) -> None:
     say("           vllm serve MODEL --middleware auditlog.capture.asgi.AuditMiddleware")
     say("         or, in any ASGI app: app.add_middleware(AuditMiddleware)")
     say(f"check    auditlog verify RECEIPT --trust {plan.folder / 'trust.json'}")
+    for warning in warnings:
+        say(f"warning  {warning}; see port in {plan.config}")

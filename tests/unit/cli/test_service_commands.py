@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from auditlog.cli import checks_host
 from auditlog.cli.main import run
 from auditlog.core.trust import parse_trust
-from auditlog.errors import RollbackError
+from auditlog.errors import ConfigurationError, RollbackError
 from auditlog.service.settings import Settings
 from auditlog.service.tokens import token_sha256
 
@@ -281,6 +284,50 @@ def test_a_slow_or_refused_sync_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(checks_host, "_timed_sync", refuse)
     assert checks_host.check_fsync(tmp_path).level == "problem"
     assert list(tmp_path.glob(".auditlog-doctor-*")) == []
+
+
+def test_a_port_that_is_taken_is_named_by_init_and_by_serve(tmp_path: Path, capsys: Capture) -> None:
+    """`init` warns; `serve` ends with one line before it opens a log, and never says that it is ready."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, _ = call(capsys, "init", tmp_path / "s", "--origin", "log.example/a", "--port", port)
+        assert (code, f"warning  port {port} cannot be listened on now (Address already in use)" in out) == (
+            0,
+            True,
+        )
+        code, out, _ = call(
+            capsys, "init", tmp_path / "t", "--origin", "log.example/b", "--port", port, "--json"
+        )
+        assert (code, len(json.loads(out)["warnings"])) == (0, 1)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "auditlog.cli.main",
+                "serve",
+                "--config",
+                str(tmp_path / "s/auditlog.toml"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr
+        == f"auditlog: expected to listen on 127.0.0.1 port {port}, found: Address already in use\n"
+    )
+
+
+def test_listening_takes_every_address_of_a_name_or_none() -> None:
+    """An address this host lacks is passed over; without any, or with one taken, nothing is held."""
+    from auditlog.service.run import listen
+
+    for each in listen("localhost", 0):
+        each.close()
+    for host in ("192.0.2.1", "a..b"):
+        with pytest.raises(ConfigurationError, match="expected to listen"):
+            listen(host, 0)
 
 
 def test_serve_hands_the_checked_settings_on(
