@@ -14,7 +14,9 @@
     ├── SubmissionRefused             the log says no; sending the same again will not help (4xx)
     │   ├── AuthenticationError       no token, or one without the needed scope (401, 403)
     │   ├── NotFoundError             no such log, producer, entry or receipt (404)
-    │   │   └── NotYetPublished       there will be; ask again after `retry_after_s` (202)
+    │   │   ├── NotYetPublished       there will be; ask again after `retry_after_s` (202)
+    │   │   ├── DeclaredLost          its producer declared a loss at that time; carries the gap (410)
+    │   │   └── NeverArrived          too old to be on its way (410)
     │   ├── ChainConflictError        not the next entry of this producer; carries expected and found (409)
     │   └── TooLargeError             over a stated size limit (413)
     ├── Pushback                      overload; try again after `retry_after_s` (503)
@@ -144,6 +146,23 @@ class NotYetPublished(NotFoundError):
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class DeclaredLost(NotFoundError):
+    """The decision may be one of those that its producer declared lost in a published `gap` entry."""
+
+    code = "declared_lost"
+
+    def __init__(self, message: str, *, gap: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.found = gap
+        """Index of the `gap` entry, and how many it declares: `{"index", "count"}`."""
+
+
+class NeverArrived(NotFoundError):
+    """The decision is too old to be on its way: it will not come."""
+
+    code = "never_arrived"
 
 
 class ChainConflictError(SubmissionRefused):

@@ -69,6 +69,10 @@ class IndexedBody(msgspec.Struct):
     id: Any = None
     start: Any = None
     model: Any = None
+    instance: Any = None
+    from_: Any = msgspec.field(default=None, name="from")
+    to: Any = None
+    count: Any = None
 
 
 class Indexed(msgspec.Struct):

@@ -18,7 +18,7 @@ from auditlog.errors import AuditLogError, MalformedError, StorageError
 from auditlog.log.envelope import Indexed, read_indexed
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
-from auditlog.storage.records import IndexRows, ModelRow
+from auditlog.storage.records import GapRow, IndexRows, ModelRow
 
 logger = logging.getLogger("auditlog.log")
 
@@ -78,8 +78,14 @@ class Index:
         """The first `model` entry of an instance after a number. Raises: StorageError."""
         return self._live.stores.state.next_model(producer, instance, after_seq)
 
+    def gaps_ending(self, producer: bytes, from_us: int, limit: int) -> list[GapRow]:
+        """Losses a producer declared that end at `from_us` or later. Raises: StorageError."""
+        return self._live.stores.state.gaps_ending(producer, from_us, limit)
+
     def flags(self, index: int) -> list[str]:
-        """What was odd about an entry: `unknown_kind`, `unregistered_model`, `id_form`, `id_time`."""
+        """What was odd about an entry: `unknown_kind`, `unregistered_model`, `id_form`, `id_time`,
+        `gap_form`.
+        """
         return self._live.stores.state.flags(index)
 
     def request(self) -> None:
@@ -153,6 +159,8 @@ def index_rows(start: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes
             producer = bytes.fromhex(entry.producer)
             leaf_hash = leaf_hashes[index - start]
             rows.models.append(ModelRow(producer, entry.instance, entry.seq, index, leaf_hash))
+        elif entry.kind == "gap":
+            _index_gap(rows, index, entry)
     return rows
 
 
@@ -169,11 +177,28 @@ def _index_decision(rows: IndexRows, index: int, entry: Indexed) -> None:
         rows.flags.append((index, "unregistered_model"))
 
 
+def _index_gap(rows: IndexRows, index: int, entry: Indexed) -> None:
+    body = entry.body
+    try:
+        from_us, to_us = parse_time(str(body.from_)), parse_time(str(body.to))
+    except MalformedError:
+        rows.flags.append((index, "gap_form"))
+        return
+    lost = body.count if type(body.count) is int and body.count >= 0 else None
+    producer, is_earlier = bytes.fromhex(entry.producer), body.instance != entry.instance
+    rows.gaps.append(GapRow(producer, index, from_us, to_us, lost, is_earlier))
+
+
 def _id_time_fits(decision_id: str, start: object) -> bool:
     """Whether the milliseconds in a UUIDv7 are those of the claimed start; either may be anything."""
     try:
-        id_ms = int(decision_id[:8] + decision_id[9:13], 16)
+        id_ms = id_time_ms(decision_id)
         start_us = parse_time(start) if type(start) is str else -1
     except (ValueError, MalformedError):
         return False
     return abs(id_ms - start_us // 1000) <= _ID_TOLERANCE_MS
+
+
+def id_time_ms(decision_id: str) -> int:
+    """The Unix milliseconds in a UUIDv7: when it says that it was made. Raises: ValueError."""
+    return int(decision_id[:8] + decision_id[9:13], 16)

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from auditlog.errors import LogHalted
+from auditlog.log.absence import Absence
 from auditlog.log.admission import Accepted, Batch, Enrolled, Sequenced
 from auditlog.log.anchors import Anchors, Outbox
 from auditlog.log.config import Visibility
@@ -69,6 +70,7 @@ class Log:
         self.anchors = Anchors(live, self.reader)
         self.outbox = Outbox(live)
         self.receipts = Receipts(live, self.reader, self._publisher, self.index, self.anchors)
+        self.absence = Absence(live, self.reader, self._publisher, self.index)
         self._sequencer = Sequencer(
             live, outside, self._committed, lambda delay: workers.later(delay, self._sequencer.retry)
         )

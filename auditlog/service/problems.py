@@ -53,6 +53,8 @@ TABLE = (
     # The first row whose class matches is taken: the leaves of the tree in auditlog/errors.py come before
     # its branches.
     Row(errors.AuthenticationError, 401, "Not authenticated"),
+    Row(errors.DeclaredLost, 410, "Declared lost"),
+    Row(errors.NeverArrived, 410, "Never arrived"),
     Row(errors.NotFoundError, 404, "Not found"),
     Row(errors.ChainConflictError, 409, "Not the next entry of this chain"),
     Row(errors.TooLargeError, 413, "Too large"),

@@ -19,6 +19,7 @@ from auditlog.storage.records import (
     ChainRun,
     Commit,
     Committed,
+    GapRow,
     IndexRows,
     ModelRow,
     ProducerRecord,
@@ -217,7 +218,7 @@ class MemoryState:
             if rows.start != self._index.end:
                 raise CommitConflictError(f"expected rows from {self._index.end} on, found {rows.start}")
             if fault in {None, Fault.STORED}:
-                for name in ("leaves", "decisions", "models", "flags"):
+                for name in ("leaves", "decisions", "models", "gaps", "flags"):
                     getattr(self._index, name).extend(getattr(rows, name))
                 self._index.end = rows.end
         _raise(fault, "add_index_rows", "index")
@@ -242,6 +243,11 @@ class MemoryState:
             if (row.producer, row.instance) == (producer, instance) and row.seq > after_seq
         ]
         return min(rows, key=lambda row: row.seq, default=None)
+
+    def gaps_ending(self, producer: bytes, from_us: int, limit: int) -> list[GapRow]:
+        """Gaps of this producer that end at `from_us` or later."""
+        rows = [row for row in self._index.gaps if row.producer == producer and row.to_us >= from_us]
+        return sorted(rows, key=lambda row: (row.to_us, row.index))[:limit]
 
     def flags(self, index: int) -> list[str]:
         """What the index found odd."""

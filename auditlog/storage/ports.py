@@ -20,6 +20,7 @@ from auditlog.storage.records import (
     ChainRun,
     Commit,
     Committed,
+    GapRow,
     IndexRows,
     ModelRow,
     ProducerRecord,
@@ -131,6 +132,9 @@ class IndexState(Protocol):
 
     def next_model(self, producer: bytes, instance: str, after_seq: int) -> ModelRow | None:
         """The first `model` entry of this instance with a number above `after_seq`."""
+
+    def gaps_ending(self, producer: bytes, from_us: int, limit: int) -> list[GapRow]:
+        """Gaps of this producer that end at `from_us` or later, by their end, at most `limit`."""
 
     def flags(self, index: int) -> list[str]:
         """What the index found odd about an entry."""

@@ -120,6 +120,19 @@ class ModelRow:
     leaf_hash: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """A producer's declaration, at `index`, of what it lost. Unix microseconds; `lost` None is unknown."""
+
+    producer: bytes
+    index: int
+    from_us: int
+    to_us: int
+    lost: int | None
+    of_earlier_life: bool
+    """An instance before the declaring one lost it: nothing more can come from it."""
+
+
 @dataclass(slots=True)
 class IndexRows:
     """Rows of the derived index for entries `start`..`end`-1. Derived: may be dropped and built again."""
@@ -129,4 +142,5 @@ class IndexRows:
     leaves: list[tuple[bytes, int]] = field(default_factory=list)
     decisions: list[tuple[str, int]] = field(default_factory=list)
     models: list[ModelRow] = field(default_factory=list)
+    gaps: list[GapRow] = field(default_factory=list)
     flags: list[tuple[int, str]] = field(default_factory=list)

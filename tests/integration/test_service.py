@@ -15,6 +15,7 @@ import pytest
 from auditlog.core.batch import BATCH_MEDIA_TYPE, encode_batch
 from auditlog.core.capability import receipt_capability
 from auditlog.core.checkpoint import open_checkpoint
+from auditlog.core.entry import format_time, parse_time
 from auditlog.core.keys import Ed25519Verifier
 from auditlog.core.merkle import hash_leaf, root_hash, verify_consistency, verify_inclusion
 from auditlog.core.receipt import parse_receipt
@@ -105,11 +106,33 @@ def test_a_receipt_by_capability(service: LiveService) -> None:
     assert receipt.proof.index == first + 2
     assert answer.body == service.get(f"/logs/private/receipts/{first + 2}", token="read").body
     assert service.get(f"{base}/{receipt_capability(key, 'other')}").status == 404
-    unknown = "00000000-0000-7000-8000-000000000000"
-    waiting = service.get(
-        f"/logs/private/receipts/{producer[:16]}/{unknown}/{receipt_capability(key, unknown)}"
-    )
-    assert (waiting.status, waiting.headers["retry-after"]) == (202, "1")
+    for milliseconds, status in ((time.time_ns() // 10**6, 202), (0, 410)):
+        unknown = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7000-8000-000000000000"
+        waiting = service.get(
+            f"/logs/private/receipts/{producer[:16]}/{unknown}/{receipt_capability(key, unknown)}"
+        )
+        assert waiting.status == status
+    assert waiting.json["type"] == "urn:auditlog:problem:never_arrived"
+
+
+def test_a_lost_decision_is_told_once_its_gap_is_in_the_log(service: LiveService) -> None:
+    """Its address does not answer 202 for ever: 410 names the entry that declares the loss."""
+    producer, key = service.enrol("private", "loser")
+    lost = decision_body(7)["id"]
+    at_us = parse_time(decision_body(7)["start"])
+    gap = {"from": format_time(at_us - 5_000_000), "to": format_time(at_us + 5_000_000), "count": 3}
+    entries = [producer.start()]
+    earlier = {"instance": "0" * 32, "after_seq": -1, **gap}
+    entries += [producer.seal("gap", earlier), producer.decide(8)]
+    answer = service.post_batch("private", producer, entries)
+    service.await_published("private", answer.json["tree_size"])
+    address = f"/logs/private/receipts/{producer.producer.hex()[:16]}/{lost}/{receipt_capability(key, lost)}"
+    for _ in range(200):  # the index follows the log
+        told = service.get(address)
+        if told.status != 202:
+            break
+    assert (told.status, told.json["type"]) == (410, "urn:auditlog:problem:declared_lost")
+    assert told.json["found"] == {"index": answer.json["first_index"] + 1, "count": 3}
 
 
 def test_look_ups_find_what_was_posted(service: LiveService) -> None:

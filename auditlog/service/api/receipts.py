@@ -1,8 +1,9 @@
 """Receipts: by capability (whoever holds the address) or by index (scope read).
 
-Spec: auditlog/spec/api.md, "Receipts". Promises: a right capability gets its receipt or 202 with Retry-
-After; a wrong one gets 404, and cannot learn whether the producer or the decision exists. Must never:
-compare a capability other than in constant time, or write one to a log or a metric.
+Spec: auditlog/spec/api.md, "Receipts". Promises: a right capability gets its receipt, or 202 with
+Retry-After, or in the end 410 with the reason; a wrong one gets 404, and cannot learn whether the producer
+or the decision exists. Must never: compare a capability other than in constant time, or write one to a log
+or a metric.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _NOBODY = bytes(32)
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {RECEIPT: {}}, "description": "The receipt, auditlog/receipt@v1"},
     202: {"description": "Not integrated or not published yet; ask again after Retry-After"},
+    410: {"description": "Declared lost, or too old to come: a problem that says which"},
 }
 
 
@@ -59,10 +61,18 @@ def by_capability(request: Request, log: str, producer: str, decision: str, capa
     indices = hosted.log.index.by_decision(decision, producer=found)
     n = request.query_params.get("n", "0")
     if not indices:
-        return not_yet(RETRY_AFTER_S)
+        return _absent(hosted, decision, found)
     if not (n.isascii() and n.isdigit() and len(n) < 6) or int(n) >= len(indices):
         raise NotFoundError(f"expected n below {len(indices)}, found another")
     return _receipt(hosted, sorted(indices)[int(n)])
+
+
+def _absent(hosted: HostedLog, decision: str, producer: bytes) -> Response:
+    """202 with a growing wait; 410 once it is declared lost, or too old to come. Raises NotFoundError."""
+    try:
+        hosted.log.absence.explain(decision, producer)
+    except NotYetPublished as error:
+        return not_yet(error.retry_after_s)
 
 
 def _receipt(hosted: HostedLog, index: int) -> Response:

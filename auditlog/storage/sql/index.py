@@ -12,11 +12,17 @@ import msgspec
 from sqlalchemy import Connection, Select, Table, delete, insert, select, update
 
 from auditlog.errors import CommitConflictError, StorageError
-from auditlog.storage.records import IndexRows, ModelRow
+from auditlog.storage.records import GapRow, IndexRows, ModelRow
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
 
-_DERIVED = (schema.decision_index, schema.leaf_index, schema.model_entry, schema.entry_flag)
+_DERIVED = (
+    schema.decision_index,
+    schema.leaf_index,
+    schema.model_entry,
+    schema.gap_entry,
+    schema.entry_flag,
+)
 
 
 class SqlIndex:
@@ -102,6 +108,24 @@ class SqlIndex:
             return None
         return ModelRow(producer, instance, row["seq"], row["entry_index"], bytes(row["leaf_hash"]))
 
+    def gaps_ending(self, producer: bytes, from_us: int, limit: int) -> list[GapRow]:
+        """Gaps of this producer that end at `from_us` or later, by their end, at most `limit`."""
+        table = schema.gap_entry
+        query = (
+            self._mine(table)
+            .where(table.c.producer == producer, table.c.to_us >= from_us)
+            .order_by(table.c.to_us, table.c.entry_index)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            GapRow(
+                producer, r["entry_index"], r["from_us"], r["to_us"], r["lost"], bool(r["of_earlier_life"])
+            )
+            for r in rows
+        ]
+
     def flags(self, index: int) -> list[str]:
         """What the index found odd about an entry."""
         table = schema.entry_flag
@@ -151,5 +175,13 @@ def _insert_index_rows(connection: Connection, log_id: int, rows: IndexRows) -> 
         connection,
         schema.model_entry,
         [(log_id, row.producer, row.instance, row.seq, row.index, row.leaf_hash) for row in rows.models],
+    )
+    insert_rows(
+        connection,
+        schema.gap_entry,
+        [
+            (log_id, row.producer, row.to_us, row.index, row.from_us, row.lost, int(row.of_earlier_life))
+            for row in rows.gaps
+        ],
     )
     insert_rows(connection, schema.entry_flag, [(log_id, index, flag) for index, flag in rows.flags])

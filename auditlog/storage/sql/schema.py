@@ -3,8 +3,8 @@ equal.
 
 Two kinds of table. Committed: `log`, `producer`, `producer_head`, `chain_run`, `batch_head` change only in
 the one commit transaction of the engine; losing them loses the log's memory. Derived: `decision_index`,
-`leaf_index`, `model_entry`, `entry_flag` follow the log and can be dropped and built again. `anchor` and
-`token` are records of their own.
+`leaf_index`, `model_entry`, `gap_entry`, `entry_flag` follow the log and can be dropped and built again.
+`anchor` and `token` are records of their own.
 """
 
 from __future__ import annotations
@@ -127,6 +127,18 @@ model_entry = Table(
     Column("seq", BigInteger, primary_key=True),
     Column("entry_index", BigInteger, nullable=False),
     Column("leaf_hash", LargeBinary, nullable=False),
+)
+
+gap_entry = Table(
+    "gap_entry",
+    metadata,
+    _log_id(),
+    Column("producer", LargeBinary, primary_key=True),
+    Column("to_us", BigInteger, primary_key=True),
+    Column("entry_index", BigInteger, primary_key=True),
+    Column("from_us", BigInteger, nullable=False),
+    Column("lost", BigInteger, nullable=True),  # null: nobody knows how many
+    Column("of_earlier_life", Integer, nullable=False),
 )
 
 entry_flag = Table(

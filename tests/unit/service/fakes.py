@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from fastapi import FastAPI
 
 from auditlog.core.merkle import hash_leaf, prove_consistency, prove_inclusion, root_hash
 from auditlog.core.tiles import encode_bundle
-from auditlog.errors import AuditLogError, NotFoundError
+from auditlog.errors import AuditLogError, NotFoundError, NotYetPublished
 from auditlog.service.app import create_app
 from auditlog.service.settings import LogSettings, Settings
 from auditlog.service.tokens import token_sha256
@@ -45,6 +45,7 @@ class FakeLog:
         self.reader = self
         self.index = self
         self.receipts = self
+        self.absence = self
 
     def published(self) -> str:
         """A checkpoint with a signature nobody checks."""
@@ -107,6 +108,10 @@ class FakeLog:
     def by_chain(self, producer: bytes, instance: str, seq: int) -> list[int]:
         """Entry number `seq` + 2 of `PRODUCER`."""
         return [seq + 2] if producer == PRODUCER else []
+
+    def explain(self, decision_id: str, producer: bytes) -> NoReturn:
+        """On its way, or what the test says."""
+        raise self.refusal or NotYetPublished("expected it, found it not yet", retry_after_s=2)
 
     def issue(self, index: int) -> bytes:
         """Something like a receipt."""

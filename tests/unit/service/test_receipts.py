@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auditlog.core.capability import receipt_capability
+from auditlog.errors import DeclaredLost, NeverArrived, NotFoundError
 from tests.unit.service.fakes import PRODUCER, RECEIPT_KEY, Caller, FakeOpener, expect_problem
 
 SHORT = PRODUCER.hex()[:16]
@@ -49,6 +50,24 @@ def test_a_wrong_address_learns_nothing(call: Caller, address: str) -> None:
     """The same 404 whether capability, producer or decision is wrong."""
     problem = expect_problem(call("GET", address), 404, "not_found")
     assert problem["detail"] == "expected a receipt address as a response carried it, found another"
+
+
+def test_a_decision_that_will_not_come_is_410(call: Caller, opener: FakeOpener) -> None:
+    """With the reason, and the gap entry that may explain it."""
+    log = opener.logs["private"]
+    log.refusal = DeclaredLost("may be among those", gap={"index": 6, "count": 3})
+    problem = expect_problem(call("GET", url("lost")), 410, "declared_lost")
+    assert problem["found"] == {"index": 6, "count": 3}
+    log.refusal = NeverArrived("too old")
+    expect_problem(call("GET", url("lost")), 410, "never_arrived")
+    log.refusal = NotFoundError("no UUIDv7")
+    expect_problem(call("GET", url("lost")), 404, "not_found")
+
+
+def test_the_wait_for_what_is_on_its_way_is_the_engines(call: Caller) -> None:
+    """How long depends on how old the id is."""
+    answer = call("GET", url("not-yet-integrated"))
+    assert (answer.status_code, answer.headers["retry-after"]) == (202, "2")
 
 
 def test_decisions_that_share_an_id_are_all_reachable(call: Caller) -> None:

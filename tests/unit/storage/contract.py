@@ -17,6 +17,7 @@ from auditlog.storage.records import (
     ChainHead,
     ChainRun,
     Commit,
+    GapRow,
     HeadUpdate,
     IndexRows,
     ModelRow,
@@ -385,6 +386,21 @@ class StateContract:
         assert state.next_model(A, INSTANCE, 6) == ModelRow(A, INSTANCE, 7, 0, A)
         assert state.next_model(A, INSTANCE, 7) is None
         assert state.flags(1) == ["id_time", "unregistered_model"]
+
+    def test_gaps_are_found_by_producer_and_end(self, state: LogState) -> None:
+        """Those that end at a time or later, in order of their end; dropped with the index."""
+        gaps = [
+            GapRow(A, 2, 10, 90, None, True),
+            GapRow(A, 0, 5, 50, 7, False),
+            GapRow(B, 1, 0, 99, 1, False),
+        ]
+        state.add_index_rows(IndexRows(0, 3, gaps=gaps))
+        assert state.gaps_ending(A, 50, 9) == [gaps[1], gaps[0]]
+        assert state.gaps_ending(A, 50, 1) == [gaps[1]]
+        assert state.gaps_ending(A, 51, 9) == [gaps[0]]
+        assert state.gaps_ending(A, 91, 9) == []
+        state.clear_index()
+        assert state.gaps_ending(A, 0, 9) == []
 
     def test_the_index_can_be_dropped(self, state: LogState) -> None:
         """Clearing leaves an empty index and the committed state as it was."""
