@@ -27,6 +27,7 @@ from auditlog.anchoring.evm import Opening
 from auditlog.anchoring.fees import Offer
 from auditlog.anchoring.registry import Mined
 from auditlog.errors import ConfigurationError, LedgerError
+from auditlog.storage.owned import make_private_file
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -122,7 +123,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_file(path)
         self._lock_file = _hold(path.with_name(path.name + ".lock"))
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = DELETE")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditlog.errors import ConfigurationError
+from auditlog.errors import ConfigurationError, StorageError
 from auditlog.log.clock import SystemClock
 from auditlog.log.config import LogConfig, Stores
 from auditlog.log.engine import Engine
@@ -21,6 +22,7 @@ from auditlog.service import ledgers
 from auditlog.service.secretfiles import make_key, make_receipt_secret, read_log_key, read_receipt_secret
 from auditlog.service.settings import LogSettings, Settings
 from auditlog.storage.files import FileStore
+from auditlog.storage.owned import FolderLock, make_dir
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.state import SqlState
 from auditlog.storage.sql.tokens import SqlTokens
@@ -37,15 +39,25 @@ class EngineOpener:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
+        self._held: FolderLock | None = None
         self._database: Database | None = None
         self._engine: Engine | None = None
         self._chain = ledgers.Chain(settings, self._clock)
         self._lock = threading.Lock()
 
     def start(self) -> SqlTokens:
-        """Make the data directory, open the database and bring it up to date. Raises StorageError."""
-        self._settings.service.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._database = Database.open(self._settings.database_url)
+        """Make the data directory, open the database and bring it up to date.
+
+        Raises:
+            ConfigurationError: another process serves this data directory. StorageError.
+        """
+        data_dir, url = self._settings.service.data_dir, self._settings.database_url
+        _make_data_dir(data_dir)
+        if url.startswith("sqlite"):
+            # Nothing in such a configuration expects a second writer: it would only ever be told that
+            # another one was faster. On PostgreSQL two may take turns.
+            self._held = FolderLock(data_dir)
+        self._database = Database.open(url)
         self._engine = Engine()
         return SqlTokens(self._database)
 
@@ -89,6 +101,9 @@ class EngineOpener:
             self._engine.close()
         if self._database is not None:
             self._database.close()
+        if self._held is not None:
+            self._held.release()
+            self._held = None
 
     def _signer(self, settings: LogSettings) -> Ed25519Signer:
         return read_log_key(self._settings.paths(settings).key_file, settings.origin)
@@ -110,8 +125,9 @@ class EngineOpener:
             raise ConfigurationError("expected the opener to be started, found it closed")
         paths = self._settings.paths(settings)
         home = self._settings.service.data_dir / "logs" / settings.name
+        _make_data_dir(home)
         return Stores(
-            public=FileStore(paths.public_dir),
+            public=FileStore(paths.public_dir, for_all_to_read=True),
             private=FileStore(paths.private_dir),
             staging=FileStore(home / "staging"),
             state=SqlState(self._database, settings.origin),
@@ -124,3 +140,10 @@ class EngineOpener:
         if path is not None:
             guards.append(HighWaterFile(path, signer.verifier))
         return guards + self._chain.guards(settings.origin)
+
+
+def _make_data_dir(path: Path) -> None:
+    try:
+        make_dir(path)
+    except OSError as error:
+        raise StorageError(f"expected to make the folder {path}, found {error.strerror}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from auditlog.core.keys import Ed25519Signer
 from auditlog.errors import AuditLogError, ConfigurationError
 from auditlog.service.settings import read_secret
+from auditlog.storage.owned import make_dir
 
 RECEIPT_SECRET_BYTES = 32
 
@@ -62,7 +63,7 @@ def write_once(path: Path, line: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_dir(path.parent)
         temporary.unlink(missing_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8") as file:

@@ -23,6 +23,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from auditlog.errors import ImmutableObjectError, StorageError
+from auditlog.storage.owned import (
+    OWNER_DIR,
+    OWNER_FILE,
+    PUBLIC_DIR,
+    PUBLIC_FILE,
+    make_dir,
+    open_new,
+)
 
 _SWEEP_AGE_S = 3600.0
 _LOCK = "lock"
@@ -33,16 +41,21 @@ _TOGETHER = 4
 class FileStore:
     """An `ObjectStore` in a directory, which is created if it is missing."""
 
-    def __init__(self, root: str | Path, *, temp: str | Path | None = None) -> None:
+    def __init__(
+        self, root: str | Path, *, temp: str | Path | None = None, for_all_to_read: bool = False
+    ) -> None:
         """Open the store below `root`; `temp` (default `.<root name>.tmp` beside it) must be on its file
-        system.
+        system. What it creates is its owner's alone, or `for_all_to_read`; the umask has no say.
         """
+        self._file_mode, self._dir_mode = (
+            (PUBLIC_FILE, PUBLIC_DIR) if for_all_to_read else (OWNER_FILE, OWNER_DIR)
+        )
         self.root = Path(root).absolute()
         self._temp = Path(temp).absolute() if temp else self.root.with_name(f".{self.root.name}.tmp")
         self._known_dirs: set[Path] = set()
         try:
-            for directory in (self.root, self._temp):
-                self._make_dir(directory)
+            self._make_dir(self.root)
+            make_dir(self._temp)
             self._sweep()
         except OSError as error:
             raise _failed("opening", str(self.root), error) from error
@@ -165,7 +178,7 @@ class FileStore:
 
     def _write_temp(self, data: bytes) -> Path:
         temporary = self._temp / secrets.token_hex(16)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        fd = open_new(temporary, self._file_mode)
         try:
             _write_all(fd, data)
             os.fsync(fd)
@@ -182,7 +195,8 @@ class FileStore:
             return
         if not directory.is_dir():
             self._make_dir(directory.parent)
-            directory.mkdir(exist_ok=True)
+            directory.mkdir(mode=self._dir_mode, exist_ok=True)
+            directory.chmod(self._dir_mode)
             _sync_dir(directory.parent)
         self._known_dirs.add(directory)
 
@@ -202,15 +216,16 @@ class FileStore:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace one file outside any store, atomically and durably; its directory is created.
+    """Replace one file outside any store, atomically and durably, for its owner alone; its directory is
+    created.
 
     Raises:
         StorageError: it failed, and may have happened all the same.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        make_dir(path.parent)
+        fd = open_new(temporary, OWNER_FILE)
         try:
             _write_all(fd, data)
             os.fsync(fd)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -13,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from auditlog.core.batch import BATCH_MEDIA_TYPE, encode_batch
 from auditlog.service.settings import Settings
@@ -117,6 +121,54 @@ def test_a_start_that_fails_is_one_line(tmp_path: Path) -> None:
     last = stderr.strip().splitlines()[-1]
     assert last.startswith("refused: ")
     assert "expected" in last
+
+
+def test_a_second_service_on_one_data_directory_is_refused(tmp_path: Path) -> None:
+    """On SQLite: one line and exit code 2 at once, and the first goes on; after its end the second starts."""
+    config = write_config(tmp_path, port=free_port())
+    create_logs(Settings.load(config, environ={}))
+    program = "from auditlog.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "serve", "--config", str(config), "--port", str(free_port())]
+    with live_service(Settings.load(config, environ={})) as first:
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert second.returncode == 2, second.stderr
+        assert "Traceback" not in second.stderr
+        last = second.stderr.strip().splitlines()[-1]
+        assert "used by one auditlog process, found another that serves it" in last
+        assert '"event": "ready"' not in second.stderr
+        assert first.get("/ready").status == 200
+    with live_service(Settings.load(config, environ={})) as again:
+        assert again.get("/ready").status == 200
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_only_the_public_folder_is_for_others(tmp_path: Path, umask: int) -> None:
+    """All below the data directory is its owner's alone, whatever the umask; the public part is not."""
+    config = write_config(tmp_path, port=free_port())
+    settings = Settings.load(config, environ={})
+    before = os.umask(umask)
+    try:
+        create_logs(settings)
+        with live_service(settings) as service:
+            producer, _ = service.enrol("hashes", "host-0")
+            answer = service.post_batch("hashes", producer, [producer.start(), producer.decide(0)])
+            service.await_published("hashes", answer.json["tree_size"])
+            body = json.dumps({"name": "new", "origin": "log.example.org/new", "allow_unguarded_start": True})
+            assert service.request("POST", "/logs", token="admin", body=body.encode()).status == 201
+            modes = {
+                path.relative_to(settings.service.data_dir): stat.S_IMODE(path.stat().st_mode)
+                for path in [settings.service.data_dir, *settings.service.data_dir.rglob("*")]
+                if path.parent.name != ".public.tmp"  # written there, and gone when we look
+                if path.exists()
+            }
+    finally:
+        os.umask(before)
+    public = {path: mode for path, mode in modes.items() if "public" in path.parts}
+    assert {mode for path, mode in modes.items() if path not in public} == {0o600, 0o700}
+    assert set(public.values()) == {0o644, 0o755}
+    assert Path("auditlog.sqlite-wal") in modes
+    assert any("entries" in path.parts for path in modes)
+    assert stat.S_IMODE((tmp_path / "guard" / "hashes").stat().st_mode) == 0o600
 
 
 def test_what_is_logged_is_json_and_holds_no_secret(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from auditlog.errors import ConfigurationError, StorageError
+from auditlog.storage.owned import make_private_file
 from auditlog.storage.sql.migrate import migrate
 
 _MODE = "auditlog_mode"
@@ -103,7 +104,11 @@ class Database:
 def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("expected a SQLite database in a file, found one in memory")
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # SQLite gives its WAL the mode of the file it belongs to.
+        make_private_file(Path(url.database))
+    except OSError as error:
+        raise StorageError(f"expected a database file at {url.database}, found {error.strerror}") from error
     from pysqlite3 import dbapi2
 
     engine = create_engine(url, module=dbapi2, connect_args={"check_same_thread": False, "timeout": 30})
