@@ -164,7 +164,7 @@ def _members(body: bytes) -> dict[str, Any]:
 
 def _refuse(response: httpx.Response, problem: dict[str, Any]) -> NoReturn:
     status = response.status_code
-    said = str(problem.get("title") or problem.get("detail") or "no reason")[:200]
+    said = _printable(str(problem.get("detail") or problem.get("title") or "no reason"))
     if status in {401, 403}:
         raise AuthenticationError(f"log: expected to be allowed, found {status}: {said}", known=status == 403)
     if status == 404:
@@ -182,6 +182,11 @@ def _refuse(response: httpx.Response, problem: dict[str, Any]) -> NoReturn:
     if 400 <= status < 500:
         raise SubmissionRefused(f"log: expected the submission to be taken, found {status}: {said}")
     raise LogUnreachable(f"log: expected 200, found {status}")
+
+
+def _printable(text: str) -> str:
+    """The log's words, fit for one line of a log file: attacker-controlled."""
+    return "".join(character if character.isprintable() else "?" for character in text[:300])
 
 
 def _retry_after(response: httpx.Response) -> int:

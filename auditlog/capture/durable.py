@@ -13,10 +13,12 @@ PRIVATE_DIR = 0o700
 
 
 def create_private_dir(path: Path) -> None:
-    """Create `path` and its parents, readable by the owner only, and make the last name durable."""
+    """Create `path` and what is missing above it, readable by the owner only; durable on return."""
     if path.is_dir():
         return
-    path.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+    # One by one: what `mkdir` makes of missing parents is open to everyone.
+    create_private_dir(path.parent)
+    path.mkdir(mode=PRIVATE_DIR, exist_ok=True)
     sync_dir(path.parent)
 
 
@@ -33,15 +35,26 @@ def write_durable(path: Path, content: bytes, *, mode: int = PRIVATE_FILE) -> No
     """Replace `path` by `content` atomically; durable when it returns. One writer per path.
     Raises OSError.
     """
+    _write(path, content, mode, is_durable=True)
+
+
+def write_whole(path: Path, content: bytes, *, mode: int = PRIVATE_FILE) -> None:
+    """Replace `path` by `content` atomically, for what may be lost in a power cut. Raises OSError."""
+    _write(path, content, mode, is_durable=False)
+
+
+def _write(path: Path, content: bytes, mode: int, *, is_durable: bool) -> None:
     temporary = path.with_name(path.name + ".new")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         write_all(handle, content)
-        os.fsync(handle)
+        if is_durable:
+            os.fsync(handle)
     finally:
         os.close(handle)
     temporary.replace(path)
-    sync_dir(path.parent)
+    if is_durable:
+        sync_dir(path.parent)
 
 
 def write_all(handle: int, content: bytes) -> None:
