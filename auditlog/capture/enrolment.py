@@ -35,6 +35,11 @@ class Enrolment:
         """The `prev` of the producer's first entry: the leaf hash of its enrolment."""
         return bytes.fromhex(self.producer)
 
+    @property
+    def vkey(self) -> str:
+        """The key that was enrolled. Raises MalformedError if the entry is not one."""
+        return str(parse_entry(self.entry).body.get("vkey"))
+
 
 def enrolment_note(signer: Ed25519Signer, *, origin: str, name: str) -> str:
     """The signed note by which a producer asks to be enrolled. The same key and name give the same note."""

@@ -1,14 +1,16 @@
 """The queue between the application's threads and the writer: bounded, never blocking, losses counted.
 
-`offer` costs a lock and an append. When the writer cannot keep up (a stuck disk) what does not fit is
-refused and counted with its first and last instant, so that the writer can declare it in a `gap` entry. Must
-never: block the caller, or drop anything without counting it.
+`offer` costs a lock and an append. When the writer cannot keep up, bodies go first: an item whose bytes no
+longer fit is taken in its lighter form. Only a queue full of items (a stuck disk) refuses; that is counted
+with its first and last instant, so that the writer can declare it in a `gap` entry. Must never: block the
+caller, or drop anything without counting it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,9 +19,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """How many observations were lost, and between which instants (Unix microseconds)."""
+    """How many observations were lost (None: unknown), and between which instants (Unix microseconds)."""
 
-    count: int
+    count: int | None
     first_us: int
     last_us: int
 
@@ -27,13 +29,12 @@ class Losses:
         """Both together."""
         if other is None:
             return self
-        return Losses(
-            self.count + other.count, min(self.first_us, other.first_us), max(self.last_us, other.last_us)
-        )
+        count = None if self.count is None or other.count is None else self.count + other.count
+        return Losses(count, min(self.first_us, other.first_us), max(self.last_us, other.last_us))
 
 
 class Intake(Generic[_T]):
-    """A queue with two bounds, on items and on the bytes they say they hold."""
+    """A queue with two bounds, on items and on the bytes of the bodies they say they hold."""
 
     def __init__(self, *, max_items: int, max_bytes: int) -> None:
         self._max_items = max_items
@@ -45,15 +46,20 @@ class Intake(Generic[_T]):
         self._is_waiting = False
         self._is_closed = False
 
-    def offer(self, item: _T, size: int, now_us: int) -> bool:
-        """Add `item` unless the queue is full or closed; then count it as lost at `now_us` and
-        return False.
+    def offer(self, item: _T, size: int, now_us: int, *, lighten: Callable[[_T], _T] | None = None) -> bool:
+        """Add `item`, or what `lighten` makes of it where its `size` bytes do not fit: that has none.
+
+        A queue full of items, or closed, counts it as lost at `now_us` and returns False.
         """
         with self._condition:
-            is_full = len(self._items) >= self._max_items or self._bytes + size > self._max_bytes
-            if self._is_closed or (is_full and self._items):
+            if self._is_closed or len(self._items) >= self._max_items:
                 self._lose(now_us)
                 return False
+            if self._items and size and self._bytes + size > self._max_bytes:
+                if lighten is None:
+                    self._lose(now_us)
+                    return False
+                item, size = lighten(item), 0
             self._items.append((item, size))
             self._bytes += size
             if self._is_waiting:
@@ -66,17 +72,20 @@ class Intake(Generic[_T]):
             self._items.append((item, 0))
             self._condition.notify()
 
-    def take(self, max_items: int, timeout_s: float) -> list[_T]:
-        """Up to `max_items` in order; waits at most `timeout_s` for the first. Empty on time-out."""
+    def take(self, max_items: int, timeout_s: float, *, max_bytes: int = 1 << 62) -> list[_T]:
+        """Up to `max_items` in order, no more once they hold `max_bytes`; waits at most `timeout_s` for the
+        first. Empty on time-out.
+        """
         with self._condition:
             if not self._items and timeout_s > 0:
                 self._is_waiting = True
                 self._condition.wait(timeout_s)
                 self._is_waiting = False
             taken: list[_T] = []
-            while self._items and len(taken) < max_items:
+            while self._items and len(taken) < max_items and max_bytes > 0:
                 item, size = self._items.popleft()
                 self._bytes -= size
+                max_bytes -= size
                 taken.append(item)
             return taken
 

@@ -89,6 +89,11 @@ class Journal:
         """Make records durable. Raises OSError: call again with the same records, and no others."""
         self._current.append(records)
 
+    def is_in_place(self) -> bool:
+        """Whether what is written still lands in the slot that this process holds: nobody deleted it."""
+        current = self._drafts if self._drafts is not None else self.spool
+        return self._slot.is_in_place() and (current is None or current.is_in_place())
+
     def mark_clean(self) -> None:
         """Note that nothing was lost up to here. Raises OSError."""
         self._current.mark_clean()

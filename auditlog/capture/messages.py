@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from auditlog.capture.adoption import Opening
-from auditlog.capture.observation import Observation
+from auditlog.capture.intake import Losses
+from auditlog.capture.observation import Observation, ObservedBody
 from auditlog.errors import AuditLogError
 
 
@@ -20,6 +21,8 @@ class Observed:
 
     observation: Observation = field(repr=False)
     durable: Future[None] | None = None
+    is_lightened: bool = False
+    """Whether the queue had no room for its bodies, so that nothing can be read from the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,29 @@ class Adopt:
 
 
 @dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """What passed while nothing recorded: `done` resolves once its gap entry is durable."""
+
+    losses: Losses
+    done: Future[None]
+
+
+@dataclass(frozen=True, slots=True)
 class Flush:
     """`done` resolves once everything handed over before is durable, or counted as lost."""
 
     done: Future[None]
 
 
-Message = Observed | OutcomeKnown | ModelKnown | ModelExpected | Adopt | Flush
+Message = Observed | OutcomeKnown | ModelKnown | ModelExpected | Adopt | Unrecorded | Flush
+
+
+def lightened(message: Message) -> Message:
+    """The same observation without its bodies: the commitments stand, values are not kept."""
+    if not isinstance(message, Observed):
+        return message
+    seen = replace(message.observation, request=ObservedBody(), response=ObservedBody())
+    return Observed(seen, message.durable, is_lightened=True)
 
 
 class LostError(AuditLogError):

@@ -47,6 +47,15 @@ class ModelNames:
         reference = self._default if seen.model is None else self._references.get(seen.model)
         return reference or (PENDING if self.is_expected else UNREGISTERED)
 
+    def without_request(self, seen: Observation) -> Observation:
+        """`seen`, whose request can no longer be read: where it might have named a model or adapter other
+        than the default, saying the default would be a guess.
+        """
+        is_certain = seen.read_request is None or (len(self._references) < 2 and not self._adapters)
+        if is_certain or seen.model is not None or seen.model_override is not None:
+            return seen
+        return replace(seen, model_override="unregistered")
+
     def asked_for(self, seen: Observation, fields: RequestFields) -> Observation:
         """`seen` with model, adapter and sampling as the request names them.
 

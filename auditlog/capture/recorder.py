@@ -2,7 +2,8 @@
 
 Spec: entry.md, commitment.md; README.md of this package tells the life of a decision and what each crash
 leaves. This is the composition of the layer: slot, writer thread, sender thread. The application's threads
-only mint ids, feed commitments and append to a queue. Promises: never raises into the application, never
+only mint ids, feed commitments and append to a queue. A start that fails is tried again by a thread until it
+succeeds; what passes meanwhile is counted and declared. Promises: never raises into the application, never
 blocks on disk or network, never loses an observation uncounted. Safe to fork: a child gets its own slot,
 threads and chain.
 """
@@ -20,12 +21,21 @@ from concurrent.futures import Future
 from typing import Any
 
 from auditlog import __version__
-from auditlog.capture.messages import Message, ModelExpected, ModelKnown, Observed, OutcomeKnown
+from auditlog.capture.intake import Losses
+from auditlog.capture.messages import (
+    Message,
+    ModelExpected,
+    ModelKnown,
+    Observed,
+    OutcomeKnown,
+    lightened,
+)
 from auditlog.capture.metrics import Counters
 from auditlog.capture.observation import Exchange, Observation, Recorded
 from auditlog.capture.running import RunningCapture
 from auditlog.capture.safety import Guard
 from auditlog.capture.settings import CaptureSettings
+from auditlog.capture.unguarded import Unguarded
 from auditlog.core.commitment import BodyCommitment
 
 Clock = Callable[[], int]
@@ -34,8 +44,9 @@ Random = Callable[[int], bytes]
 """Gives that many random bytes, fit for keys."""
 
 SOFTWARE = f"auditlog/{__version__}"
-_ITEM_BYTES = 1024
-"""What an observation takes in the queue beyond its bodies."""
+RETRY_FIRST_S = 1.0
+RETRY_LONGEST_S = 30.0
+"""How soon, and how rarely at last, a start that failed is tried again."""
 
 
 def wall_clock_us() -> int:
@@ -73,6 +84,10 @@ class Recorder:
         self._inherited: RunningCapture | None = None
         self._pid = os.getpid()
         self._is_closed = False
+        self._ending = threading.Event()
+        self._unguarded = Unguarded(settings.state_dir, rng)
+        self._models: dict[str, dict[str, Any]] = {}
+        self._expects_model: bool | None = None
 
     @classmethod
     def from_environ(cls, env: Mapping[str, str] | None = None) -> Recorder:
@@ -91,7 +106,7 @@ class Recorder:
 
     def start(self) -> None:
         """Take a slot and start the writer and the sender. Idempotent; never raises, never waits
-        for the log.
+        for the log. If it fails a thread tries again until it succeeds.
         """
         if self._pid == os.getpid() and (self._running is not None or self._is_closed):
             return
@@ -100,30 +115,95 @@ class Recorder:
             # parent's.
             # Its files are kept open and untouched: closing them here could undo a transaction of the parent.
             self._inherited, self._running = self._running, None
-            self._lock = threading.Lock()
+            self._lock, self._ending = threading.Lock(), threading.Event()
             self.metrics.forget()
             self._is_closed, self._pid = False, os.getpid()
         with self._lock:
-            if self._running is None:
-                self._running = RunningCapture(
-                    self.settings,
-                    clock=self._clock,
-                    rng=self._rng,
-                    metrics=self.metrics,
-                    guard=self.guard,
-                    logger=self.logger,
-                    software=SOFTWARE,
-                )
-                self.guard.call("start", None, self._running.open)
+            if self._running is None and not self._is_closed:
+                self._running = self._new_running()
                 _close_at_exit(self)
+                self.guard.call("start", None, self._open, self._running)
+                if not self._running.is_open and self.settings.enabled:
+                    self._unguarded.begin(self._clock())
+                    self._retry()
 
     def close(self) -> None:
         """Write what is queued, send for at most `close_timeout_s`, release the slot. Idempotent."""
+        self._ending.set()
         with self._lock:
             running, self._running = self._running, None
             self._is_closed = True
         if running is not None and self._pid == os.getpid():
             self.guard.call("close", None, running.close)
+            self._unguarded.end(self._clock())
+
+    def _new_running(self) -> RunningCapture:
+        return RunningCapture(
+            self.settings,
+            clock=self._clock,
+            rng=self._rng,
+            metrics=self.metrics,
+            guard=self.guard,
+            logger=self.logger,
+            software=SOFTWARE,
+            on_gone=self._gone,
+        )
+
+    def _open(self, running: RunningCapture) -> None:
+        """Open a slot; then say what is known of the model, and declare what passed before."""
+        running.open()
+        if not running.is_open:
+            return
+        if self._expects_model is not None:
+            running.intake.push(ModelExpected(self._expects_model))
+        for body in self._models.values():
+            running.intake.push(ModelKnown(body, Future()))
+        self._declare(running)
+
+    def _declare(self, running: RunningCapture) -> None:
+        losses = self._unguarded.take()
+        if losses is None:
+            self._unguarded.end(self._clock())
+            return
+
+        def settled(is_durable: bool) -> None:
+            if not is_durable:
+                self._unguarded.add(losses)
+            elif self._unguarded.losses is None:
+                self._unguarded.end(self._clock())
+
+        running.declare(losses, settled)
+
+    def _gone(self, gone: RunningCapture, losses: Losses) -> None:
+        """The slot's files were deleted under us: called from the writer's thread, at its end."""
+        self.logger.critical("auditlog: the state directory was deleted; what was not sent yet is lost")
+        self._unguarded.add(losses)
+        self._retry(gone)
+
+    def _retry(self, gone: RunningCapture | None = None) -> None:
+        """Try to open from a thread until it works; settings do not change, so bad ones are not tried."""
+        if not self.settings.is_usable:
+            return
+        name = "auditlog-start"
+        threading.Thread(target=self._open_again, args=(gone, self._ending), name=name, daemon=True).start()
+
+    def _open_again(self, gone: RunningCapture | None, ending: threading.Event) -> None:
+        wait_s = RETRY_FIRST_S
+        if gone is not None:
+            gone.abandon()
+        while not ending.wait(wait_s):
+            with self._lock:
+                if self._running is gone and gone is not None:
+                    self._running, gone = self._new_running(), None
+                if self._running is None or self._running.is_open:
+                    return
+                with self.guard.protect("start"):
+                    self._open(self._running)
+                if self.is_recording:
+                    self.logger.warning("auditlog: recording again")
+                    return
+                self._unguarded.begin(self._clock())
+            wait_s = min(RETRY_LONGEST_S, 2 * wait_s)
 
     def new_exchange(self) -> Exchange | None:
         """Mint id, exchange key and both body commitments for a request that just arrived.
@@ -144,7 +224,7 @@ class Recorder:
     def record_outcome(self, decision: str, facts: Mapping[str, object], *, item: str | None = None) -> None:
         """Record what became known later about a decision (label, override ...) as an `outcome` entry."""
         message = OutcomeKnown(decision, dict(facts), item)
-        self.guard.call("record_outcome", False, self._offer, message, _ITEM_BYTES)
+        self.guard.call("record_outcome", False, self._offer, message)
 
     def register_model(
         self,
@@ -206,38 +286,57 @@ class Recorder:
 
     def _record(self, observation: Observation, *, want_durable: bool) -> Recorded | None:
         durable: Future[None] | None = Future() if want_durable else None
-        size = _ITEM_BYTES + len(observation.request.data or b"") + len(observation.response.data or b"")
+        size = len(observation.request.data or b"") + len(observation.response.data or b"")
         running = self._begun()
         if running is None:
             return None
-        if (
-            not running.intake.offer(Observed(observation, durable), size, self._clock())
-            and durable is not None
-        ):
+        message = Observed(observation, durable)
+        is_taken = running.intake.offer(message, size, self._clock(), lighten=lightened)
+        if not is_taken and durable is not None:
             durable.set_exception(running.refusal())
         exchange = observation.exchange
         return Recorded(exchange.id, exchange.exchange_key, exchange.receipt_url, durable)
 
-    def _offer(self, message: Message, size: int) -> bool:
+    def _offer(self, message: Message) -> bool:
         running = self._begun()
-        return running is not None and running.intake.offer(message, size, self._clock())
+        return running is not None and running.intake.offer(message, 0, self._clock())
 
-    def _push(self, message: Message) -> bool:
-        running = self._begun()
-        if running is None:
-            return False
-        running.intake.push(message)
+    def _push(self, message: ModelKnown | ModelExpected) -> bool:
+        """Hand over what is known of the model, and remember it for a slot that is opened later."""
+        self._begun(is_call=False)
+        with self._lock:
+            if isinstance(message, ModelExpected):
+                self._expects_model = message.is_expected
+            else:
+                name = message.body["name"]
+                self._models.pop(name, None)
+                self._models[name] = message.body
+            if self._running is None or not self._running.is_open:
+                return False
+            self._running.intake.push(message)
         return True
 
-    def _begun(self) -> RunningCapture | None:
-        """What to record with; starts it in a process (or forked child) that has not begun yet."""
+    def _begun(self, *, is_call: bool = True) -> RunningCapture | None:
+        """What to record with; starts it in a process (or forked child) that has not begun yet.
+
+        None counts a call that passes unrecorded.
+        """
         if self._running is None or self._pid != os.getpid():
             self.start()
         running = self._running
-        if running is None or not running.is_open:
-            self.metrics.add("unrecorded")
-            return None
-        return running
+        if running is not None and running.is_open:
+            return running
+        self.metrics.add("unrecorded")
+        if is_call and self.settings.enabled and not self._is_closed:
+            self._pass(Losses(1, now_us := self._clock(), now_us))
+        return None
+
+    def _pass(self, losses: Losses) -> None:
+        """Count a call that passes. If a slot was opened just now it is declared there."""
+        self._unguarded.add(losses)
+        running = self._running
+        if running is not None and running.is_open:
+            self._declare(running)
 
 
 def _fingerprint(method: str, root: bytes, files: int) -> dict[str, Any]:

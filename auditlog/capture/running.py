@@ -1,8 +1,8 @@
 """What runs behind a recorder in one process: the slot, the queue, the writer's and the sender's threads.
 
-Opening takes a slot and starts two daemon threads; recovery of the spool and everything else that touches
-the disk happens in them, so a server's start is not held up. Must never: outlive a fork (the child opens its
-own).
+Opening takes a slot and starts the daemon threads; recovery of the spool and everything else that touches
+the disk happens in them, so a server's start is not held up. An opening that fails leaves nothing behind and
+may be tried again. Must never: outlive a fork (the child opens its own).
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from auditlog.capture.adoption import Opening
+from auditlog.capture.backlog import write_note
 from auditlog.capture.client import LogClient
 from auditlog.capture.disclosures import DisclosureStore, load_store_key
-from auditlog.capture.enrolment import Enrolment, check_enrolment, enrolment_note
-from auditlog.capture.intake import Intake
+from auditlog.capture.enrolling import enrol
+from auditlog.capture.enrolment import Enrolment
+from auditlog.capture.intake import Intake, Losses
 from auditlog.capture.journal import Journal
-from auditlog.capture.messages import Adopt, Flush, LostError, Message
+from auditlog.capture.leftovers import Leftovers
+from auditlog.capture.messages import Adopt, Flush, LostError, Message, Unrecorded
 from auditlog.capture.metrics import Counters
 from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route, Sender
 from auditlog.capture.settings import CaptureSettings
 from auditlog.capture.slots import Slot, acquire_slot
 from auditlog.capture.sqlite_store import SqliteDisclosureStore
+from auditlog.capture.unguarded import claim_unguarded
 from auditlog.capture.writer import Writer
 from auditlog.core.capability import receipt_capability
 from auditlog.errors import Pushback
@@ -49,7 +53,11 @@ class RunningCapture:
         guard: Guard,
         logger: logging.Logger,
         software: str,
+        on_gone: Callable[[RunningCapture, Losses], None],
     ) -> None:
+        """`on_gone` is told, from the writer's thread, that the slot's files were deleted, and since when
+        entries may be lost: nothing runs any more then.
+        """
         self._settings = settings
         self._clock = clock
         self._rng = rng
@@ -57,6 +65,8 @@ class RunningCapture:
         self._guard = guard
         self._logger = logger
         self._software = software
+        self._on_gone = on_gone
+        self._began_us = clock()
         self._enrolment: Enrolment | None = None
         self._adopting: Adopt | None = None
         self._receipt_prefix = ""
@@ -67,25 +77,59 @@ class RunningCapture:
         self.slot: Slot | None = None
         self.writer: Writer | None = None
         self.sender: Sender | None = None
+        self.leftovers: Leftovers | None = None
         self.is_open = False
 
     def open(self) -> None:
-        """Take a slot and start the threads. Raises OSError, ConfigurationError: nothing then runs."""
+        """Take a slot and start the threads.
+
+        Raises OSError, MalformedError, ConfigurationError: nothing then runs, and it may be called again.
+        """
         settings = self._settings
         for problem in settings.problems:
             self._logger.error("auditlog: not recording: %s", problem)
         if not settings.is_usable:
             return
-        self.slot = slot = acquire_slot(settings.state_dir, settings.producer, origin=settings.origin)
+        slot = acquire_slot(
+            settings.state_dir, settings.producer, origin=settings.origin, passed_over=self._passed_over
+        )
+        try:
+            self._open_in(slot)
+        except BaseException:
+            slot.release()
+            raise
+
+    def _open_in(self, slot: Slot) -> None:
         enrolment = slot.load_enrolment()
-        opening = None if enrolment is None else self._opening(enrolment)
+        opening = None if enrolment is None else self._opening(slot, enrolment)
         if enrolment is not None:
             self._remember(enrolment)
+        self.slot = slot
         self.writer = writer = self._new_writer(slot, opening)
-        self.sender = sender = self._new_sender(slot)
+        self.sender = sender = self._new_sender(slot, self._open_route)
+        self.leftovers = leftovers = self._new_leftovers(slot)
+        for claim in claim_unguarded(self._settings.state_dir, self._clock()):
+            self.declare(claim.losses, claim.settled)
         self._start("auditlog-writer", writer.run)
         self._start("auditlog-sender", sender.run)
+        self._start("auditlog-leftovers", leftovers.run)
         self.is_open = True
+
+    def declare(self, losses: Losses, settled: Callable[[bool], None]) -> None:
+        """Have a gap entry written for what passed unrecorded; `settled` is told whether it is durable."""
+        done: Future[None] = Future()
+        done.add_done_callback(lambda future: settled(not future.cancelled() and future.exception() is None))
+        self.intake.push(Unrecorded(losses, done))
+
+    def abandon(self) -> None:
+        """After the slot was deleted: wait for the threads and let go of what is left of it."""
+        if self.sender is not None and self.leftovers is not None:
+            self.sender.stop()
+            self.leftovers.stop()
+        for thread in self._threads:
+            thread.join()
+        if self.slot is not None:
+            self.slot.release()
 
     def close(self) -> None:
         """Stop taking, write what is queued, send for a while, stop the threads, release the slot."""
@@ -93,17 +137,20 @@ class RunningCapture:
             return
         self.is_open = False
         deadline = time.monotonic() + self._settings.close_timeout_s
-        writer_thread, sender_thread = self._threads
+        writer_thread, sender_thread, leftovers_thread = self._threads
+        if self.leftovers is not None:
+            self.leftovers.stop()
         self.intake.close()
         flushed: Future[None] = Future()
         self.intake.push(Flush(flushed))
         # First what is queued becomes durable and, if the log answers, sent; then the writer ends in order.
-        self._wait_until(lambda: flushed.done() and self._is_sent, deadline)
+        self._wait_until(lambda: (flushed.done() and self._is_sent) or not writer_thread.is_alive(), deadline)
         self.writer.stop(within_s=max(_POLL_S, deadline - time.monotonic()))
         writer_thread.join(max(_POLL_S, deadline - time.monotonic()) + _POLL_S)
         self._wait_until(lambda: self._is_sent, deadline)
         self.sender.stop()
         sender_thread.join(max(_POLL_S, deadline - time.monotonic()))
+        leftovers_thread.join(max(_POLL_S, deadline - time.monotonic()))
         # A thread stuck in a disk or socket keeps the slot until the process is gone: nobody else may have
         # it.
         if self.slot is not None and not writer_thread.is_alive() and not sender_thread.is_alive():
@@ -133,36 +180,49 @@ class RunningCapture:
         self._receipt_prefix = f"{self._settings.receipt_base}/receipts/{enrolment.producer[:16]}/"
         self._enrolment = enrolment
 
-    def _opening(self, enrolment: Enrolment) -> Opening:
-        assert self.slot is not None
-        signer = self.slot.signer(enrolment.origin, self._rng)
+    def _opening(self, slot: Slot, enrolment: Enrolment) -> Opening:
+        signer = slot.signer(enrolment.origin, self._rng)
         return Opening(enrolment, signer, self._software, self._clock)
 
     def _open_route(self, client: LogClient) -> Route:
         """Enrol if that has not happened yet, and wait until the writer has its place in the chain."""
         assert self.writer is not None
+        assert self.slot is not None
         if self._enrolment is None:
             if self._adopting is None:
-                self._adopting = Adopt(self._enrol(client), Future())
+                self._adopting = Adopt(self._enrol(self.slot, client), Future())
                 self.intake.push(self._adopting)
             self._await(self._adopting.done)
             self._remember(self._adopting.opening.enrolment)
         spool = self._await(self.writer.ready)
         assert self._enrolment is not None
-        return Route(self._enrolment, self._opening(self._enrolment).signer, spool)
+        return Route(self._enrolment, self._opening(self.slot, self._enrolment).signer, spool)
 
-    def _enrol(self, client: LogClient) -> Opening:
-        slot = self.slot
-        assert slot is not None
-        origin = self._settings.origin or client.origin()
-        signer = slot.signer(origin, self._rng)
-        note = enrolment_note(signer, origin=origin, name=slot.name)
-        answer = client.enrol(slot.name, note, signer.vkey)
-        enrolment = check_enrolment(answer, signer=signer, origin=origin, name=slot.name)
-        # Dying before this line: the same note is sent again at the next start and gets the same answer.
-        slot.save_enrolment(enrolment)
-        self._logger.info("auditlog: producer %s enrolled with %s", slot.name, origin)
+    def _enrol(self, slot: Slot, client: LogClient) -> Opening:
+        enrolment, signer = enrol(slot, client, origin=self._settings.origin, rng=self._rng)
+        self._logger.info("auditlog: producer %s enrolled with %s", enrolment.name, enrolment.origin)
         return Opening(enrolment, signer, self._software, self._clock)
+
+    def _open_leftover(self, slot: Slot, client: LogClient) -> tuple[Journal, Route]:
+        """Open the chain of a slot that another life left, as the next life of that producer."""
+        enrolment = slot.load_enrolment()
+        opening = self._enrol(slot, client) if enrolment is None else self._opening(slot, enrolment)
+        journal = self._new_journal(slot)
+        instance = self._rng(16).hex()
+        journal.open(opening, instance=instance, software=self._software, now_us=self._clock())
+        assert journal.spool is not None
+        return journal, Route(opening.enrolment, opening.signer, journal.spool)
+
+    def _gone(self) -> None:
+        """The writer found the slot deleted: from now on no receipt is promised, and all is declared."""
+        self.is_open = False
+        sender = self.sender
+        since_us = self._began_us if sender is None else max(self._began_us, sender.acknowledged_us)
+        self._on_gone(self, Losses(None, since_us, max(since_us, self._clock())))
+
+    def _passed_over(self, name: str, flaw: str) -> None:
+        self._metrics.add("slots_passed_over")
+        self._logger.error("auditlog: slot %s is not used: %s", name, flaw)
 
     def _await(self, future: Future[_T]) -> _T:
         """Wait for the writer; a stop or a slow disk is told as "not now", so that the sender asks again."""
@@ -174,11 +234,8 @@ class RunningCapture:
             ) from None
 
     def _new_writer(self, slot: Slot, opening: Opening | None) -> Writer:
-        journal = Journal(
-            slot, segment_bytes=self._settings.segment_bytes, max_bytes=self._settings.max_spool_bytes
-        )
         return Writer(
-            journal=journal,
+            journal=self._new_journal(slot),
             settings=self._settings,
             intake=self.intake,
             opening=opening,
@@ -188,15 +245,35 @@ class RunningCapture:
             rng=self._rng,
             open_store=lambda: self._open_store(slot),
             on_durable=self._notify_sender,
+            on_gone=self._gone,
             metrics=self._metrics,
             guard=self._guard,
         )
 
-    def _new_sender(self, slot: Slot) -> Sender:
+    def _new_journal(self, slot: Slot) -> Journal:
+        settings = self._settings
+        return Journal(slot, segment_bytes=settings.segment_bytes, max_bytes=settings.max_spool_bytes)
+
+    def _new_leftovers(self, own: Slot) -> Leftovers:
+        return Leftovers(
+            self._settings.state_dir,
+            own=own.directory,
+            origin=lambda: None if self._enrolment is None else self._enrolment.origin,
+            open_journal=self._open_leftover,
+            new_sender=lambda slot, route: self._new_sender(slot, route, until_drained=True),
+            guard=self._guard,
+            logger=self._logger,
+        )
+
+    def _new_sender(
+        self, slot: Slot, open_route: Callable[[LogClient], Route], *, until_drained: bool = False
+    ) -> Sender:
         return Sender(
-            open_route=self._open_route,
+            open_route=open_route,
             open_client=self._open_client,
             on_conflict=slot.mark_conflict,
+            note=lambda state, detail, number: write_note(slot.directory, state, detail, number),
+            until_drained=until_drained,
             rng=self._rng,
             metrics=self._metrics,
             guard=self._guard,

@@ -4,6 +4,7 @@ Spec: entry.md "Producer chain" and "Heads", api.md. Start: ask the log for our 
 there. Then: at most 500 entries of one instance, with a head signed over exactly these; the same bytes again
 until 200. A conflict is looked into once: what the log already has is skipped; a log that contradicts our
 chain, or forgot acknowledged entries, stops the sender for good, raises the alarm and sets the slot aside.
+A refused enrolment is asked for again, slowly. What the sender met last is kept for `auditlog doctor`.
 Promises: every turn either makes progress or waits; nothing leaves the spool before its 200. Must never:
 change a sealed byte, skip an entry the log does not have, or spin.
 """
@@ -12,9 +13,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from auditlog.capture.backlog import REFUSED, STOPPED
 from auditlog.capture.client import LogClient, LogHead
 from auditlog.capture.enrolment import Enrolment
 from auditlog.capture.frames import Record
@@ -29,6 +32,7 @@ from auditlog.errors import (
     AuditLogError,
     AuthenticationError,
     ChainConflictError,
+    ConfigurationError,
     NotFoundError,
     Pushback,
     StorageError,
@@ -41,6 +45,8 @@ LONGEST_WAIT_S = 30.0
 REFUSED_WAIT_S = 60.0
 """Longest time between tries when the token is refused or the log unknown: someone has to act."""
 IDLE_WAIT_S = 5.0
+NOTE_EVERY_S = 5.0
+"""How often, under load, it is noted how far the log has come."""
 LINGER_S = 0.05
 """Pause after a batch that was not full: at low rates a head and a commit then cover several decisions."""
 
@@ -76,14 +82,22 @@ class Sender:
         metrics: Counters,
         guard: Guard,
         logger: logging.Logger,
+        note: Callable[[str, str, int | None], None] = lambda _state, _detail, _acknowledged: None,
+        until_drained: bool = False,
         max_batch_entries: int = 500,
         max_batch_bytes: int = 1 << 20,
     ) -> None:
-        """`open_route` enrols if need be and waits for the writer; it may raise what `LogClient` raises."""
+        """`open_route` enrols if need be and waits for the writer; it may raise what `LogClient` raises.
+
+        `note` keeps state, detail and how far the log has come. With `until_drained`, `run` ends when all is
+        sent, or at the first failure.
+        """
         self._open_route = open_route
         self._open_client = open_client
         self._on_conflict = on_conflict
         self._rng = rng
+        self._note = note
+        self._until_drained = until_drained
         self._metrics = metrics
         self._guard = guard
         self._logger = logger
@@ -95,7 +109,10 @@ class Sender:
         self._route: Route | None = None
         self._next: int | None = None
         self._conflict_at: int | None = None
+        self._noted = (0.0, -1)
         self.state = "starting"
+        self.acknowledged_us = 0
+        """The time of the newest entry that the log has acknowledged to this sender."""
 
     def notify(self) -> None:
         """Say that there may be something to send."""
@@ -109,7 +126,7 @@ class Sender:
     @property
     def is_drained(self) -> bool:
         """Whether the log has acknowledged all that is in the spool, or never will (stopped)."""
-        if self.state == "stopped":
+        if self.state == STOPPED:
             return True
         return self._route is not None and self._next is not None and self._next >= self._route.spool.next
 
@@ -119,11 +136,14 @@ class Sender:
         try:
             while not self._stopping.is_set():
                 wait_s = self._turn(client)
+                if self._until_drained and (self._failures or self.is_drained):
+                    break
                 if wait_s > 0:
                     self._pause(wait_s)
         except SenderStopped as verdict:
             self._give_up(verdict)
         finally:
+            self._note_progress(every_s=0.0)
             client.close()
 
     def _turn(self, client: LogClient) -> float:
@@ -134,14 +154,8 @@ class Sender:
             self._metrics.add("sender.pushback")
             self._failures += 1
             return max(float(full.retry_after_s), self._backoff_s())
-        except (AuthenticationError, NotFoundError) as refusal:
-            self._report("refused", refusal)
-            self._failures += 1
-            return min(REFUSED_WAIT_S, 4 * self._backoff_s())
-        except TooLargeError as refusal:
-            return self._shrink(refusal)
-        except SubmissionRefused as refusal:
-            raise SenderStopped("refused", {"error": refusal.code, "message": str(refusal)}) from refusal
+        except (SubmissionRefused, ConfigurationError) as refusal:
+            return self._refused(refusal)
         except StorageError as damage:
             raise SenderStopped("spool_damaged", {"message": str(damage)}) from damage
         except (AuditLogError, OSError) as failure:
@@ -167,6 +181,7 @@ class Sender:
         batch = self._next_batch(route.spool, self._next)
         if not batch:
             self.state = "idle"
+            self._note_progress(every_s=0.0)
             return IDLE_WAIT_S
         self.state = "sending"
         try:
@@ -178,6 +193,8 @@ class Sender:
         self._conflict_at = None
         # Dying before this line sends the batch once more after the restart; the log skips what it has.
         route.spool.acknowledge(self._next)
+        self.acknowledged_us = batch[-1].time_us
+        self._note_progress(every_s=NOTE_EVERY_S)
         self._metrics.add("sender.batches")
         self._metrics.add("sender.entries", len(batch))
         return 0.0 if len(batch) >= self._max_entries else LINGER_S
@@ -245,6 +262,17 @@ class Sender:
         self._max_bytes = max(1 << 16, self._max_bytes // 2)
         return FIRST_WAIT_S
 
+    def _refused(self, refusal: AuditLogError) -> float:
+        """Ask again, slowly, where someone may act without a restart; a verdict on a batch stops us."""
+        may_change = isinstance(refusal, AuthenticationError | NotFoundError | ConfigurationError)
+        if self._route is not None and not may_change:
+            if isinstance(refusal, TooLargeError):
+                return self._shrink(refusal)
+            raise SenderStopped("refused", {"error": refusal.code, "message": str(refusal)}) from refusal
+        self._report(REFUSED, refusal)
+        self._failures += 1
+        return min(REFUSED_WAIT_S, 4 * self._backoff_s())
+
     def _backoff_s(self) -> float:
         """Exponential with jitter, so that many producers do not come back together after an outage."""
         longest: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._failures - 1, 10))
@@ -262,12 +290,25 @@ class Sender:
         self._metrics.add(f"sender.{state}")
         if self.state != state:
             self._logger.warning("auditlog: sender %s: %s", state, failure)
+            self._note(state, str(failure), self._next)
+            self._noted = (0.0, -1)  # so that the next success takes this back
         self.state = state
 
+    def _note_progress(self, *, every_s: float) -> None:
+        """Note how far the log has come, if that is news and the last note is old enough."""
+        now = time.monotonic()
+        noted_at, noted = self._noted
+        if self._next is None or self._next == noted or now - noted_at < every_s:
+            return
+        self._noted = now, self._next
+        if self.state in {"idle", "sending"}:
+            self._note(self.state, "", self._next)
+
     def _give_up(self, verdict: SenderStopped) -> None:
-        self.state = "stopped"
+        self.state = STOPPED
         self._metrics.add("sender.stopped")
         detail = {"reason": verdict.reason, **verdict.detail}
+        self._note(STOPPED, str(detail), self._next)
         self._logger.critical("auditlog: sender stopped, entries stay on this host: %s", detail)
         if verdict.reason == "conflict":
             self._on_conflict(detail)

@@ -102,6 +102,11 @@ class Spool:
         with self._lock:
             return sum(segment.size for segment in self._segments)
 
+    def is_in_place(self) -> bool:
+        """Whether the segment being written still has its name: a deleted file takes writes silently."""
+        with self._lock:
+            return self._handle is None or os.fstat(self._handle).st_nlink > 0
+
     def append(self, records: Sequence[Record]) -> None:
         """Write a group; all of it is durable when this returns.
 

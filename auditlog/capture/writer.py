@@ -5,7 +5,8 @@ Takes what is queued, keeps keys and bodies in the disclosure store (one transac
 order, writes them to the spool with one fdatasync, and only then resolves the futures and wakes the sender.
 The store comes first: a key without an entry is harmless, an entry without its key could never be opened. If
 the store fails, the entry says so (`values: not_kept`). If the spool fails, the same sealed bytes are tried
-again until the disk takes them: their numbers are used. Must never: let one bad observation stop the rest,
+again until the disk takes them: their numbers are used. If someone deletes the slot's files the writer says
+so and ends: a deleted file takes writes without a word. Must never: let one bad observation stop the rest,
 or lose one silently.
 """
 
@@ -30,6 +31,7 @@ from auditlog.capture.messages import (
     ModelKnown,
     Observed,
     OutcomeKnown,
+    Unrecorded,
 )
 from auditlog.capture.metrics import Counters
 from auditlog.capture.models import ModelNames
@@ -42,6 +44,8 @@ from auditlog.errors import AuditLogError, StorageError
 
 GROUP = 256
 """At most this many observations share one write to disk."""
+GROUP_BYTES = 8 << 20
+"""And at most about so many bytes of bodies: what is taken here no longer counts in the queue's bound."""
 LINGER_S = 0.02
 """While nobody waits for durability, the writer gathers this long, so that one write to disk
 serves several.
@@ -72,9 +76,11 @@ class Writer:
         rng: Callable[[int], bytes],
         open_store: Callable[[], DisclosureStore],
         on_durable: Callable[[], None],
+        on_gone: Callable[[], None],
         metrics: Counters,
         guard: Guard,
     ) -> None:
+        """`on_gone` is called, last, if someone deleted the slot's files; the writer has then ended."""
         self._journal = journal
         self._settings = settings
         self._intake = intake
@@ -85,6 +91,7 @@ class Writer:
         self._rng = rng
         self._open_store = open_store
         self._on_durable = on_durable
+        self._on_gone = on_gone
         self._metrics = metrics
         self._guard = guard
         self._store: DisclosureStore | None = None
@@ -94,6 +101,7 @@ class Writer:
         self._expire_at = 0.0
         self._settled = 0
         self._is_stopping = False
+        self._is_gone = False
         self.ready: Future[Spool] = Future()
         """Resolves to the spool of entries once it is open and this process's `instance` entry is in it."""
 
@@ -112,16 +120,22 @@ class Writer:
                     break
                 with self._guard.protect("writer"):
                     self._handle_all(group)
-            self._finish()
+                if self._is_gone:
+                    break
+            if not self._is_gone:
+                self._finish()
         self._close()
+        if self._is_gone:
+            self._turn_away()
+            self._on_gone()
 
     def _next_group(self) -> list[Message]:
         """What is queued. Nobody waiting, it gathers for a moment: one write to disk then serves several."""
-        group = self._intake.take(GROUP, TICK_S)
+        group = self._intake.take(GROUP, TICK_S, max_bytes=GROUP_BYTES)
         is_awaited = any(not isinstance(one, Observed) or one.durable is not None for one in group)
         if group and len(group) < GROUP and not is_awaited and not self._intake.is_closed:
             time.sleep(LINGER_S)
-            group += self._intake.take(GROUP - len(group), 0.0)
+            group += self._intake.take(GROUP - len(group), 0.0, max_bytes=GROUP_BYTES)
         return group
 
     def _open(self) -> None:
@@ -158,6 +172,8 @@ class Writer:
                 self._register(message)
             elif isinstance(message, ModelExpected):
                 self._models.is_expected = message.is_expected
+            elif isinstance(message, Unrecorded):
+                self._declare(message)
             elif isinstance(message, Flush):
                 message.done.set_result(None)
             else:
@@ -170,7 +186,7 @@ class Writer:
         try:
             if isinstance(message, OutcomeKnown):
                 return prepare_outcome(message.decision, message.facts, item=message.item, rng=self._rng)
-            seen = self._read(message.observation)
+            seen = self._read(message.observation, is_lightened=message.is_lightened)
             prepared = prepare_decision(
                 seen,
                 model=self._models.reference(seen),
@@ -185,8 +201,11 @@ class Writer:
             self._metrics.add(f"left_out.{name}")
         return prepared
 
-    def _read(self, seen: Observation) -> Observation:
+    def _read(self, seen: Observation, *, is_lightened: bool) -> Observation:
         """Take model, adapter and sampling from the request, where the hook left that to this thread."""
+        if is_lightened:
+            self._metrics.add("bodies_let_go")
+            return self._models.without_request(seen)
         if seen.read_request is None or seen.request.data is None:
             return seen
         fields = self._guard.call("read_request", RequestFields(), seen.read_request, seen.request.data)
@@ -281,7 +300,7 @@ class Writer:
         """The gap entry that is owed, as the next of the chain; nothing if nothing was lost."""
         fresh = self._intake.take_losses()
         if fresh is not None:
-            self._metrics.add("lost", fresh.count)
+            self._metrics.add("lost", fresh.count or 0)
             self._owed = fresh.merged(self._owed)
         if self._owed is None:
             return []
@@ -289,6 +308,27 @@ class Writer:
         self._owed = None
         self._metrics.add("gaps")
         return [record]
+
+    def _declare(self, message: Unrecorded) -> None:
+        """A gap entry for what passed while nothing worked."""
+        record = self._journal.add_gap(message.losses, self._clock())
+        if self._append([record]):
+            self._metrics.add("gaps")
+            message.done.set_result(None)
+        else:
+            message.done.cancel()
+
+    def _turn_away(self) -> None:
+        """The slot is gone: whoever waits for what is still queued hears of it."""
+        failure = LostError("record: expected the slot's files in their place, found them gone")
+        while group := self._intake.take(GROUP, 0.0):
+            for message in group:
+                if isinstance(message, Observed) and message.durable is not None:
+                    _settle(message.durable, failure)
+                elif isinstance(message, ModelKnown):
+                    message.reference.cancel()
+                elif isinstance(message, Adopt | Flush | Unrecorded):
+                    message.done.cancel()
 
     def _lose(self, durable: Future[None] | None) -> None:
         now_us = self._clock()
@@ -304,7 +344,9 @@ class Writer:
         """
         if not records:
             return True
-        if not self._retry("spool", lambda: self._journal.append(records)):
+        if self._is_gone or not self._retry("spool", lambda: self._journal.append(records)):
+            return False
+        if not self._is_still_there():
             return False
         self._metrics.set("spool_bytes", self._journal.size_bytes)
         self._on_durable()
@@ -318,6 +360,8 @@ class Writer:
                 action()
             except OSError as failure:
                 self._guard.failed(place, failure)
+                if not self._is_still_there():
+                    return False
             else:
                 return True
             if self._deadline is not None and time.monotonic() + wait_s > self._deadline:
@@ -325,7 +369,16 @@ class Writer:
             time.sleep(wait_s)
             wait_s = min(RETRY_LONGEST_S, 2 * wait_s)
 
+    def _is_still_there(self) -> bool:
+        """Whether the slot is in its place; asked after each write and once a second, it costs two calls."""
+        if not self._is_gone and not self._journal.is_in_place():
+            self._is_gone = True
+            self._metrics.add("state_gone")
+        return not self._is_gone
+
     def _idle(self) -> None:
+        if not self._is_still_there():
+            return
         if self._journal.has_room:
             self._append(self._declare_losses())
         now = time.monotonic()

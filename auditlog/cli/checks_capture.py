@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auditlog.cli.checks_host import check_clock, check_fsync, check_space
 from auditlog.cli.findings import Finding, ok, problem, warning
@@ -12,8 +12,11 @@ from auditlog.cli.findings import Finding, ok, problem, warning
 if TYPE_CHECKING:
     import httpx
 
+    from auditlog.capture.backlog import Backlog
     from auditlog.capture.settings import CaptureSettings
+    from auditlog.capture.slots import SlotReport
 
+_LONGEST_ON_THE_WAY_S = 60
 _TIMEOUT_S = 5.0
 _MAX_CLOCK_SKEW_S = 2
 _NOBODY = "0" * 64
@@ -48,20 +51,64 @@ def _state(settings: CaptureSettings) -> Iterator[Finding]:
     yield check_fsync(settings.state_dir)
     if settings.model_path is not None and not settings.model_path.exists():
         yield problem("model", f"expected the model's files at {settings.model_path}, found nothing")
+    yield from _unguarded(settings)
     for slot in _slots(settings):
-        if slot.is_conflicted:
-            yield problem(
-                "slot", f"{slot.name}: the log contradicts its chain, see {slot.directory}/conflict.json"
-            )
-        else:
-            enrolled = "enrolled" if slot.is_enrolled else "not enrolled yet"
-            yield ok("slot", f"{slot.name}: {enrolled}, {'in use' if slot.is_held else 'free'}")
+        yield from _slot(slot)
 
 
-def _slots(settings: CaptureSettings) -> list[Any]:
+def _slots(settings: CaptureSettings) -> list[SlotReport]:
     from auditlog.capture.slots import list_slots
 
-    return list(list_slots(settings.state_dir))
+    return list_slots(settings.state_dir, origin=settings.origin)
+
+
+def _slot(slot: SlotReport) -> Iterator[Finding]:
+    """One slot: whether it can be used, and whether what it holds is on its way to the log."""
+    from auditlog.capture.backlog import REFUSED, STOPPED, read_backlog
+
+    try:
+        backlog = read_backlog(slot.directory)
+    except OSError as error:
+        yield problem("slot", f"{slot.name}: expected to read its spool, found: {error.strerror}")
+        return
+    where = "in use" if slot.is_held else "free"
+    if slot.is_conflicted:
+        yield problem(
+            "slot", f"{slot.name}: the log contradicts its chain, see {slot.directory}/conflict.json"
+        )
+    elif slot.flaw is not None:
+        yield problem("slot", f"{slot.name}: cannot be used: {slot.flaw}")
+    elif backlog.note.state in (REFUSED, STOPPED):
+        yield problem(
+            "slot", f"{slot.name}: the log refused it ({backlog.note.state}): {backlog.note.detail}"
+        )
+    else:
+        yield ok("slot", f"{slot.name}: {'enrolled' if slot.is_enrolled else 'not enrolled yet'}, {where}")
+    if backlog.waiting:
+        yield _waiting(slot, backlog)
+
+
+def _waiting(slot: SlotReport, backlog: Backlog) -> Finding:
+    """What the log does not have yet: normal for a moment in a slot that is in use, else a problem."""
+    from time import time
+
+    oldest_s = max(0, round(time() - (backlog.oldest_us or 0) / 1e6))
+    text = f"{slot.name}: {backlog.waiting} entries not in the log, the oldest for {oldest_s} s"
+    if slot.is_held and oldest_s <= _LONGEST_ON_THE_WAY_S:
+        return ok("unsent", text)
+    met = backlog.note.detail or ("the sender says nothing" if slot.is_held else "no process holds the slot")
+    return problem("unsent", f"{text}: {met}")
+
+
+def _unguarded(settings: CaptureSettings) -> Iterator[Finding]:
+    """Lives on this state directory that let decisions pass."""
+    from auditlog.capture.unguarded import list_unguarded
+
+    lives = len(list_unguarded(settings.state_dir))
+    if lives:
+        yield problem(
+            "unrecorded", f"{lives} process(es) let decisions pass; the next that records declares the gap"
+        )
 
 
 def _log(settings: CaptureSettings) -> list[Finding]:

@@ -28,6 +28,7 @@ from auditlog.core.statements import producer_text
 
 TIME = "2026-01-01T00:00:00.000000Z"
 RECEIPT_KEY = bytes(range(32))
+TAKEN = "producer: expected a new name, or the key and note that it enrolled with, found others"
 
 
 @dataclass
@@ -127,7 +128,7 @@ class FakeLog:
         name, note, vkey = asked["name"], asked["note"], asked["vkey"]
         for chain in self.chains.values():
             if chain.name == name:
-                return self._enrolled(chain) if chain.vkey == vkey else problem(409, "chain_conflict")
+                return self._enrolled(chain) if chain.vkey == vkey else problem(400, "refused", detail=TAKEN)
         if open_note(note, [Ed25519Verifier.from_vkey(vkey)]).text != producer_text(self.origin, name):
             return problem(422, "malformed")
         seq = len(self.chains) + 1

@@ -475,7 +475,7 @@ def test_unwritable_state_directory_never_raises(tmp_path: Path) -> None:
     )
     recorder.start()
     assert recorder.new_exchange() is None
-    assert recorder.metrics.get("failures.start.NotADirectoryError") == 1
+    assert recorder.metrics.get("failures.start.FileExistsError") == 1
     recorder.close()
 
 

@@ -86,6 +86,7 @@ def test_conflicted_and_foreign_slots_are_passed_over(tmp_path: Path) -> None:
     one = acquire_slot(tmp_path, "p", origin=ORIGIN)
     assert one.name == "p-1"
     answer = check_enrolment(honest_answer(), signer=SIGNER, origin=ORIGIN, name="p-0")
+    (one.directory / "producer.key").write_text(SIGNER.private_key)
     one.save_enrolment(answer)
     assert one.load_enrolment() == answer
     one.release()
