@@ -1,11 +1,15 @@
 """Reading files somebody names on the command line: bounded, and any trouble is one clear line.
 
-Promises: at most `limit` + 1 bytes are read, so the parser behind sees that there is more and says so itself.
+Promises: at most `limit` + 1 bytes are read, so the parser behind sees that there is more and says so itself;
+a pipe or device that lies about is not waited for.
 Must never: follow a name into a folder, or hold more of a file than the limit.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -26,7 +30,7 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
     try:
         if str(path) == "-":
             return sys.stdin.buffer.read(limit + 1)
-        with path.open("rb") as file:
+        with os.fdopen(_open_plain(str(path)), "rb") as file:
             return file.read(limit + 1)
     except (OSError, ValueError) as error:
         from auditlog.verify.wording import printable
@@ -35,6 +39,20 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
         raise ConfigurationError(
             f"expected a readable file for {what}, found {printable(str(path))}: {reason}"
         ) from error
+
+
+def _open_plain(path: str) -> int:
+    """Open a file without waiting for anybody: a pipe in a folder of receipts must not hang the call.
+
+    What the shell puts there (`<(...)`, /dev/stdin) is under /dev, and is waited for.
+    """
+    if path.startswith("/dev/"):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.EINVAL, "a folder, pipe or device, not a plain file")
 
 
 def read_text_line(path: Path, what: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from auditlog.verify.wording import printable
+
 if TYPE_CHECKING:
     from auditlog.verify.chains import ChainChecker
     from auditlog.verify.trusted_log import SignedCheckpoint
@@ -103,11 +105,10 @@ class FsckReport:
         """The report as lines for people: a step each, the problems of those that failed below it."""
         lines: list[str] = []
         for step in self.steps:
-            lines.append(
-                f"{step.number} {step.name:<10} {step.outcome.replace('_', ' '):<16} {step.detail}".rstrip()
-            )
+            outcome, detail = step.outcome.replace("_", " "), printable(step.detail, 500)
+            lines.append(f"{step.number} {step.name:<10} {outcome:<16} {detail}".rstrip())
             if step.problem_count > 1:
-                lines += [f"    {problem}" for problem in step.problems]
+                lines += [f"    {printable(problem, 500)}" for problem in step.problems]
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
         if self.tree_size is not None:
             lines.append(f"entries: {counts or 'none of auditlog'}; {self.other_entries} of other kinds")

@@ -127,7 +127,7 @@ class HttpSource:
         self._monotonic = monotonic
         self._given_up = ""
         self._client = httpx.Client(
-            headers=headers, timeout=min(_SILENCE_S, object_s), transport=httpx.HTTPTransport(retries=2)
+            headers=headers, timeout=_SILENCE_S, transport=httpx.HTTPTransport(retries=2)
         )
 
     def fetch(self, path: str) -> bytes:

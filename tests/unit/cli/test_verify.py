@@ -189,6 +189,23 @@ def test_what_cannot_be_read_is_one_line(folder: Path, capsys: pytest.CaptureFix
     assert [each["exit_code"] for each in several.json["receipts"]] == [2, 0]
 
 
+def test_a_pipe_among_the_files_is_not_waited_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe nobody writes to is one clear line wherever a file is named; what the shell pipes in is read."""
+    pipe, good, trust = folder / "pipe.json", folder / "0.json", folder / "trust.json"
+    os.mkfifo(pipe)
+    for arguments in (
+        (pipe, "--trust", trust),
+        (good, "--trust", pipe),
+        (good, "--trust", trust, "--log", folder / "log", "--token-file", pipe),
+    ):
+        assert Call(capsys, *arguments).code == 2
+    mixed = Call(capsys, pipe, good, "--trust", trust)
+    assert [each["exit_code"] for each in mixed.json["receipts"]] == [2, 0]
+    command = f"{sys.executable} -m auditlog.cli.main verify <(cat {good}) --trust {trust} --json"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_an_unreadable_file_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file without permission is exit 2."""
