@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TypeVar
+import json
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -99,9 +100,16 @@ async def read_body(request: Request, *, limit: int, timeout_s: float) -> bytes:
 
 
 async def read_json(request: Request, model: type[Model], *, timeout_s: float) -> Model:
-    """A small JSON body as a strict model. Raises RequestRefused (415, 422), TooLargeError."""
+    """A small JSON body as a strict model: the one reader of every JSON body there is.
+
+    Strict: UTF-8, no unknown member, no member twice, no number that JSON does not have.
+
+    Raises:
+        RequestRefused: another media type (415), or not such a body (422). TooLargeError: over `JSON_LIMIT`.
+    """
     expect_media_type(request, "application/json")
     body = await read_body(request, limit=JSON_LIMIT, timeout_s=timeout_s)
+    _expect_strict_json(body)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -109,3 +117,27 @@ async def read_json(request: Request, model: type[Model], *, timeout_s: float) -
         place = ".".join(str(part) for part in fault["loc"])[:100] or "body"
         message = f"{place}: {fault['msg']}"
         raise RequestRefused(422, message, expected=fault["msg"], found=place) from None
+
+
+def _expect_strict_json(body: bytes) -> None:
+    """Refuse what the model's parser would let pass: two readers must not see two bodies in one."""
+    try:
+        json.loads(body.decode("utf-8"), object_pairs_hook=_members_once, parse_constant=_no_constant)
+    except RequestRefused:
+        raise
+    except (ValueError, RecursionError):
+        expected = "a JSON object in UTF-8"
+        raise RequestRefused(422, f"expected {expected}, found something else", expected=expected) from None
+
+
+def _members_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        # Which one is not told: names are the caller's, and may be anything.
+        expected = "every member once"
+        raise RequestRefused(422, f"expected {expected}, found one twice", expected=expected)
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)

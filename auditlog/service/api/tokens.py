@@ -10,7 +10,7 @@ import secrets
 
 from fastapi import APIRouter, Request, Response
 
-from auditlog.errors import NotFoundError
+from auditlog.errors import ConfigurationError, NotFoundError
 from auditlog.service.api.models import NewToken, TokenInfo, TokenList, TokenMinted
 from auditlog.service.api.openapi import json_body
 from auditlog.service.context import context_of, require, require_async
@@ -35,6 +35,10 @@ async def mint(request: Request, response: Response) -> TokenMinted:
     context = context_of(request)
     wanted = await read_json(request, NewToken, timeout_s=context.settings.service.body_timeout_s)
     logs = None if wanted.logs is None else frozenset(wanted.logs)
+    missing = (logs or frozenset()) - {each.name for each in context.hosting.all()}
+    if missing:
+        # A log of that name, made later by somebody, would find a token that is good for it already.
+        raise ConfigurationError(f"expected names of logs of this service, found {sorted(missing)}")
     secret = mint_token(secrets.token_bytes(32))
     token = TokenRecord(token_sha256(secret), wanted.name, frozenset(wanted.scopes), logs)
     await asyncio.to_thread(context.tokens.add, token)

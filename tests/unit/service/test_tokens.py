@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
 
+import auditlog.service.api
 from auditlog.errors import AuthenticationError, ConfigurationError
 from auditlog.service.settings import TokenSettings
 from auditlog.service.tokens import (
@@ -21,6 +23,7 @@ from auditlog.service.tokens import (
 from auditlog.storage.sql.tokens import TokenRecord
 from tests.unit.service.fakes import TOKENS, Caller, FakeOpener, FakeTokens, expect_problem
 
+ENROL_PATH = "/logs/hashes/producers"
 READ = token_sha256(TOKENS["read"])
 
 
@@ -146,3 +149,41 @@ def test_minting_is_strict(call: Caller) -> None:
         {"name": "x", "scopes": ["read"], "y": 1},
     ):
         expect_problem(call("POST", "/tokens", token="admin", json=body), 422, "request")
+
+
+def test_a_token_names_logs_that_exist(call: Caller, opener: FakeOpener) -> None:
+    """Else a log made later under that name would find a token that is good for it already."""
+    body = {"name": "new", "scopes": ["read"], "logs": ["hashes", "nowhere"]}
+    problem = expect_problem(call("POST", "/tokens", token="admin", json=body), 422, "configuration")
+    assert problem["detail"].endswith("found ['nowhere']")
+    assert "new" not in {record.name for record in opener.tokens.all()}
+
+
+@pytest.mark.parametrize(("path", "token"), [("/tokens", "admin"), ("/logs", "admin"), (ENROL_PATH, "enrol")])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name":"one","scopes":["read"],"name":"two"}',
+        rb'{"name":"one","scopes":["read"],"na\u006de":"two"}',
+        b'{"name":"one","scopes":[{"a":1,"a":2}]}',
+        b'{"name":"one","scopes":["read"],"logs":NaN}',
+        b'\xef\xbb\xbf{"name":"one","scopes":["read"]}',
+        '{"name":"one","scopes":["read"]}'.encode("utf-16"),
+        b"[" * 60000,
+    ],
+)
+def test_json_bodies_are_strict_everywhere(call: Caller, path: str, token: str, body: bytes) -> None:
+    """A member twice, at any depth and in any spelling, a number JSON does not have, another encoding."""
+    headers = {"Content-Type": "application/json"}
+    answer = call("POST", path, token=token, content=body, headers=headers)
+    problem = expect_problem(answer, 422, "request")
+    assert problem["expected"] in {"every member once", "a JSON object in UTF-8"}
+
+
+def test_every_json_body_goes_through_the_one_reader() -> None:
+    """No handler of the API reads a body by itself."""
+    api = Path(auditlog.service.api.__file__).parent
+    for source in api.glob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        assert not re.search(r"request\.(json|body|stream|form)\(|json\.loads|\bBody\(", text), source.name
+        assert text.count("openapi_extra=json_body(") == text.count("await read_json("), source.name
