@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from auditlog.capture.http_headers import RequestHeaders, ResponseHeaders, own_headers
 from auditlog.capture.observation import Ending, Exchange, Observation, ObservedBody
 from auditlog.capture.request_fields import read_request_fields
-from auditlog.capture.route_names import route_template
+from auditlog.capture.route_names import chosen_handler, route_template
 from auditlog.capture.routes import Mark, RoutePolicy, is_refused
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class HttpExchange:
         self._look_for_mark()
         if self._done or self._exchange is None:
             return message
-        if not self._entered and is_refused(self._status, has_handler="endpoint" in self.scope):
+        if not self._entered and is_refused(self._status, has_handler=chosen_handler(self.scope) is not None):
             self._done, self._request, self._response = True, None, None
             self._recorder.metrics.add(f"refused.{self._status}")
             return message

@@ -1,4 +1,7 @@
-"""The template of the route that answered, for `route` in an entry: never a path with someone's id in it.
+"""Which handler answered, and the template of its route: never a path with someone's id in it.
+
+A mounted application is not a handler: Starlette's `Mount` puts it into `scope["endpoint"]` before anything
+in it has matched, and what its router answers to an unknown path nobody decided.
 
 Entries may be public, and paths hold customer numbers. So the name is the framework's own template, or the
 path where the framework says that nothing in it varies, or the path with every varying segment put back as
@@ -7,14 +10,16 @@ path where the framework says that nothing in it varies, or the path with every 
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from auditlog.capture.routes import compile_template
 
 MAX_ROUTE_CHARS = 512
+_ASGI = ("scope", "receive", "send")
 
 
 def request_path(scope: Mapping[str, Any]) -> str:
@@ -26,13 +31,38 @@ def request_path(scope: Mapping[str, Any]) -> str:
 
 def route_template(scope: Mapping[str, Any]) -> str | None:
     """The template of the route a Starlette or FastAPI router chose, else None."""
-    if "endpoint" not in scope:
+    if chosen_handler(scope) is None:
         return None
     path: str = scope["path"]
     template = getattr(scope.get("route"), "path", None)
     if isinstance(template, str) and len(template) <= MAX_ROUTE_CHARS and _pattern(template).fullmatch(path):
         return template
     return _put_names_back(path, scope.get("path_params") or {})
+
+
+def chosen_handler(scope: Mapping[str, Any]) -> object | None:
+    """What the framework chose to answer this request; None while that is only a mounted application."""
+    endpoint, route = scope.get("endpoint"), scope.get("route")
+    if endpoint is None or getattr(route, "endpoint", None) is endpoint:
+        return endpoint
+    if getattr(route, "app", None) is endpoint or hasattr(endpoint, "routes"):
+        return None
+    # FastAPI does not say which route it took, so a mount shows only by the root path it leaves behind.
+    return None if "app_root_path" in scope and _is_application(endpoint) else endpoint
+
+
+def _is_application(endpoint: object) -> bool:
+    """Whether this is an ASGI application rather than a function or class that handles a route."""
+    while isinstance(endpoint, partial):
+        endpoint = endpoint.func
+    if inspect.isclass(endpoint) or inspect.isbuiltin(endpoint):
+        return False
+    if not inspect.isroutine(endpoint):
+        return True
+    try:
+        return tuple(inspect.signature(endpoint).parameters) == _ASGI
+    except (TypeError, ValueError):
+        return False
 
 
 @lru_cache(maxsize=1024)

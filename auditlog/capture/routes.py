@@ -168,7 +168,8 @@ def compile_template(template: str) -> re.Pattern[str]:
 def is_refused(status: int, *, has_handler: bool) -> bool:
     """Whether an answer means the request was turned away before a handler decided anything.
 
-    401, 405, 413 and 429 always do. 403 and 404 do unless the framework had chosen a handler: a refusal or a
+    401, 405, 413 and 429 always do. 403 and 404 do unless the framework had chosen a handler (a mounted
+    application is none): a refusal or a
     "no such customer" that the application decided is a decision, and leaving it out would be an omission.
     """
     if status not in REFUSED_STATUSES:
