@@ -1,6 +1,6 @@
 """`auditlog serve`: run the service of a configuration in the foreground.
 
-Promises: a start that fails is one line, and exit code 2 or 3; SIGTERM drains. Must never: create a log;
+Promises: a start that fails is one line, and exit code 2, 3 or 75 (not now); SIGTERM drains. Must never: create a log;
 `auditlog log create` does.
 """
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from auditlog.errors import AuditLogError, ConfigurationError, LogHalted, NotFoundError
+from auditlog.log.regain import may_pass
 from auditlog.service.settings import LogSettings, Settings, Visibility
 from auditlog.service.settings_checks import refuse_dangerous
 from auditlog.storage.files import write_durably
@@ -167,7 +168,9 @@ class Hosting:
                 self._hosted[settings.name] = HostedLog(settings, self._opener.open(settings), None)
                 self._logger.info(LOG_OPENED, log=settings.name, origin=settings.origin)
             except AuditLogError as error:
-                failure = error
+                if failure is None or may_pass(failure):
+                    # What no waiting mends is the one to tell.
+                    failure = error
                 self._hosted[settings.name] = HostedLog(settings, None, str(error))
                 self._logger.error(LOG_NOT_OPENED, log=settings.name, problem=error.code, error=str(error))
         if failure is not None and all(each.fault is not None for each in self._hosted.values()):

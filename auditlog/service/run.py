@@ -2,8 +2,10 @@
 
 Promises: the port is taken before anything else, so that a start without it fails at once and never says
 "ready"; who connects before the logs are open waits. SIGTERM and SIGINT close the listening socket, answer
-what is in flight (up to `drain_s`), then close the logs. A start that fails raises one error with one line.
-Must never: log a request line, since paths hold capabilities.
+what is in flight (up to `drain_s`), then close the logs. A start that fails raises one error with one line;
+one that only has to wait for something (a node, a database, a disk) says so in one line and ends with
+`EXIT_TRY_AGAIN`, so that whoever supervises it starts it again. Must never: log a request line, since paths
+hold capabilities.
 """
 
 from __future__ import annotations
@@ -15,12 +17,16 @@ import socket
 
 import structlog
 
-from auditlog.errors import ConfigurationError
+from auditlog.errors import AuditLogError, ConfigurationError, LedgerError
+from auditlog.log.regain import may_pass
 from auditlog.service.app import create_app
 from auditlog.service.observe import configure_logging
 from auditlog.service.settings import Settings
 
 STARTING = "starting"
+TRY_AGAIN = "start_again_later"
+EXIT_TRY_AGAIN = 75
+"""EX_TEMPFAIL of sysexits.h."""
 KEEP_ALIVE_S = 30
 _BACKLOG = 2048
 
@@ -29,7 +35,8 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
     """Serve until told to stop. `sockets` are listening already (tests, socket activation).
 
     Raises:
-        AuditLogError: the service could not start (ConfigurationError, RollbackError, StorageError).
+        AuditLogError: the service could not start (ConfigurationError, RollbackError, DamagedStoreError).
+        SystemExit: `EXIT_TRY_AGAIN`: it cannot start now.
     """
     import uvicorn
 
@@ -59,12 +66,21 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
         uvicorn.Server(config).run(sockets=listening)
     except SystemExit:
         # The server exits by itself when the start fails; why it did is worth more than its exit code.
-        if app.state.startup_error is not None:
-            raise app.state.startup_error from None
+        _raise_why(app.state.startup_error)
         raise
     finally:
         for each in listening:
             each.close()
+
+
+def _raise_why(error: Exception | None) -> None:
+    """Raise the error that kept the service from starting, or, if waiting helps, say it and exit."""
+    if error is None:
+        return
+    if isinstance(error, AuditLogError) and (may_pass(error) or isinstance(error, LedgerError)):
+        structlog.get_logger("auditlog.service").error(TRY_AGAIN, problem=error.code, error=str(error))
+        raise SystemExit(EXIT_TRY_AGAIN) from None
+    raise error from None
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 
 from auditlog.cli.main import run as auditlog
 from auditlog.service.app import create_app
+from auditlog.service.run import EXIT_TRY_AGAIN
 from auditlog.service.settings import ENVIRONMENT, AnchoringSettings, ServiceSettings, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +130,9 @@ def test_the_unit_says_what_the_service_needs() -> None:
     drain_s = ServiceSettings(data_dir=Path("/x")).drain_s
     assert int(found["[Service]TimeoutStopSec"][0].removesuffix("s")) > drain_s
     assert found["[Service]RestartPreventExitStatus"] == ["2 3"]
+    assert found["[Service]Restart"] == ["on-failure"]
+    assert str(EXIT_TRY_AGAIN) not in found["[Service]RestartPreventExitStatus"][0].split()
+    assert found["[Unit]StartLimitIntervalSec"] == ["0"], "a node may be away for longer than five starts"
     assert found["[Install]WantedBy"] == ["multi-user.target"]
 
 

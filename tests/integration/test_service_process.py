@@ -127,18 +127,49 @@ def test_a_second_service_on_one_data_directory_is_refused(tmp_path: Path) -> No
     """On SQLite: one line and exit code 2 at once, and the first goes on; after its end the second starts."""
     config = write_config(tmp_path, port=free_port())
     create_logs(Settings.load(config, environ={}))
-    program = "from auditlog.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "serve", "--config", str(config), "--port", str(free_port())]
     with live_service(Settings.load(config, environ={})) as first:
-        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-        assert second.returncode == 2, second.stderr
-        assert "Traceback" not in second.stderr
-        last = second.stderr.strip().splitlines()[-1]
+        code, stderr = serve_to_its_end(config)
+        assert code == 2, stderr
+        assert "Traceback" not in stderr
+        last = stderr.strip().splitlines()[-1]
         assert "used by one auditlog process, found another that serves it" in last
-        assert '"event": "ready"' not in second.stderr
+        assert '"event": "ready"' not in stderr
         assert first.get("/ready").status == 200
     with live_service(Settings.load(config, environ={})) as again:
         assert again.get("/ready").status == 200
+
+
+def serve_to_its_end(config: Path) -> tuple[int, str]:
+    """`auditlog serve` that does not come to serve: exit code and standard error."""
+    program = "from auditlog.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "serve", "--config", str(config), "--port", str(free_port())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_start_that_has_to_wait_for_a_node_asks_to_be_started_again(tmp_path: Path) -> None:
+    """Nothing is signed, and the exit code is none that a supervisor takes for final."""
+    config = write_config(tmp_path, port=free_port())
+    create_logs(Settings.load(config, environ={}))
+    (tmp_path / "anchor.key").write_text("0x" + "11" * 32 + "\n")
+    chain = f'rpc_url = "http://127.0.0.1:{free_port()}"\nchain_id = 31337\nkey_file = "anchor.key"\n'
+    config.write_text(config.read_text().replace('mode = "off"', 'mode = "rpc"') + chain)
+    guard = (tmp_path / "guard" / "hashes").read_bytes()
+    code, stderr = serve_to_its_end(config)
+    assert code == 75, stderr
+    assert "Traceback" not in stderr
+    last = json.loads(stderr.strip().splitlines()[-1])
+    assert (last["event"], last["problem"]) == ("start_again_later", "guard_unreachable")
+    assert (tmp_path / "guard" / "hashes").read_bytes() == guard
+
+
+def test_a_start_without_its_database_asks_to_be_started_again(tmp_path: Path) -> None:
+    """A server that is not up yet is no reason to give up."""
+    url = f"postgresql://nobody:secret@127.0.0.1:{free_port()}/none"
+    code, stderr = serve_to_its_end(write_config(tmp_path, database_url=url))
+    assert code == 75, stderr
+    assert json.loads(stderr.strip().splitlines()[-1])["event"] == "start_again_later"
+    assert "secret" not in stderr
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])

@@ -156,6 +156,17 @@ def test_a_service_without_any_log_it_could_open_does_not_start(tmp_path: Path) 
         pass
 
 
+def test_the_failure_that_no_waiting_mends_is_the_one_told(tmp_path: Path) -> None:
+    """A rollback beside a node that is away: starting again would not help."""
+    failures: dict[str, errors.AuditLogError] = {
+        "public": errors.GuardUnreachable("a"),
+        "hashes": errors.RollbackError("b"),
+        "private": errors.StorageError("c"),
+    }
+    with pytest.raises(errors.RollbackError), running(settings_for(tmp_path), FakeOpener(failures)):
+        pass
+
+
 def test_a_stop_closes_every_log(tmp_path: Path, opener: FakeOpener) -> None:
     """And then what they share."""
     with running(settings_for(tmp_path), opener):
