@@ -1,7 +1,7 @@
 """`auditlog serve`: run the service of a configuration in the foreground.
 
-Promises: a start that fails is one line, and exit code 2, 3 or 75 (not now); SIGTERM drains. Must never: create a log;
-`auditlog log create` does.
+Promises: a start that fails is one line, and exit code 2, 3 or 75 (not now); SIGTERM drains. Must never:
+create a log; `auditlog log create` does.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_time
@@ -18,7 +19,7 @@ from auditlog.errors import AuditLogError, MalformedError, StorageError
 from auditlog.log.envelope import Indexed, read_indexed
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
-from auditlog.storage.records import GapRow, IndexRows, ModelRow
+from auditlog.storage.records import ID_REPEATED, GapRow, IndexRows, ModelRow
 
 logger = logging.getLogger("auditlog.log")
 
@@ -41,6 +42,8 @@ class Index:
         self._turn = threading.Lock()
         self._size = live.stores.state.index_size()
         self._planned = False
+        self.flagged: Counter[str] = Counter()
+        """Entries flagged by this object, by flag: since the start of the process, for metrics."""
 
     @property
     def size(self) -> int:
@@ -83,8 +86,8 @@ class Index:
         return self._live.stores.state.gaps_ending(producer, from_us, limit)
 
     def flags(self, index: int) -> list[str]:
-        """What was odd about an entry: `unknown_kind`, `unregistered_model`, `id_form`, `id_time`,
-        `gap_form`.
+        """What was odd about an entry: `unknown_kind`, `unregistered_model`, `id_form`, `id_time` (not that
+        of `start`, by over 1 ms), `id_repeated` (an earlier entry has it), `gap_form`.
         """
         return self._live.stores.state.flags(index)
 
@@ -122,6 +125,7 @@ class Index:
         with self._turn:
             self._live.stores.state.clear_index()
             self._size = 0
+            self.flagged.clear()
         self.follow()
 
     def _advance(self) -> None:
@@ -133,12 +137,14 @@ class Index:
             rows = index_rows(start, self._reader.entries(start, end), self._reader.leaf_hashes(start, end))
             state = self._live.stores.state
             try:
-                state.add_index_rows(rows)
+                repeated = state.add_index_rows(rows)
             except StorageError:
                 # It may have happened all the same: what the store says is where we go on.
                 self._size = state.index_size()
                 raise
             self._size = end
+            self.flagged.update(flag for _, flag in rows.flags)
+            self.flagged.update({ID_REPEATED: len(repeated)} if repeated else {})
 
 
 def index_rows(start: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes]) -> IndexRows:

@@ -127,6 +127,10 @@ class HostedLog:
         """How long the oldest commit that is not published has waited, in seconds; 0 without an engine."""
         return 0.0 if self._log is None else self._log.publication_lag_s
 
+    def flagged(self) -> dict[str, int]:
+        """How many entries were flagged since the start, by flag."""
+        return {} if self._log is None else dict(self._log.index.flagged)
+
     def producer_by_prefix(self, prefix: str) -> bytes | None:
         """The enrolled producer whose id begins with these 16 hex digits (attacker-controlled)."""
         found = self._prefixes.get(prefix)

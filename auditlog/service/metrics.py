@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from auditlog.service.hosting import HostedLog
@@ -86,7 +86,14 @@ class _LogCollector(Collector):
             "How long the oldest commit that is not published has waited; 0 when all are",
             labels=["log"],
         )
+        flagged = CounterMetricFamily(
+            "auditlog_entries_flagged",
+            "Entries recorded and found odd since the start, by flag",
+            labels=["log", "flag"],
+        )
         for each in self._hosted():
+            for flag, count in sorted(each.flagged().items()):
+                flagged.add_metric([each.name, flag], count)
             ready.add_metric([each.name], float(each.unready is None))
             lag.add_metric([each.name], each.publication_lag_s())
             published = each.published_size_or_none()
@@ -95,3 +102,4 @@ class _LogCollector(Collector):
         yield ready
         yield size
         yield lag
+        yield flagged

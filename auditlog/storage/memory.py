@@ -13,6 +13,7 @@ from enum import Enum
 
 from auditlog.errors import CommitConflictError, ImmutableObjectError, StorageError
 from auditlog.storage.records import (
+    ID_REPEATED,
     AnchorRecord,
     BatchHead,
     ChainHead,
@@ -211,7 +212,7 @@ class MemoryState:
         """Entries in the index."""
         return self._index.end
 
-    def add_index_rows(self, rows: IndexRows) -> None:
+    def add_index_rows(self, rows: IndexRows) -> list[int]:
         """Add rows; see the port."""
         fault = self.fault("add_index_rows", "") if self.fault else None
         with self._lock:
@@ -221,7 +222,10 @@ class MemoryState:
                 for name in ("leaves", "decisions", "models", "gaps", "flags"):
                     getattr(self._index, name).extend(getattr(rows, name))
                 self._index.end = rows.end
+                repeated = [i for known, i in rows.decisions if self.indices_by_decision(known)[0] < i]
+                self._index.flags.extend((index, ID_REPEATED) for index in repeated)
         _raise(fault, "add_index_rows", "index")
+        return repeated
 
     def clear_index(self) -> None:
         """Drop the index."""
@@ -251,7 +255,7 @@ class MemoryState:
 
     def flags(self, index: int) -> list[str]:
         """What the index found odd."""
-        return [flag for flagged, flag in self._index.flags if flagged == index]
+        return sorted(flag for flagged, flag in self._index.flags if flagged == index)
 
 
 def _check_path(path: str) -> None:

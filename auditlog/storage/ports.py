@@ -112,8 +112,10 @@ class IndexState(Protocol):
     def index_size(self) -> int:
         """Entries 0..size-1 are in the index."""
 
-    def add_index_rows(self, rows: IndexRows) -> None:
+    def add_index_rows(self, rows: IndexRows) -> list[int]:
         """Add rows and move the index from `rows.start` to `rows.end`, in one transaction.
+
+        Decisions whose id an earlier entry has get the flag `ID_REPEATED`; returns their indices, ascending.
 
         Need not be durable on return: a power loss may undo it whole, and the index is built on from there.
 

@@ -15,6 +15,9 @@ LOG_CHAIN = b"log"
 
 LOG_INSTANCE = "log"
 
+ID_REPEATED = "id_repeated"
+"""Flag of a decision whose id an earlier entry of the log has."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChainHead:

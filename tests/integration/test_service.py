@@ -148,7 +148,10 @@ def test_look_ups_find_what_was_posted(service: LiveService) -> None:
             found = service.get(f"/logs/public/entries?{query}").json["entries"]
             if found:
                 break
-        assert found == [{"index": first + 1, "leaf_hash": hash_leaf(entries[1]).hex()}]
+        assert [(each["index"], each["leaf_hash"]) for each in found] == [
+            (first + 1, hash_leaf(entries[1]).hex())
+        ]
+        assert "unregistered_model" in found[0]["flags"]
 
 
 def test_sending_again_changes_nothing(service: LiveService) -> None:

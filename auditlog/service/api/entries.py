@@ -79,8 +79,10 @@ def look_up(request: Request, log: str, wanted: Annotated[Wanted, Query()]) -> E
 def _places(hosted: HostedLog, found: list[int]) -> EntryPlaces:
     """Indices with the leaf hashes of their published entries."""
     size = hosted.published_size()
-    reader = hosted.log.reader
+    reader, flags = hosted.log.reader, hosted.log.index.flags
     places = [
-        EntryPlace(index=i, leaf_hash=hash_leaf(reader.entry(i)).hex()) for i in sorted(found) if i < size
+        EntryPlace(index=i, leaf_hash=hash_leaf(reader.entry(i)).hex(), flags=flags(i))
+        for i in sorted(found)
+        if i < size
     ]
     return EntryPlaces(entries=places)

@@ -129,10 +129,11 @@ class Accepted(_Model):
 
 
 class EntryPlace(_Model):
-    """Where an entry is."""
+    """Where an entry is, and what the operator's index found odd about it."""
 
     index: int
     leaf_hash: HexHash
+    flags: list[str]
 
 
 class EntryPlaces(_Model):

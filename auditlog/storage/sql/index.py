@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, delete, insert, select, update
+from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
 
 from auditlog.errors import CommitConflictError, StorageError
-from auditlog.storage.records import GapRow, IndexRows, ModelRow
+from auditlog.storage.records import ID_REPEATED, GapRow, IndexRows, ModelRow
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
 
@@ -58,7 +58,7 @@ class SqlIndex:
             ).scalar_one_or_none()
         return int(size or 0)
 
-    def add_index_rows(self, rows: IndexRows) -> None:
+    def add_index_rows(self, rows: IndexRows) -> list[int]:
         """Add rows and move the index on, in one transaction; see the port."""
         with self._database.write(durable=False) as connection:
             log_id = self.log_id(connection)
@@ -70,6 +70,9 @@ class SqlIndex:
             if moved.rowcount != 1:
                 raise CommitConflictError(f"expected the index to end at {rows.start}, found another size")
             _insert_index_rows(connection, log_id, rows)
+            repeated = _repeated(connection, log_id, rows)
+            insert_rows(connection, schema.entry_flag, [(log_id, index, ID_REPEATED) for index in repeated])
+        return repeated
 
     def clear_index(self) -> None:
         """Drop every row of this log's index and start again from 0."""
@@ -163,6 +166,21 @@ def _insert_in_one_step(connection: Connection, table: Table, rows: Sequence[tup
     # Names come from the schema above, never from a caller.
     statement = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {values} FROM json_each(?)"  # noqa: S608
     connection.exec_driver_sql(statement, (msgspec.json.encode(rows).decode(),))
+
+
+def _repeated(connection: Connection, log_id: int, rows: IndexRows) -> list[int]:
+    """Of the decisions just added, those whose id an earlier entry has."""
+    if not rows.decisions:
+        return []
+    known = schema.decision_index.c
+    firsts = (
+        select(known.decision_id, func.min(known.entry_index))
+        .where(known.log_id == log_id, known.decision_id.in_({id_ for id_, _ in rows.decisions}))
+        .group_by(known.decision_id)
+        .having(func.count() > 1)
+    )
+    first = {row[0]: row[1] for row in connection.execute(firsts)}
+    return sorted(index for id_, index in rows.decisions if index > first.get(id_, index))
 
 
 def _insert_index_rows(connection: Connection, log_id: int, rows: IndexRows) -> None:

@@ -113,3 +113,22 @@ def test_odd_entries_are_flagged(bench: TestBench) -> None:
     del rows.flags[-4:]
     assert rows.flags == [(10, "unknown_kind"), (11, "unregistered_model"), (12, "id_time"), (14, "id_time")]
     assert [index for _, index in rows.decisions] == [11, 12, 13, 14]
+
+
+def test_repeated_and_wrongly_dated_ids_are_flagged_and_counted(bench: TestBench) -> None:
+    """Whoever wrote the id first: the later entry is flagged, and metrics can tell how many there are."""
+    assert bench.log is not None
+    one, two = bench.started("a"), bench.started("b")
+    bench.send(one, [one.decide(5)])
+    again = bench.send(two, [two.decide(5), two.decide(6)]).first_index
+    late = decision_body(7)
+    late["start"] = late["start"].replace("00:00:00.000", "00:00:00.002")
+    dated = bench.send(one, [one.seal("decision", late)]).first_index
+    index = bench.log.index
+    assert index.flags(again - 1) == ["unregistered_model"]
+    assert index.flags(again) == ["id_repeated", "unregistered_model"]
+    assert index.flags(again + 1) == ["unregistered_model"]
+    assert index.flags(dated) == ["id_time", "unregistered_model"]
+    assert index.flagged == {"id_repeated": 1, "id_time": 1, "unregistered_model": 4}
+    index.rebuild()
+    assert index.flags(again) == ["id_repeated", "unregistered_model"]

@@ -35,6 +35,7 @@ class FakeLog:
         self.entries = [f"entry {i}".encode() for i in range(10)]
         self.published_size = 8
         self.publication_lag_s = 0.0
+        self.flagged = {"id_repeated": 1}
         self.refusal: Exception | None = None
         self.fault: str | None = None
         self.decisions: dict[str, list[int]] = {"decided": [3], "twice": [4, 5], "unpublished": [9]}
@@ -108,6 +109,10 @@ class FakeLog:
     def by_chain(self, producer: bytes, instance: str, seq: int) -> list[int]:
         """Entry number `seq` + 2 of `PRODUCER`."""
         return [seq + 2] if producer == PRODUCER else []
+
+    def flags(self, index: int) -> list[str]:
+        """Entry 5 repeats the id of entry 4."""
+        return ["id_repeated"] if index == 5 else []
 
     def explain(self, decision_id: str, producer: bytes) -> NoReturn:
         """On its way, or what the test says."""

@@ -56,6 +56,7 @@ def test_metrics_count_what_happened(call: Caller, opener: FakeOpener) -> None:
     assert 'auditlog_problems_total{code="authentication"} 1.0' in text
     assert 'auditlog_entries_acknowledged_total{log="hashes"} 2.0' in text
     assert 'auditlog_log_published_size{log="hashes"} 8.0' in text
+    assert 'auditlog_entries_flagged_total{flag="id_repeated",log="hashes"} 1.0' in text
     assert 'auditlog_log_ready{log="public"} 0.0' in text
 
 

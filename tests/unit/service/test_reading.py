@@ -162,6 +162,8 @@ def test_look_ups_return_every_published_match(call: Caller) -> None:
     assert places(f"leaf={hash_leaf(b'entry 3').hex()}") == [3]
     assert places(f"leaf={'0' * 64}") == []
     assert places("decision=twice") == [4, 5]
+    twice = call("GET", "/logs/public/entries?decision=twice").json()["entries"]
+    assert [each["flags"] for each in twice] == [[], ["id_repeated"]]
     assert places("decision=unpublished") == []
     assert places(f"decision=twice&producer={PRODUCER.hex()}") == [4, 5]
     assert places(f"decision=twice&producer={'0' * 64}") == []

@@ -375,10 +375,12 @@ class StateContract:
                 flags=[(1, "id_time"), (1, "unregistered_model")],
             )
         )
+        assert state.flags(2) == []
         with pytest.raises(CommitConflictError):
             state.add_index_rows(IndexRows(2, 5, decisions=[("three", 4)]))
-        state.add_index_rows(IndexRows(3, 4, decisions=[("one", 3)]))
+        assert state.add_index_rows(IndexRows(3, 4, decisions=[("one", 3)])) == [3]
         assert state.index_size() == 4
+        assert state.flags(3) == ["id_repeated"]
         assert state.indices_by_decision("one") == [1, 3]
         assert state.indices_by_decision("three") == []
         assert 0 in state.indices_by_leaf(A)
@@ -401,6 +403,12 @@ class StateContract:
         assert state.gaps_ending(A, 91, 9) == []
         state.clear_index()
         assert state.gaps_ending(A, 0, 9) == []
+
+    def test_an_id_repeated_within_one_step_is_flagged(self, state: LogState) -> None:
+        """All but the first, wherever the first is."""
+        assert state.add_index_rows(IndexRows(0, 3, decisions=[("x", 0), ("y", 1), ("x", 2)])) == [2]
+        assert state.add_index_rows(IndexRows(3, 5, decisions=[("y", 3), ("x", 4)])) == [3, 4]
+        assert [state.flags(index) for index in range(3)] == [[], [], ["id_repeated"]]
 
     def test_the_index_can_be_dropped(self, state: LogState) -> None:
         """Clearing leaves an empty index and the committed state as it was."""
