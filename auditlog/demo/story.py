@@ -131,7 +131,7 @@ class Story:
         self._say(
             f"1  {len(answers)} real applications decided behind the middleware (median {p50_ms:.1f} ms)"
         )
-        self._say(f"   {entries} entries in the log {operator.public_log}, anchored on an in-process devnet")
+        self._say(f"   {entries} entries in the public log, anchored on an in-process devnet")
         self._show_one(applications, answers)
 
     def _decide(self, client: httpx.Client) -> tuple[list[dict[str, float]], list[Answer], float]:
