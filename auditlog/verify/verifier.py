@@ -126,10 +126,8 @@ class Verifier:
         # (13) The log as it is now extends every checkpoint in the receipt.
         held = (opened, *steps_anchor.opened_checkpoints(anchored))
         run.also(13, lambda: compare_with_log(given.log, held, index, log))
-
         # (14) What the caller insists on.
         run.also(14, lambda: steps_demand.check_expectations(given.expectations, shown))
-
         # (15) What the trust file insists on.
         run.also(15, lambda: steps_demand.check_required(self._trust, quorum, anchored))
         run.add_facts(open_questions(content, given.log is not None, opens.whole if opens else frozenset()))
