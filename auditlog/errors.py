@@ -83,8 +83,8 @@ class InclusionError(VerificationError):
 
 
 class InconsistentLogError(VerificationError):
-    """Two checkpoints of one origin that cannot both be honest. The error is the evidence: it
-    carries both.
+    """Two checkpoints of one origin that cannot both be
+    honest. The error is the evidence: it carries both.
     """
 
     code = "inconsistent"
@@ -217,8 +217,8 @@ class RollbackError(LogHalted):
 
 
 class GuardUnreachable(LogHalted):
-    """An outside source cannot be asked now. It may know more than our stores: nothing is signed until it
-    can.
+    """An outside source cannot be asked now. It may know
+    more than our stores: nothing is signed until it can.
     """
 
     code = "guard_unreachable"

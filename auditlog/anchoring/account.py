@@ -1,8 +1,8 @@
 """The key that owns the slots: a file with a raw key, or a keystore file with its password in another.
 
-Promises: an error never holds the key, the password or the content of a file; a key is read once, at start.
-Must never: make a key up. A lost key is a lost slot, and a new one is a new owner for every trust file to
-pin.
+Promises: an error never holds the key, the password or the content of a
+file; a key is read once, at start. Must never: make a key up. A lost key
+is a lost slot, and a new one is a new owner for every trust file to pin.
 """
 
 from __future__ import annotations

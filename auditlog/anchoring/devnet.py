@@ -5,8 +5,8 @@ eth-tester and py-evm. It forgets everything at exit; a restart is a new devnet,
 newest checkpoint again. Every anchor from here is called devnet, and its evidence is a note by the devnet
 key. It must never pass for a public chain: whoever runs it can write any block it likes.
 
-eth-tester is not thread-safe: one lock guards every call. The EVM is loaded (about a second) at the first
-call.
+eth-tester is not thread-safe: one lock guards every call.
+The EVM is loaded (about a second) at the first call.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ Spec: auditlog/spec/decisions/0003-anchor-registry.md, contract/AnchorRegistry.v
     slot'     = keccak256(size' || acc')             the empty slot is 32 zero bytes, opened by (0, zeros)
     event     = topics [signature, owner, log_id], data size || root || acc
 
-Pure: no I/O, no clock. What a node returns is attacker-controlled and parsed strictly here; a caller
-still has to compare it with what it asked for. Must never be used to decide a receipt's verdict: that is
-core/anchor.py.
+Pure: no I/O, no clock. What a node returns is attacker-controlled and parsed
+strictly here; a caller still has to compare it with what it asked for. Must
+never be used to decide a receipt's verdict: that is core/anchor.py.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ bytes again and sends the same transaction, so a nonce is never used for two che
     intent    one checkpoint to anchor; at most one at work for a log    open -> failed | final -> told
     attempt   one signed transaction for it; a fee bump adds one, and any of them may be the one mined
 
-Promises: a method that returned is on disk (synchronous=FULL, rollback journal); a second process or
-object on the same file is refused. Must never: hold a private key. Raw transactions are public the moment
-they are sent.
+Promises: a method that returned is on disk (synchronous=FULL, rollback
+journal); a second process or object on the same file is refused. Must never:
+hold a private key. Raw transactions are public the moment they are sent.
 """
 
 from __future__ import annotations

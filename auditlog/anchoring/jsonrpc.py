@@ -1,8 +1,8 @@
 """The wire of a JSON-RPC node: one HTTP connection, and strict readers of what comes back.
 
-Everything read here is attacker-controlled. Each reader returns a value of the right shape or raises
-`LedgerError`, never anything else. Must never name a node's URL in an error: it often holds an access
-key.
+Everything read here is attacker-controlled. Each reader returns a
+value of the right shape or raises `LedgerError`, never anything else.
+Must never name a node's URL in an error: it often holds an access key.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 
 
 def over_http(url: str, *, timeout_s: float = 20.0) -> Request:
-    """Return the connection to a node at `url`. Errors name the kind of failure, never the URL: it holds
-    keys.
+    """Return the connection to a node at `url`. Errors
+    name the kind of failure, never the URL: it holds keys.
     """
     with chain_libraries():
         from requests import RequestException

@@ -64,8 +64,8 @@ class Ledger(Protocol):
 
     @property
     def is_devnet(self) -> bool:
-        """Whether the chain is ours, in this process, and gone at exit. Named so wherever its anchors
-        show.
+        """Whether the chain is ours, in this process, and
+        gone at exit. Named so wherever its anchors show.
         """
 
     @property

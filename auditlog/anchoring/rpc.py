@@ -1,14 +1,14 @@
 """A public (or any) EVM chain through JSON-RPC: the `Ledger` a production log anchors on.
 
-Decision 0003, "Sending". The life of one checkpoint: read the slot, estimate, sign, journal, broadcast;
-then each `confirm` looks up the receipts of every attempt, sends again what a node forgot, raises the fee
-of what waits too long, and says `Anchored` only when the block is final by the node's `finalized` tag and
-still canonical.
+Decision 0003, "Sending". The life of one checkpoint: read the slot, estimate, sign,
+journal, broadcast; then each `confirm` looks up the receipts of every attempt, sends
+again what a node forgot, raises the fee of what waits too long, and says `Anchored`
+only when the block is final by the node's `finalized` tag and still canonical.
 
-Crash table: before the journal's commit nothing was sent; after it the same bytes are sent again. An
-answer that never came, "already known" and "nonce too low" all mean the same: look up the receipts. Must
-never: sign two checkpoints under one nonce, trust a node for another chain, or call a block final by
-counting.
+Crash table: before the journal's commit nothing was sent; after it the same bytes
+are sent again. An answer that never came, "already known" and "nonce too low" all
+mean the same: look up the receipts. Must never: sign two checkpoints under one
+nonce, trust a node for another chain, or call a block final by counting.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Signing and sending: from a call to a journalled transaction, and the pushes it needs until it is mined.
 
-Decision 0003, "Sending". Promises: sign, journal, broadcast, in this order; one nonce for one checkpoint;
-every attempt of it pays more than the one before and never more than the cap. What a node answers to a
-send decides nothing. Must never: be used by two threads at once (the ledger holds its lock), or send what
-is not journalled.
+Decision 0003, "Sending". Promises: sign, journal, broadcast, in this order; one
+nonce for one checkpoint; every attempt of it pays more than the one before and never
+more than the cap. What a node answers to a send decides nothing. Must never: be used
+by two threads at once (the ledger holds its lock), or send what is not journalled.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`auditlog anchor address|deploy`: the contract that checkpoints are anchored in.
 
-Spec: auditlog/spec/decisions/0003-anchor-registry.md. Promises: the node's URL and the key come from
-files and are not printed; deploying twice is deploying once. Must never: run beside a service that sends
-with the same key.
+Spec: auditlog/spec/decisions/0003-anchor-registry.md. Promises: the node's
+URL and the key come from files and are not printed; deploying twice is
+deploying once. Must never: run beside a service that sends with the same key.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`auditlog doctor`, the chain: what the service would anchor on, asked for as the service would ask.
 
-Promises: only reads; the same settings, made the same way, as those of the service. Must never: print the
-node's URL or a key.
+Promises: only reads; the same settings, made the same way, as
+those of the service. Must never: print the node's URL or a key.
 """
 
 from __future__ import annotations

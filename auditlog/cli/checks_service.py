@@ -1,5 +1,5 @@
-"""`auditlog doctor`, the service: for each configured log its key, its published folder and its rollback
-guard.
+"""`auditlog doctor`, the service: for each configured
+log its key, its published folder and its rollback guard.
 """
 
 from __future__ import annotations

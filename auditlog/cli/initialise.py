@@ -1,10 +1,10 @@
-"""`auditlog init DIR`: configuration, keys, tokens and the first entry of a log, and the line that wraps a
-model.
+"""`auditlog init DIR`: configuration, keys, tokens and
+the first entry of a log, and the line that wraps a model.
 
-Promises: every secret goes to its own file that only the owner can read, and none is printed; nothing that
-exists is overwritten, so a second `init` in the same folder is refused before anything is written. If the
-process dies half way, delete the folder and begin again: no log exists before its first entry, which is
-written last.
+Promises: every secret goes to its own file that only the owner can read, and none is
+printed; nothing that exists is overwritten, so a second `init` in the same folder is
+refused before anything is written. If the process dies half way, delete the folder
+and begin again: no log exists before its first entry, which is written last.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The command line: `auditlog COMMAND`. Registers the commands and turns errors into one line and an exit
-code.
+"""The command line: `auditlog COMMAND`. Registers the
+commands and turns errors into one line and an exit code.
 
 Promises: exit codes 0 done or verified, 1 failed, 2 usage, 3 something required could not be checked; no
 traceback for any input; with `--json` one JSON value on standard output, whatever happens. Must never: import

@@ -1,7 +1,7 @@
 """Writing secrets: private keys and tokens go into files only their owner can read, and nowhere else.
 
-Promises: created with mode 0600 and never over an existing file; durable on return. Must never: print what it
-writes.
+Promises: created with mode 0600 and never over an existing
+file; durable on return. Must never: print what it writes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`auditlog token create|list|revoke`: the bearer tokens of the service. Spec: auditlog/spec/api.md,
-"Tokens".
+"""`auditlog token create|list|revoke`: the bearer tokens
+of the service. Spec: auditlog/spec/api.md, "Tokens".
 
-Promises: the token goes to a file only its owner can read; the service keeps its SHA-256. Must never: print a
-token.
+Promises: the token goes to a file only its owner can read;
+the service keeps its SHA-256. Must never: print a token.
 """
 
 from __future__ import annotations

@@ -123,8 +123,8 @@ def trust_text(policy: str, *, devnet: str | None, require: list[str] | None, is
 
 
 def policy_text(keys: list[str], witnesses: list[str], quorum: int) -> str:
-    """A C2SP tlog-policy with these logs, and `quorum` of these NAME=VKEY witnesses; raises
-    ConfigurationError.
+    """A C2SP tlog-policy with these logs, and `quorum` of
+    these NAME=VKEY witnesses; raises ConfigurationError.
     """
     lines = [f"log {_vkey(key)}" for key in keys]
     names = []

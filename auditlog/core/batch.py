@@ -5,8 +5,8 @@ Spec: `auditlog/spec/log.md`, "Batch framing".
     batch  = uint32 big-endian length of head || head note, UTF-8 || entry+
     entry  = uint16 big-endian length || entry bytes          (as in an entry bundle)
 
-The framing knows nothing of what is inside: opening the head and parsing the entries is the log's admission.
-Pure.
+The framing knows nothing of what is inside: opening the
+head and parsing the entries is the log's admission. Pure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What each kind of entry says: the members of `body` (spec/entry.md, "Bodies"; words in spec/registry.md).
 
-`check_body` never decides whether an entry may enter the log: one odd record must not block a chain. It
-tells a reader which members it may rely on the meaning of, and which it can only repeat as stated, not
-understood.
+`check_body` never decides whether an entry may enter the log: one odd
+record must not block a chain. It tells a reader which members it may rely
+on the meaning of, and which it can only repeat as stated, not understood.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Canonical JSON: the one byte form of every JSON object we hash or sign (spec/entry.md, "Canonical JSON").
 
-RFC 8785 restricted to what needs no number formatting: objects with ASCII keys, arrays, strings, booleans,
-null and integers from -(2**53-1) to 2**53-1. A real number is written as a decimal string. At most 16
-containers deep.
+RFC 8785 restricted to what needs no number formatting: objects with ASCII
+keys, arrays, strings, booleans, null and integers from -(2**53-1) to 2**53-1.
+A real number is written as a decimal string. At most 16 containers deep.
 
-Promises: `encode` is a function (one value, one byte string) and `parse(b)` accepts exactly the range of
-`encode`, so two parties that hold equal values hold equal bytes. Total on bytes: a value or `MalformedError`.
-Must never: accept bytes that `encode` would not write, nor depend on a size or depth limit of the
-interpreter.
+Promises: `encode` is a function (one value, one byte string) and `parse(b)` accepts
+exactly the range of `encode`, so two parties that hold equal values hold equal
+bytes. Total on bytes: a value or `MalformedError`. Must never: accept bytes that
+`encode` would not write, nor depend on a size or depth limit of the interpreter.
 """
 
 from __future__ import annotations

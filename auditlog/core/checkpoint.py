@@ -28,8 +28,8 @@ MAX_CHECKPOINT_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A log's statement: its tree of `tree_size` leaves has this root. Worth nothing before a key signed
-    it.
+    """A log's statement: its tree of `tree_size` leaves
+    has this root. Worth nothing before a key signed it.
     """
 
     origin: str
@@ -105,9 +105,9 @@ def open_checkpoint(
 ) -> tuple[Checkpoint, OpenedNote]:
     """Open a checkpoint note that its log signed; `note` is attacker-controlled.
 
-    A cosignature alone is not enough, nor is the key of another log among `verifiers`: a plain signature by
-    a key named like the origin is demanded (or like `key_name`, for logs of others whose key has another
-    name).
+    A cosignature alone is not enough, nor is the key of another log among
+    `verifiers`: a plain signature by a key named like the origin is demanded
+    (or like `key_name`, for logs of others whose key has another name).
 
     Raises:
         MalformedError: not a checkpoint note.

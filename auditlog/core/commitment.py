@@ -98,8 +98,8 @@ def commit_with_salt(salt: bytes, name: str, data: bytes) -> bytes:
 
 
 def field_leaves(data: bytes) -> list[tuple[str, bytes]]:
-    """Return the leaves of a JSON text as (pointer, exact source bytes), in document order; [] if it has no
-    fields.
+    """Return the leaves of a JSON text as (pointer, exact
+    source bytes), in document order; [] if it has no fields.
 
     `data` may still be gzip or deflate. For a stream, fold it first (`content.field_text`).
     """

@@ -5,10 +5,10 @@ Spec: `auditlog/spec/log.md`, "Cosignatures".
     blob    = uint64 big-endian POSIX seconds || 64-byte Ed25519 signature
     message = "cosignature/v1\n" || "time <seconds>\n" || checkpoint text
 
-A witness says: this tree is consistent with every tree of this log I signed, and at that time it was the
-largest I had seen. The message does not name the witness, so one key must never serve two names. The
-ML-DSA-44 form (0x06) is not read here: such keys are refused in a trust file, such signatures in a note are
-unknown ones. Pure.
+A witness says: this tree is consistent with every tree of this log I signed, and at
+that time it was the largest I had seen. The message does not name the witness, so
+one key must never serve two names. The ML-DSA-44 form (0x06) is not read here: such
+keys are refused in a trust file, such signatures in a note are unknown ones. Pure.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class CosignatureVerifier:
         return COSIGNATURE_ED25519
 
     def verify(self, text: bytes, blob: bytes) -> bool:
-        """Whether `blob` is this witness's cosignature, at the time it names, of exactly this checkpoint
-        text.
+        """Whether `blob` is this witness's cosignature, at
+        the time it names, of exactly this checkpoint text.
         """
         if len(blob) != _TIME_BYTES + _SIGNATURE_BYTES:
             return False

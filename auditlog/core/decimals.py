@@ -1,5 +1,5 @@
-"""Canonical decimals of the log layer, up to the largest tree size: C2SP tlog-checkpoint, tlog-tiles,
-tlog-proof.
+"""Canonical decimals of the log layer, up to the largest
+tree size: C2SP tlog-checkpoint, tlog-tiles, tlog-proof.
 
 Spec: `auditlog/spec/log.md`, "Text". (Our own formats stop at 2**53-1: `auditlog.core.scalars`.) Pure.
 """

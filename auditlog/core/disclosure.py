@@ -1,12 +1,12 @@
-"""Disclosures: one value, or one whole body, shown so that it opens a commitment (spec/commitment.md,
-"Disclosures").
+"""Disclosures: one value, or one whole body, shown so that
+it opens a commitment (spec/commitment.md, "Disclosures").
 
     {"body":B,"index":N,"kind":"field","path":[..],"pointer":P,"salt":S,"value":V}
     {"body":B,"bytes":D,"kind":"whole","salts":S}
 
-A disclosure file is {"disclosures":[..],"id":I,"v":"auditlog/disclosures@v1"} and one newline, canonical
-JSON. Never a bare digest, never a key: a field's salt opens that field only, a body's salts open that body
-only.
+A disclosure file is {"disclosures":[..],"id":I,"v":"auditlog/disclosures@v1"}
+and one newline, canonical JSON. Never a bare digest, never a key: a field's
+salt opens that field only, a body's salts open that body only.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class FieldDisclosure:
 
 @dataclass(frozen=True, slots=True)
 class WholeDisclosure:
-    """One body, opened: the salts of that body (whole first, then each leaf) and its bytes as they were
-    sent.
+    """One body, opened: the salts of that body (whole
+    first, then each leaf) and its bytes as they were sent.
     """
 
     body: str

@@ -129,8 +129,8 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def parse_entry(data: bytes) -> Entry:
-    """Read an entry: attacker-controlled bytes in. Unknown kinds and versions are kept, see
-    `Entry.understood`.
+    """Read an entry: attacker-controlled bytes in. Unknown
+    kinds and versions are kept, see `Entry.understood`.
 
     Raises:
         MalformedError: too long, not canonical JSON, a missing or unknown envelope member, or one of a wrong
@@ -157,8 +157,8 @@ def may_write(kind: str, *, log: bool) -> bool:
 
 
 def _check_envelope(entry: Entry) -> None:
-    """Check every member but the inside of `body`; types first, since the members may come from a
-    stranger.
+    """Check every member but the inside of `body`; types
+    first, since the members may come from a stranger.
     """
     if type(entry.v) is not int or not 1 <= entry.v <= MAX_SEQ:
         raise MalformedError("entry: expected v to be a positive integer, found something else")

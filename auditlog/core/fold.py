@@ -5,8 +5,8 @@ one JSON text in the field names of the non-streaming answer, so that a field of
 the same words. `openai.completions` and `openai.chat`, version 1, fold text only: tool calls and log
 probabilities are left out.
 
-Promises: a function of the bytes, total, linear. Must never be changed: the form `fold:<dialect>@v1` stands
-in entries.
+Promises: a function of the bytes, total, linear. Must never
+be changed: the form `fold:<dialect>@v1` stands in entries.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class _NoFoldError(Exception):
 
 
 def fold(dialect: str, stream: bytes | Iterable[bytes]) -> bytes | None:
-    """Return the folded answer of an event stream (whole or in chunks, attacker-controlled), or None if it
-    has none.
+    """Return the folded answer of an event stream (whole or
+    in chunks, attacker-controlled), or None if it has none.
 
     Raises:
         ValueError: a dialect that is not in `DIALECTS`.
@@ -137,8 +137,8 @@ def _answer_choice(index: int, joined: dict[str, Any], dialect: str) -> dict[str
 
 
 def _join_utf16(pieces: list[str]) -> str:
-    """Join as UTF-16 code units: one character may be cut between two events, a half of it escaped in
-    each.
+    """Join as UTF-16 code units: one character may be
+    cut between two events, a half of it escaped in each.
     """
     units = "".join(pieces).encode("utf-16-le", "surrogatepass")
     try:
@@ -176,8 +176,8 @@ class _EventReader:
         )
 
     def read(self, payload: bytes) -> Any:
-        """Return the value, or None to skip the event: not JSON, or more than 64 containers inside one
-        another.
+        """Return the value, or None to skip the event: not
+        JSON, or more than 64 containers inside one another.
 
         Raises:
             _NoFoldError: not UTF-8, or a repeated key: which of two readings the client took cannot be known.

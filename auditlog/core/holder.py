@@ -1,10 +1,10 @@
 """What the holder of a receipt can show: from the exchange key and the bytes both ways to disclosures
 (spec/commitment.md, "Disclosures").
 
-A caller that asked for `Audit-Key` needs nothing of the operator to show what was asked and answered. A
-field is named `label`, `/choices/0/text` or, to say in which body, `response:label`; a pointer to an object
-or array opens all that is below it. Promises: what is opened is exactly what was asked for. Must never: give
-out a key. Pure.
+A caller that asked for `Audit-Key` needs nothing of the operator to show what was asked
+and answered. A field is named `label`, `/choices/0/text` or, to say in which body,
+`response:label`; a pointer to an object or array opens all that is below it. Promises:
+what is opened is exactly what was asked for. Must never: give out a key. Pure.
 """
 
 from __future__ import annotations

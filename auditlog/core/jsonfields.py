@@ -1,9 +1,9 @@
 """Cut a JSON text into the leaves of its field tree (spec/commitment.md, "Fields").
 
-A leaf is (pointer, value): an RFC 6901 pointer in UTF-8 and the exact source bytes of one value. Own
-scanner, because a decoded value has lost its source bytes, and because a library parser lets repeated keys
-and lone surrogates through and stops at a nesting depth of its own. No recursion: any depth, any bytes,
-linear time.
+A leaf is (pointer, value): an RFC 6901 pointer in UTF-8 and the exact source bytes
+of one value. Own scanner, because a decoded value has lost its source bytes, and
+because a library parser lets repeated keys and lone surrogates through and stops
+at a nesting depth of its own. No recursion: any depth, any bytes, linear time.
 
 Leaves, in document order: each scalar, each empty container, each array of numbers only, each container 32
 tokens deep. Over 1,024 of them: each member of the root instead. Still over: the root alone, pointer "".
@@ -164,8 +164,8 @@ class _Walk:
     def _leave(self, closing: bytes, position: int, keys: set[bytes] | None) -> int:
         """Close the current container and those that end right behind it; return where reading goes on.
 
-        Leaves on `around` the container to go on in, or nothing when the root is closed and the text is at
-        its end.
+        Leaves on `around` the container to go on in, or nothing
+        when the root is closed and the text is at its end.
         """
         while True:
             if (closing == b"}") != (keys is not None):

@@ -66,9 +66,9 @@ class Group:
 class QuorumResult:
     """What the cosignatures on one checkpoint amount to.
 
-    `satisfied` is False for `quorum none`: nobody but the log vouched for it. `cosigners` are (policy name,
-    POSIX seconds) of every witness of the policy that cosigned, its earliest time if it did twice, in policy
-    order.
+    `satisfied` is False for `quorum none`: nobody but the log vouched for
+    it. `cosigners` are (policy name, POSIX seconds) of every witness of the
+    policy that cosigned, its earliest time if it did twice, in policy order.
     """
 
     satisfied: bool

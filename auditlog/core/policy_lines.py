@@ -1,7 +1,7 @@
 """The lines of a policy text: which characters, which fields. C2SP tlog-policy, lexical part.
 
-Spec: `auditlog/spec/log.md`, "Policy". Knows nothing of what the lines mean; `auditlog.core.policy` does.
-Pure.
+Spec: `auditlog/spec/log.md`, "Policy". Knows nothing of
+what the lines mean; `auditlog.core.policy` does. Pure.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The promise: a producer's word, given with the answer, that this entry will be in the log
-(spec/promise.md).
+"""The promise: a producer's word, given with the answer,
+that this entry will be in the log (spec/promise.md).
 
     auditlog/promise@v1
     <origin>

@@ -34,8 +34,8 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def is_origin(text: str) -> bool:
-    """Whether `text` may name a log: 1 to 255 printable ASCII characters, no space, no "+", not digits
-    only.
+    """Whether `text` may name a log: 1 to 255 printable
+    ASCII characters, no space, no "+", not digits only.
     """
     return _ORIGIN.fullmatch(text) is not None and _DIGITS.fullmatch(text) is None
 
@@ -116,8 +116,8 @@ def encode_base64(data: bytes) -> str:
 
 
 def parse_base64(text: str, what: str) -> bytes:
-    """Read standard base64, accepting only the text `encode_base64` writes (padding bits zero, no white
-    space).
+    """Read standard base64, accepting only the text
+    `encode_base64` writes (padding bits zero, no white space).
     """
     try:
         data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
@@ -161,8 +161,8 @@ def parse_time(text: str) -> int:
 
 
 def text_lines(text: str, header: str, count: int) -> list[str]:
-    """Split the text of one of our notes: `header`, then `count` lines, each ended by a newline; return
-    those.
+    """Split the text of one of our notes: `header`, then
+    `count` lines, each ended by a newline; return those.
 
     Raises:
         MalformedError: another header, another number of lines, or no final newline.

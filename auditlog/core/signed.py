@@ -1,8 +1,8 @@
 """Notes with exactly one signature: everything of ours that one key signs (spec/entry.md, "Statements").
 
-A checkpoint may carry the lines of witnesses the reader does not know. A head, a promise or a devnet anchor
-may not: a line nobody checks would be a place to write in, inside evidence whose every byte is meant to be
-bound.
+A checkpoint may carry the lines of witnesses the reader does not know. A
+head, a promise or a devnet anchor may not: a line nobody checks would be a
+place to write in, inside evidence whose every byte is meant to be bound.
 """
 
 from __future__ import annotations

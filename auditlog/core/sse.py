@@ -1,5 +1,5 @@
-"""Server-sent events: the payloads of an event stream (WHATWG HTML, section 9.2; spec/commitment.md,
-"Folds").
+"""Server-sent events: the payloads of an event stream
+(WHATWG HTML, section 9.2; spec/commitment.md, "Folds").
 
 Lines end in CR LF, LF or CR. An event is the lines up to an empty one; its payload is its `data` lines
 joined by newlines. Events of another type than "message", events without data, comments and a last event

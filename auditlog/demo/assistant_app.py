@@ -1,5 +1,5 @@
-"""An OpenAI-compatible endpoint for the writing assistant: `/v1/completions` and `/v1/chat/completions`,
-streaming or not.
+"""An OpenAI-compatible endpoint for the writing assistant:
+`/v1/completions` and `/v1/chat/completions`, streaming or not.
 
 The wire format is the one clients of such servers expect (server-sent events, `data: [DONE]` at the end).
 The audit middleware is the one line; nothing else here knows of it.

@@ -1,5 +1,5 @@
-"""The mortgage decision API: an ordinary FastAPI app that knows nothing of auditlog but the one line that
-wraps it.
+"""The mortgage decision API: an ordinary FastAPI app that
+knows nothing of auditlog but the one line that wraps it.
 
 Run by `auditlog demo` as its own process; `AUDITLOG_MODEL` names the folder with the weights.
 """

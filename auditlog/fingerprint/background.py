@@ -1,9 +1,9 @@
-"""Measure a model beside a starting server: readiness never waits for hashing (spec/fingerprint.md,
-"Measuring").
+"""Measure a model beside a starting server: readiness
+never waits for hashing (spec/fingerprint.md, "Measuring").
 
-Until the measurement is done decisions say `model: pending`; the `model` entry that follows in the same
-instance resolves them. A measurement that fails leaves the model unregistered, is logged once, and never
-stops the server.
+Until the measurement is done decisions say `model: pending`; the `model` entry
+that follows in the same instance resolves them. A measurement that fails
+leaves the model unregistered, is logged once, and never stops the server.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class BackgroundMeasurement:
         on_ready: Callable[[ModelFingerprint], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
-        """Take the work and what follows it, called on the thread. `on_failed` gets whatever measuring or
-        `on_ready` raised.
+        """Take the work and what follows it, called on the thread.
+        `on_failed` gets whatever measuring or `on_ready` raised.
         """
         self._measure = measure
         self._on_ready = on_ready

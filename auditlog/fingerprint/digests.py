@@ -28,8 +28,8 @@ _BUFFER_BYTES = 4 * 1024 * 1024
 
 
 class DigestCache:
-    """Digests of files by identity. Safe for many threads and processes: entries are only added, whole, by
-    rename.
+    """Digests of files by identity. Safe for many threads
+    and processes: entries are only added, whole, by rename.
     """
 
     def __init__(self, folder: Path, *, now_ns: Callable[[], int]) -> None:
@@ -77,8 +77,8 @@ class DigestCache:
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool) -> None:
-    """Write a file so that a reader finds all of it or none: beside, then renamed. `durable` also flushes
-    both.
+    """Write a file so that a reader finds all of it or
+    none: beside, then renamed. `durable` also flushes both.
     """
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:

@@ -7,8 +7,8 @@ version control, hub clients and file browsers leave beside a model and no loade
 A symbolic link counts as what it points to, under the link's own name: the hub's cache keeps
 `snapshots/<commit>/name` as links into `blobs/`, and both a cache and a plain copy must have one fingerprint.
 
-Must never: follow a link in a circle, skip what it cannot read, or guess at a name that is not text. It
-refuses.
+Must never: follow a link in a circle, skip what it cannot
+read, or guess at a name that is not text. It refuses.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ IGNORED_NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What tells one content of a file from another without reading it. `ctime_ns` cannot be set back by
-    `touch`.
+    """What tells one content of a file from another without
+    reading it. `ctime_ns` cannot be set back by `touch`.
     """
 
     dev: int
@@ -91,8 +91,8 @@ def list_files(model: Path) -> list[ListedFile]:
 
 
 def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[ListedFile]:
-    """Yield the files below `folder`. `above` are the folders on the way here, by (device, inode): circles
-    end.
+    """Yield the files below `folder`. `above` are the
+    folders on the way here, by (device, inode): circles end.
     """
     with os.scandir(folder) as found:
         entries = [entry for entry in found if entry.name not in IGNORED_NAMES]

@@ -32,8 +32,8 @@ MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """One file of a model: its path inside the model (`/` between folders), size in bytes, SHA-256 in
-    lower-case hex.
+    """One file of a model: its path inside the model (`/`
+    between folders), size in bytes, SHA-256 in lower-case hex.
     """
 
     path: str

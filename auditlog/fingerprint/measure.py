@@ -1,5 +1,5 @@
-"""Measure a model: list its files, hash what is not known, write the manifest (spec/fingerprint.md,
-"Measuring").
+"""Measure a model: list its files, hash what is not known,
+write the manifest (spec/fingerprint.md, "Measuring").
 
 Several workers of one host start together and ask for the same model: one hashes, under an exclusive lock on
 `<cache>/lock`, the others wait and then find every digest in the cache. The lock is the kernel's, so it falls
@@ -32,8 +32,8 @@ _HUB_PARTS = 3
 
 @dataclass(frozen=True, slots=True)
 class ModelFingerprint:
-    """A model and the adapters put on it, each with its manifest; `source` is where the files came from, as
-    stated.
+    """A model and the adapters put on it, each with its
+    manifest; `source` is where the files came from, as stated.
     """
 
     name: str
@@ -50,8 +50,8 @@ def fingerprint_model(
     adapters: Mapping[str, Path] | None = None,
     now_ns: Callable[[], int] = time.time_ns,
 ) -> ModelFingerprint:
-    """Measure a model and its adapter folders (PEFT or any other: an adapter is files too). Blocks; see
-    `background`.
+    """Measure a model and its adapter folders (PEFT or any
+    other: an adapter is files too). Blocks; see `background`.
 
     Raises:
         ConfigurationError: a path that cannot be a model.
@@ -85,8 +85,8 @@ def fingerprint_path(path: Path, cache_dir: Path, *, now_ns: Callable[[], int] =
 
 
 def hub_source(path: Path) -> str | None:
-    """`owner/name@commit` when the path lies in a hub cache (`models--owner--name/snapshots/<commit>`), else
-    None.
+    """`owner/name@commit` when the path lies in a hub cache
+    (`models--owner--name/snapshots/<commit>`), else None.
     """
     parts = Path(os.path.abspath(path)).parts  # noqa: PTH100  resolve() would follow the snapshot's links
     for at in range(len(parts) - _HUB_PARTS + 1):

@@ -1,5 +1,5 @@
-"""Recovery: from the stores to a tree that may be signed on. Every start and every doubtful commit comes
-here.
+"""Recovery: from the stores to a tree that may be signed
+on. Every start and every doubtful commit comes here.
 
 Spec: design section 6. Reads the committed checkpoint, verifies it with the log's own key, reads the staged
 object that led to it, hashes all of that again from the stored bytes, and applies it with the same

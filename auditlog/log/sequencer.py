@@ -11,11 +11,11 @@ Spec: design section 6. The order of durable steps, and what a death after each 
     6 guard        the high-water mark outside our stores            as 3
     7 resolve      futures: the caller is acknowledged               done; sent again, it is skipped
 
-A failure before 3 gives the items back to their senders (pushback). Any failure from 3 on: stop, read again,
-recover through the same `apply_staged`; what turns out committed is acknowledged, the rest is pushed back.
-If recovery fails too the engine halts: while the cause is a store that is away, it tries again with growing
-delays (`retry`, with the guards of a start), else for good. Must never: sign two trees of one size, or show a
-note before step 4.
+A failure before 3 gives the items back to their senders (pushback). Any failure from 3 on:
+stop, read again, recover through the same `apply_staged`; what turns out committed is
+acknowledged, the rest is pushed back. If recovery fails too the engine halts: while the cause
+is a store that is away, it tries again with growing delays (`retry`, with the guards of a
+start), else for good. Must never: sign two trees of one size, or show a note before step 4.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ logger = logging.getLogger("auditlog.log")
 
 
 class Sequencer:
-    """Commits what is in the pool of one log. `step` may be called from any thread; calls wait for each
-    other.
+    """Commits what is in the pool of one log. `step` may
+    be called from any thread; calls wait for each other.
     """
 
     def __init__(
@@ -187,8 +187,8 @@ class Sequencer:
         self._on_commit()
 
     def retry(self) -> None:
-        """Try to end a halt for a while: recover and ask the guards as a start does. Never raises an
-        `AuditLogError`.
+        """Try to end a halt for a while: recover and ask the
+        guards as a start does. Never raises an `AuditLogError`.
 
         Whoever waited was told that the outcome is unknown: sending again, it is skipped or committed now.
         """
@@ -274,8 +274,8 @@ class Sequencer:
                 item.future.set_exception(copy(reason))
 
     def _sweep(self, name: str) -> None:
-        """Remove staged objects that no start can need any more: a newer commit than theirs is in the
-        database.
+        """Remove staged objects that no start can need any
+        more: a newer commit than theirs is in the database.
 
         Only here, after a commit of ours: a commit reported as failed may still be on its way, and needs its
         object until another one has taken its place.

@@ -9,8 +9,8 @@ It holds the tiles and bundles that became full, and the partial ones of the new
 against the signed root by itself: `read_staged` hashes every byte of it again. The newest committed one stays
 until the next commit, and every start goes through it, by the same `apply_staged` as every commit.
 
-Must never: put an object in the tree that was not checked against the root, or take an uncommitted one for
-committed.
+Must never: put an object in the tree that was not checked
+against the root, or take an uncommitted one for committed.
 """
 
 from __future__ import annotations

@@ -121,8 +121,8 @@ def _add_headers(scope: Scope, headers: MutableHeaders) -> None:
 
 
 def configure_logging(log_format: str) -> None:
-    """One line a record on standard error, for our events and for the libraries' alike. Called once a
-    process.
+    """One line a record on standard error, for our events
+    and for the libraries' alike. Called once a process.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -1,5 +1,5 @@
-"""Errors to `application/problem+json` (RFC 9457): one table, one shape, for every answer that is not a
-success.
+"""Errors to `application/problem+json` (RFC 9457): one
+table, one shape, for every answer that is not a success.
 
 Spec: auditlog/spec/api.md, section "Problems". Promises: {type, title, status, detail, expected?,
 found?}, where type is `urn:auditlog:problem:<code>`; pushback and halts carry Retry-After. Must never:

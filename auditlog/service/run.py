@@ -1,11 +1,11 @@
 """`auditlog serve`: the app under uvicorn, structured logs, and a stop that drains.
 
-Promises: the port is taken before anything else, so that a start without it fails at once and never says
-"ready"; who connects before the logs are open waits. SIGTERM and SIGINT close the listening socket, answer
-what is in flight (up to `drain_s`), then close the logs. A start that fails raises one error with one line;
-one that only has to wait for something (a node, a database, a disk) says so in one line and ends with
-`EXIT_TRY_AGAIN`, so that whoever supervises it starts it again. Must never: log a request line, since paths
-hold capabilities.
+Promises: the port is taken before anything else, so that a start without it fails at once
+and never says "ready"; who connects before the logs are open waits. SIGTERM and SIGINT close
+the listening socket, answer what is in flight (up to `drain_s`), then close the logs. A
+start that fails raises one error with one line; one that only has to wait for something (a
+node, a database, a disk) says so in one line and ends with `EXIT_TRY_AGAIN`, so that whoever
+supervises it starts it again. Must never: log a request line, since paths hold capabilities.
 """
 
 from __future__ import annotations

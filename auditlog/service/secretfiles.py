@@ -1,5 +1,5 @@
-"""Secret files the service makes: the key of a log, the secret its receipt keys come from. Readable by the
-owner.
+"""Secret files the service makes: the key of a log, the
+secret its receipt keys come from. Readable by the owner.
 
 Promises: a file that exists is never replaced, and is durable before anything is signed with it. Must
 never: print or log what it reads or writes.
@@ -55,8 +55,8 @@ def make_receipt_secret(path: Path, *, randomness: bytes) -> None:
 def write_once(path: Path, line: str) -> None:
     """Create a secret file (mode 0600), durably; an existing one is left alone.
 
-    Dying half way leaves a temporary file and no secret: the next call makes another, and nothing was signed
-    with the first.
+    Dying half way leaves a temporary file and no secret: the next
+    call makes another, and nothing was signed with the first.
 
     Raises:
         ConfigurationError: the file system refuses.

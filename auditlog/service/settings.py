@@ -1,10 +1,10 @@
-"""What the service is told: `auditlog.toml`, with secrets in files. Strict: an unknown or odd setting is
-refused.
+"""What the service is told: `auditlog.toml`, with secrets
+in files. Strict: an unknown or odd setting is refused.
 
-Spec: auditlog/spec/api.md, section "Configuration". Promises: after `Settings.load` every path is absolute,
-every combination is one that `settings_checks` allows, and every secret is still only a file name (read
-where it is used). Must never: hold a token or a private key in clear, or bind to more than the loopback
-address by default.
+Spec: auditlog/spec/api.md, section "Configuration". Promises: after `Settings.load`
+every path is absolute, every combination is one that `settings_checks` allows, and
+every secret is still only a file name (read where it is used). Must never: hold a
+token or a private key in clear, or bind to more than the loopback address by default.
 
     [service]                                   [[logs]]
     host = "127.0.0.1"                          name = "main"

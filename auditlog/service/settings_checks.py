@@ -117,8 +117,8 @@ def _check_unique(settings: Settings) -> None:
 
 
 def check_log(settings: Settings, log: LogSettings) -> None:
-    """Secrets stay out of the folder that may be published; the rollback guard stays out of what a backup
-    restores.
+    """Secrets stay out of the folder that may be published;
+    the rollback guard stays out of what a backup restores.
 
     Raises:
         ConfigurationError: a path of `log` lies where it must not.

@@ -1,5 +1,5 @@
-"""Bearer tokens: minted from given randomness, kept as SHA-256 only, each with scopes and logs it is good
-for.
+"""Bearer tokens: minted from given randomness, kept as
+SHA-256 only, each with scopes and logs it is good for.
 
 Spec: auditlog/spec/api.md, section "Tokens". Promises: a token is found by its hash, so nothing about it
 can be timed; a revoked one stops working within `CACHE_S`. Must never: store, log or repeat a token.

@@ -1,7 +1,7 @@
 """Checking receipts and logs with nothing but a trust file: no account, no database, no word of the operator.
 
-`Verifier` is the way in; see auditlog/spec/verification.md. Importing this loads neither the service nor a
-model library.
+`Verifier` is the way in; see auditlog/spec/verification.md.
+Importing this loads neither the service nor a model library.
 """
 
 from __future__ import annotations

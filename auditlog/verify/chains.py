@@ -61,8 +61,8 @@ class ChainChecker:
     """Takes the entries of one log in order and complains about those that cannot be honest."""
 
     def __init__(self, origin: str, complain: Complain, *, vkey: str, keep_hashes: bool = False) -> None:
-        """`vkey` is the key that signs the log; `keep_hashes` remembers 32 bytes an entry, which `check_head`
-        needs.
+        """`vkey` is the key that signs the log; `keep_hashes`
+        remembers 32 bytes an entry, which `check_head` needs.
         """
         self._origin = origin
         self._log_id = log_id(origin).hex() if is_origin(origin) else ""
@@ -224,8 +224,8 @@ class ChainChecker:
             kept += leaf_hash
 
     def check_head(self, note: str, complain: Complain) -> bool:
-        """Check a producer's signed head against the entries taken; needs `keep_hashes`, after the last
-        entry.
+        """Check a producer's signed head against the entries
+        taken; needs `keep_hashes`, after the last entry.
 
         Returns:
             Whether the head is one by a producer of this log. If it is and the log lacks what it covers,

@@ -22,8 +22,8 @@ from auditlog.verify.trusted_log import SignedCheckpoint
 class CurrentLog:
     """One log as it is now, read once and kept for all receipts of a call. Not to be shared by threads.
 
-    A source that could not be read once is not asked again: two hundred receipts must not mean two hundred
-    time-outs.
+    A source that could not be read once is not asked again:
+    two hundred receipts must not mean two hundred time-outs.
     """
 
     def __init__(self, source: LogSource) -> None:
@@ -88,8 +88,8 @@ def _identity(opened: Opened) -> tuple[str, int, bytes]:
 def compare_with_log(
     current: CurrentLog | None, held: Sequence[Opened], index: int, log: LogTrust
 ) -> Checked[None]:
-    """(13) Every checkpoint held must be a prefix of the current one, and the entry must still be served, if
-    any is.
+    """(13) Every checkpoint held must be a prefix of the
+    current one, and the entry must still be served, if any is.
 
     Raises:
         InconsistentLogError: the log was cut, forked or rewritten; carries both signed notes.

@@ -1,8 +1,8 @@
 """What an entry says, turned into graded facts: one short sentence each, none without its grade.
 
-Spec: auditlog/spec/verification.md, "Grades" and "Facts". Promises: whatever stands in a body is *stated*,
-whoever wrote it; only position, authorship and disclosures are proven. Must never: pass on a stranger's text
-unescaped.
+Spec: auditlog/spec/verification.md, "Grades" and "Facts". Promises: whatever
+stands in a body is *stated*, whoever wrote it; only position, authorship and
+disclosures are proven. Must never: pass on a stranger's text unescaped.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def _stated_facts(content: Content, standing: Standing) -> tuple[Fact, ...]:
 
 
 def _place(fact: Fact) -> int:
-    """Where a stated fact stands in the report: what people ask first comes first, the rest in its own
-    order.
+    """Where a stated fact stands in the report: what people
+    ask first comes first, the rest in its own order.
     """
     return _ORDER.index(fact.name) if fact.name in _ORDER else len(_ORDER)
 
@@ -195,8 +195,8 @@ def _text(value: Any) -> str:
 
 
 def _is_unknown(name: str, unknown: tuple[str, ...]) -> bool:
-    """Whether a member, or one it lies in, is not understood; an unknown word for the model is told by the
-    model.
+    """Whether a member, or one it lies in, is not understood;
+    an unknown word for the model is told by the model.
     """
     return name != "model" and any(
         name == one or name.startswith(f"{one}/") for one in map(printable, unknown)

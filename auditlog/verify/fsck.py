@@ -31,9 +31,8 @@ from auditlog.verify.trusted_log import LogKeys, SignedCheckpoint
 
 __all__ = ["FsckReport", "Progress", "fsck"]
 
-_LOST_BLOCKS = (
-    3  # stretches with neither tile nor bundle before the log is given up: the verdict stands by then
-)
+_LOST_BLOCKS = 3
+"""Stretches with neither tile nor bundle before the log is given up: the verdict stands by then."""
 
 Progress = Callable[[int, int], None]
 """Called with (entries done, entries in all)."""

@@ -74,8 +74,8 @@ class FsckStep:
 
 @dataclass(frozen=True, slots=True)
 class FsckReport:
-    """The result of one fsck. `origin`, `tree_size` and `root_hash` are the signed ones, absent without
-    them.
+    """The result of one fsck. `origin`, `tree_size` and
+    `root_hash` are the signed ones, absent without them.
     """
 
     steps: tuple[FsckStep, ...]

@@ -1,5 +1,5 @@
-"""The record of one verification as it goes: runs steps, keeps outcomes and facts, stops where nothing more
-can hold.
+"""The record of one verification as it goes: runs steps,
+keeps outcomes and facts, stops where nothing more can hold.
 
 Spec: auditlog/spec/verification.md, "Steps". Promises: every step from 1 to 15 ends in exactly one outcome;
 an `EvidenceError` inside a step is that step's failure and nothing else. Must never: hide any other
@@ -59,8 +59,8 @@ class Run:
         return None if checked is None else checked.value
 
     def steps(self) -> tuple[Step, ...]:
-        """All fifteen steps; those that never ran are not checked, with the failure that kept them from
-        running.
+        """All fifteen steps; those that never ran are not
+        checked, with the failure that kept them from running.
         """
         failed = next((step for step in self._steps.values() if step.outcome is Outcome.FAILED), None)
         reason = "not reached" if failed is None else f"step {failed.number} failed"

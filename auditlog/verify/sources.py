@@ -97,9 +97,9 @@ class FolderSource:
 class HttpSource:
     """A log behind an HTTP prefix: a service of ours, a static file server, another operator's log.
 
-    No server can keep a reader waiting: each object has a deadline and the source may have a budget for all
-    of them together. Once either is over the connection is cut, and every later object is unreachable at
-    once.
+    No server can keep a reader waiting: each object has a deadline and the
+    source may have a budget for all of them together. Once either is over
+    the connection is cut, and every later object is unreachable at once.
     """
 
     def __init__(

@@ -37,8 +37,8 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class LogTrust:
-    """What the trust file says of one log: its origin, the keys that may speak for it, and the rest of the
-    file.
+    """What the trust file says of one log: its origin, the
+    keys that may speak for it, and the rest of the file.
     """
 
     origin: str
@@ -47,8 +47,8 @@ class LogTrust:
 
     @property
     def verifiers(self) -> tuple[NoteVerifier, ...]:
-        """Every key of the trust file. Only `keys` speak for the log, but a wrong signature by any refuses a
-        note.
+        """Every key of the trust file. Only `keys` speak for
+        the log, but a wrong signature by any refuses a note.
         """
         devnet = self.trust.devnet
         return (*self.trust.policy.verifiers(), *(() if devnet is None else (devnet,)))

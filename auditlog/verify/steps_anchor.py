@@ -1,9 +1,9 @@
 """Step 12: every anchor in the receipt, asked for or not.
 
-Spec: auditlog/spec/verification.md, "Step 12"; auditlog/spec/anchor.md. Everything here is
-attacker-controlled. Promises: an anchor is bound to this leaf hash, this index, this log and the size and
-root its own evidence names, or it fails the step. Must never: let a development chain pass for a final
-anchor.
+Spec: auditlog/spec/verification.md, "Step 12"; auditlog/spec/anchor.md.
+Everything here is attacker-controlled. Promises: an anchor is bound to this
+leaf hash, this index, this log and the size and root its own evidence names, or
+it fails the step. Must never: let a development chain pass for a final anchor.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Steps 7 to 9: what the entry is, which entries it stands on, and that its producer signed it at that
-number.
+"""Steps 7 to 9: what the entry is, which entries it
+stands on, and that its producer signed it at that number.
 
 Spec: auditlog/spec/verification.md, "Step 8" and the table. Every byte here is attacker-controlled until step
 6 or a signature has bound it. Promises: a related entry that this entry does not refer to is a failure, so

@@ -1,8 +1,8 @@
 """Steps 14 and 15: what the caller insists on, and what the trust file insists on.
 
-Spec: auditlog/spec/verification.md, "Expectations" and "Exit codes". Promises: evidence that is absent is not
-checked, never passed. Must never: let `quorum none` satisfy `quorum`, or a development chain satisfy
-`anchor`.
+Spec: auditlog/spec/verification.md, "Expectations" and "Exit codes".
+Promises: evidence that is absent is not checked, never passed. Must never:
+let `quorum none` satisfy `quorum`, or a development chain satisfy `anchor`.
 """
 
 from __future__ import annotations

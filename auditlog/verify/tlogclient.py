@@ -1,9 +1,9 @@
 """A client of tlog-tiles logs that uses no hash before it was checked against a signed root.
 
-Spec: `auditlog/spec/log.md`, "Reading a log". `VerifiedTree` reads the right edge of a tree once, recomputes
-the root from it, and from then on believes a tile only if its root stands in a tile already believed. Proofs
-built here are therefore facts about the signed tree; verifying them again costs nothing and is still done by
-those who need it.
+Spec: `auditlog/spec/log.md`, "Reading a log". `VerifiedTree` reads the right edge of a
+tree once, recomputes the root from it, and from then on believes a tile only if its
+root stands in a tile already believed. Proofs built here are therefore facts about the
+signed tree; verifying them again costs nothing and is still done by those who need it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Text of strangers, made safe to show in a terminal or a page. Spec: auditlog/spec/threat-model.md,
-"Attacks".
+"""Text of strangers, made safe to show in a terminal or
+a page. Spec: auditlog/spec/threat-model.md, "Attacks".
 
 Promises: whatever leaves through `visible` holds plain printable characters only; both functions leave alone
 what they have made. Must never: be the reader's only guard against layout; `auditlog.verify.render` marks

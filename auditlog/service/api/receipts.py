@@ -1,9 +1,9 @@
 """Receipts: by capability (whoever holds the address) or by index (scope read).
 
-Spec: auditlog/spec/api.md, "Receipts". Promises: a right capability gets its receipt, or 202 with
-Retry-After, or in the end 410 with the reason; a wrong one gets 404, and cannot learn whether the producer
-or the decision exists. Must never: compare a capability other than in constant time, or write one to a log
-or a metric.
+Spec: auditlog/spec/api.md, "Receipts". Promises: a right capability gets its
+receipt, or 202 with Retry-After, or in the end 410 with the reason; a wrong one
+gets 404, and cannot learn whether the producer or the decision exists. Must never:
+compare a capability other than in constant time, or write one to a log or a metric.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The read path every tlog client knows: checkpoint, hash tiles, entry bundles (C2SP tlog-tiles).
 
-Spec: auditlog/spec/api.md, "Reading the log". Promises: only what a published checkpoint implies is
-served, and only to whom the log's visibility lets see it. Must never: answer to a path that `core.tiles`
-would not write.
+Spec: auditlog/spec/api.md, "Reading the log". Promises: only what a
+published checkpoint implies is served, and only to whom the log's visibility
+lets see it. Must never: answer to a path that `core.tiles` would not write.
 """
 
 from __future__ import annotations
