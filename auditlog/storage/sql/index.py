@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, delete, insert, select, update
 
 from auditlog.errors import CommitConflictError, StorageError
 from auditlog.storage.records import ID_REPEATED, GapRow, IndexRows, ModelRow
@@ -172,15 +172,30 @@ def _repeated(connection: Connection, log_id: int, rows: IndexRows) -> list[int]
     """Of the decisions just added, those whose id an earlier entry has."""
     if not rows.decisions:
         return []
-    known = schema.decision_index.c
-    firsts = (
-        select(known.decision_id, func.min(known.entry_index))
-        .where(known.log_id == log_id, known.decision_id.in_({id_ for id_, _ in rows.decisions}))
-        .group_by(known.decision_id)
-        .having(func.count() > 1)
-    )
-    first = {row[0]: row[1] for row in connection.execute(firsts)}
+    # The ids as one value, as above: a parameter for each would cost more than the search.
+    if connection.dialect.name == "sqlite":
+        each, ids = "SELECT value AS id FROM json_each(?)", msgspec.json.encode(_ids(rows)).decode()
+        found = connection.exec_driver_sql(_FIRSTS.format(each=each, log="?"), (ids, log_id))
+    else:
+        found = connection.exec_driver_sql(
+            _FIRSTS.format(each="SELECT unnest(%s::text[]) AS id", log="%s"), (_ids(rows), log_id)
+        )
+    first = {row[0]: row[1] for row in found}
     return sorted(index for id_, index in rows.decisions if index > first.get(id_, index))
+
+
+_FIRSTS = """
+WITH new AS ({each})
+SELECT new.id, MIN(known.entry_index) FROM new
+CROSS JOIN decision_index AS known
+WHERE known.log_id = {log} AND known.decision_id = new.id
+GROUP BY new.id HAVING COUNT(*) > 1
+"""
+"""The first entry of each of some ids that have several. CROSS: SQLite searches for each id, never scans."""
+
+
+def _ids(rows: IndexRows) -> list[str]:
+    return sorted({known for known, _ in rows.decisions})
 
 
 def _insert_index_rows(connection: Connection, log_id: int, rows: IndexRows) -> None:
