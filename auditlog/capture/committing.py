@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditlog.capture.disclosures import KeptBody, KeptRecord
+from auditlog.capture.field_roots import FieldRoots, root_here
 from auditlog.capture.observation import Observation, ObservedBody
 from auditlog.core.commitment import BodyCommitment, commit_body, field_root
 from auditlog.core.content import FORM_JSON, field_text, fold_form, is_known_form
@@ -35,7 +36,12 @@ class Prepared:
 
 
 def prepare_decision(
-    seen: Observation, *, model: str, rng: Callable[[int], bytes], max_body_bytes: int
+    seen: Observation,
+    *,
+    model: str,
+    rng: Callable[[int], bytes],
+    max_body_bytes: int,
+    field_roots: FieldRoots = root_here,
 ) -> Prepared:
     """The body of a `decision` entry. `model` is a leaf hash in hex, "pending" or "unregistered"."""
     exchange = seen.exchange
@@ -53,8 +59,9 @@ def prepare_decision(
     _add_labels(body, seen, left_out)
     kept_request = _kept(seen.request, seen.keep_values, max_body_bytes)
     kept_response = _kept(seen.response, seen.keep_values, max_body_bytes)
-    body["request"] = _committed(exchange.request, "request", exchange.exchange_key, kept_request)
-    body["response"] = _committed(exchange.response, "response", exchange.exchange_key, kept_response)
+    key = exchange.exchange_key
+    body["request"] = _committed(exchange.request, "request", key, kept_request, field_roots)
+    body["response"] = _committed(exchange.response, "response", key, kept_response, field_roots)
     facts, facts_key = _facts(seen.facts, rng, left_out)
     if facts is not None and facts_key is not None:
         body["facts"] = _committed_facts(facts_key, facts)
@@ -85,31 +92,34 @@ def prepare_outcome(
 
 def readable(body: KeptBody) -> tuple[bytes, str] | None:
     """The JSON text whose fields a body commits to, and its `form`; None where the format defines none."""
-    form = FORM_JSON if body.dialect is None else fold_form(body.dialect)
+    form = _form(body)
     if not body.data or not is_known_form(form):
         return None
     text = field_text(body.data, form)
     return None if text is None else (text, form)
 
 
-def _committed(commitment: BodyCommitment, name: str, key: bytes, kept: KeptBody | None) -> dict[str, Any]:
+def _form(body: KeptBody) -> str:
+    return FORM_JSON if body.dialect is None else fold_form(body.dialect)
+
+
+def _committed(
+    commitment: BodyCommitment, name: str, key: bytes, kept: KeptBody | None, field_roots: FieldRoots
+) -> dict[str, Any]:
     committed: dict[str, Any] = {"commitment": commitment.hexdigest()}
-    text = None if kept is None else readable(kept)
-    if text is not None:
-        _add_fields(committed, key, name, *text)
+    if kept is not None and kept.data and is_known_form(_form(kept)):
+        fields = field_roots(key, name, kept.data, _form(kept))
+        if fields is not None:
+            committed["fields"] = fields.member()
     return committed
 
 
 def _committed_facts(key: bytes, content: bytes) -> dict[str, Any]:
     committed: dict[str, Any] = {"commitment": commit_body(key, "facts", content).hex()}
-    _add_fields(committed, key, "facts", content, FORM_JSON)
-    return committed
-
-
-def _add_fields(committed: dict[str, Any], key: bytes, name: str, content: bytes, form: str) -> None:
-    fields = field_root(key, name, content, form=form)
+    fields = field_root(key, "facts", content)
     if fields is not None:
         committed["fields"] = fields.member()
+    return committed
 
 
 def _kept(body: ObservedBody, keep_values: bool, max_body_bytes: int) -> KeptBody | None:

@@ -128,13 +128,18 @@ class Recorder:
                     self._retry()
 
     def close(self) -> None:
-        """Write what is queued, send for at most `close_timeout_s`, release the slot. Idempotent."""
+        """Write what is queued, send for at most `close_timeout_s`, release the slot. Idempotent.
+
+        What passed unrecorded and could not be declared yet is declared now, if a slot can be had.
+        """
         self._ending.set()
         with self._lock:
             running, self._running = self._running, None
             self._is_closed = True
         if running is not None and self._pid == os.getpid():
             self.guard.call("close", None, running.close)
+            if self._unguarded.losses is not None and self.settings.is_usable:
+                self.guard.call("close", None, self._declare_at_last)
             self._unguarded.end(self._clock())
 
     def _new_running(self) -> RunningCapture:
@@ -173,6 +178,12 @@ class Recorder:
                 self._unguarded.end(self._clock())
 
         running.declare(losses, settled)
+
+    def _declare_at_last(self) -> None:
+        """One more try to open a slot, only to declare what passed; then all is over."""
+        running = self._new_running()
+        self._open(running)
+        running.close()
 
     def _gone(self, gone: RunningCapture, losses: Losses) -> None:
         """The slot's files were deleted under us: called from the writer's thread, at its end."""

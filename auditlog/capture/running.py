@@ -20,11 +20,14 @@ from auditlog.capture.client import LogClient
 from auditlog.capture.disclosures import DisclosureStore, load_store_key
 from auditlog.capture.enrolling import enrol
 from auditlog.capture.enrolment import Enrolment
+from auditlog.capture.field_roots import FieldRootProcess, root_here
 from auditlog.capture.intake import Intake, Losses
 from auditlog.capture.journal import Journal
 from auditlog.capture.leftovers import Leftovers
 from auditlog.capture.messages import Adopt, Flush, LostError, Message, Unrecorded
 from auditlog.capture.metrics import Counters
+from auditlog.capture.models import ModelNames
+from auditlog.capture.preparing import Preparation
 from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route, Sender
 from auditlog.capture.settings import CaptureSettings
@@ -78,7 +81,13 @@ class RunningCapture:
         self.writer: Writer | None = None
         self.sender: Sender | None = None
         self.leftovers: Leftovers | None = None
-        self.is_open = False
+        self._field_roots: FieldRootProcess | None = None
+        self._is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether observations are taken: opened, not closed, and the slot's files are in their place."""
+        return self._is_open and self.writer is not None and not self.writer.is_gone
 
     def open(self) -> None:
         """Take a slot and start the threads.
@@ -110,10 +119,17 @@ class RunningCapture:
         self.leftovers = leftovers = self._new_leftovers(slot)
         for claim in claim_unguarded(self._settings.state_dir, self._clock()):
             self.declare(claim.losses, claim.settled)
-        self._start("auditlog-writer", writer.run)
+        self._start("auditlog-writer", lambda: self._write(writer))
         self._start("auditlog-sender", sender.run)
         self._start("auditlog-leftovers", leftovers.run)
-        self.is_open = True
+        self._is_open = True
+
+    def _write(self, writer: Writer) -> None:
+        try:
+            writer.run()
+        finally:
+            if self._field_roots is not None:
+                self._field_roots.close()
 
     def declare(self, losses: Losses, settled: Callable[[bool], None]) -> None:
         """Have a gap entry written for what passed unrecorded; `settled` is told whether it is durable."""
@@ -135,7 +151,7 @@ class RunningCapture:
         """Stop taking, write what is queued, send for a while, stop the threads, release the slot."""
         if self.writer is None or self.sender is None:
             return
-        self.is_open = False
+        self._is_open = False
         deadline = time.monotonic() + self._settings.close_timeout_s
         writer_thread, sender_thread, leftovers_thread = self._threads
         if self.leftovers is not None:
@@ -144,7 +160,7 @@ class RunningCapture:
         flushed: Future[None] = Future()
         self.intake.push(Flush(flushed))
         # First what is queued becomes durable and, if the log answers, sent; then the writer ends in order.
-        self._wait_until(lambda: (flushed.done() and self._is_sent) or not writer_thread.is_alive(), deadline)
+        self._wait_until(lambda: flushed.done() and self._is_sent, deadline)
         self.writer.stop(within_s=max(_POLL_S, deadline - time.monotonic()))
         writer_thread.join(max(_POLL_S, deadline - time.monotonic()) + _POLL_S)
         self._wait_until(lambda: self._is_sent, deadline)
@@ -158,9 +174,12 @@ class RunningCapture:
 
     @property
     def _is_sent(self) -> bool:
-        """Whether there is no point in waiting for the sender: all sent, or the log is not there."""
+        """Whether there is no point in waiting for the sender: all sent, or log or slot are not there."""
         assert self.sender is not None
-        return self.sender.is_drained or self.sender.state in {"unreachable", "refused"}
+        assert self.writer is not None
+        return (
+            self.writer.is_gone or self.sender.is_drained or self.sender.state in {"unreachable", "refused"}
+        )
 
     def _wait_until(self, condition: Callable[[], bool], deadline: float) -> None:
         while not condition() and time.monotonic() < deadline:
@@ -215,7 +234,7 @@ class RunningCapture:
 
     def _gone(self) -> None:
         """The writer found the slot deleted: from now on no receipt is promised, and all is declared."""
-        self.is_open = False
+        self._is_open = False
         sender = self.sender
         since_us = self._began_us if sender is None else max(self._began_us, sender.acknowledged_us)
         self._on_gone(self, Losses(None, since_us, max(since_us, self._clock())))
@@ -235,17 +254,27 @@ class RunningCapture:
 
     def _new_writer(self, slot: Slot, opening: Opening | None) -> Writer:
         return Writer(
+            preparation=self._new_preparation(),
             journal=self._new_journal(slot),
-            settings=self._settings,
             intake=self.intake,
             opening=opening,
             instance=self._rng(16).hex(),
             software=self._software,
             clock=self._clock,
-            rng=self._rng,
             open_store=lambda: self._open_store(slot),
             on_durable=self._notify_sender,
             on_gone=self._gone,
+            metrics=self._metrics,
+            guard=self._guard,
+        )
+
+    def _new_preparation(self) -> Preparation:
+        helper = self._field_roots = FieldRootProcess(self._logger) if self._settings.helper else None
+        return Preparation(
+            models=ModelNames(is_expected=self._settings.model_path is not None),
+            rng=self._rng,
+            max_body_bytes=self._settings.max_body_bytes,
+            field_roots=helper or root_here,
             metrics=self._metrics,
             guard=self._guard,
         )

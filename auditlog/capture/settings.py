@@ -38,7 +38,8 @@ class CaptureSettings:
     """What the recorder needs to know. Build it by hand in tests, by `from_environ` in a serving process.
 
     Sizes are bytes, times are in the unit of the name. `log_url` is the prefix of one log, without a final
-    slash. `strict` re-raises the layer's own errors (tests only: never set it in front of users).
+    slash. `strict` re-raises the layer's own errors (tests only: never set it in front of users). `helper`
+    cuts large bodies into fields in a process of its own.
     """
 
     log_url: str = ""
@@ -54,6 +55,7 @@ class CaptureSettings:
     wait_ms: int = 20
     enabled: bool = True
     strict: bool = False
+    helper: bool = True
     max_queue_items: int = 10_000
     max_queue_bytes: int = 64 * _MIB
     max_spool_bytes: int = 1024 * _MIB
@@ -110,6 +112,7 @@ class CaptureSettings:
             wait_ms=_number(env, "AUDITLOG_WAIT_MS", 20, problems, low=0, high=60_000),
             enabled=enabled,
             strict=_switch(env, "AUDITLOG_STRICT", False, problems),
+            helper=_switch(env, "AUDITLOG_HELPER", True, problems),
             keep_s=_number(env, "AUDITLOG_KEEP_DAYS", 400, problems, low=0, high=36_500) * _DAY_S,
             max_spool_bytes=_number(env, "AUDITLOG_SPOOL_MIB", 1024, problems, low=1, high=1 << 20) * _MIB,
             max_store_bytes=_number(env, "AUDITLOG_STORE_MIB", 10_240, problems, low=1, high=1 << 24) * _MIB,

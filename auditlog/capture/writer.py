@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from auditlog.capture.adoption import Opening
-from auditlog.capture.committing import Prepared, prepare_decision, prepare_outcome
+from auditlog.capture.committing import Prepared
 from auditlog.capture.disclosures import DisclosureStore
 from auditlog.capture.frames import Record
 from auditlog.capture.intake import Intake, Losses
@@ -34,11 +34,8 @@ from auditlog.capture.messages import (
     Unrecorded,
 )
 from auditlog.capture.metrics import Counters
-from auditlog.capture.models import ModelNames
-from auditlog.capture.observation import Observation
-from auditlog.capture.request_fields import RequestFields
+from auditlog.capture.preparing import Preparation
 from auditlog.capture.safety import Guard
-from auditlog.capture.settings import CaptureSettings
 from auditlog.capture.spool import Spool
 from auditlog.errors import AuditLogError, StorageError
 
@@ -67,13 +64,12 @@ class Writer:
         self,
         *,
         journal: Journal,
-        settings: CaptureSettings,
         intake: Intake[Message],
         opening: Opening | None,
         instance: str,
         software: str,
         clock: Callable[[], int],
-        rng: Callable[[int], bytes],
+        preparation: Preparation,
         open_store: Callable[[], DisclosureStore],
         on_durable: Callable[[], None],
         on_gone: Callable[[], None],
@@ -82,26 +78,25 @@ class Writer:
     ) -> None:
         """`on_gone` is called, last, if someone deleted the slot's files; the writer has then ended."""
         self._journal = journal
-        self._settings = settings
         self._intake = intake
         self._opening = opening
         self._instance = instance
         self._software = software
         self._clock = clock
-        self._rng = rng
+        self._preparation = preparation
         self._open_store = open_store
         self._on_durable = on_durable
         self._on_gone = on_gone
         self._metrics = metrics
         self._guard = guard
         self._store: DisclosureStore | None = None
-        self._models = ModelNames(is_expected=settings.model_path is not None)
         self._owed: Losses | None = None
         self._deadline: float | None = None
         self._expire_at = 0.0
         self._settled = 0
         self._is_stopping = False
-        self._is_gone = False
+        self.is_gone = False
+        """Whether someone deleted the slot's files: nothing that is handed over from now on is kept."""
         self.ready: Future[Spool] = Future()
         """Resolves to the spool of entries once it is open and this process's `instance` entry is in it."""
 
@@ -120,12 +115,12 @@ class Writer:
                     break
                 with self._guard.protect("writer"):
                     self._handle_all(group)
-                if self._is_gone:
+                if self.is_gone:
                     break
-            if not self._is_gone:
+            if not self.is_gone:
                 self._finish()
         self._close()
-        if self._is_gone:
+        if self.is_gone:
             self._turn_away()
             self._on_gone()
 
@@ -171,7 +166,7 @@ class Writer:
             if isinstance(message, ModelKnown):
                 self._register(message)
             elif isinstance(message, ModelExpected):
-                self._models.is_expected = message.is_expected
+                self._preparation.models.is_expected = message.is_expected
             elif isinstance(message, Unrecorded):
                 self._declare(message)
             elif isinstance(message, Flush):
@@ -184,15 +179,7 @@ class Writer:
 
     def _prepare(self, message: Observed | OutcomeKnown) -> Prepared | None:
         try:
-            if isinstance(message, OutcomeKnown):
-                return prepare_outcome(message.decision, message.facts, item=message.item, rng=self._rng)
-            seen = self._read(message.observation, is_lightened=message.is_lightened)
-            prepared = prepare_decision(
-                seen,
-                model=self._models.reference(seen),
-                rng=self._rng,
-                max_body_bytes=self._settings.max_body_bytes,
-            )
+            prepared = self._preparation.prepare(message)
         except Exception as failure:  # noqa: BLE001  whatever one observation holds, the next must be recorded
             self._guard.failed("prepare", failure)
             self._lose(message.durable if isinstance(message, Observed) else None)
@@ -200,16 +187,6 @@ class Writer:
         for name in prepared.left_out:
             self._metrics.add(f"left_out.{name}")
         return prepared
-
-    def _read(self, seen: Observation, *, is_lightened: bool) -> Observation:
-        """Take model, adapter and sampling from the request, where the hook left that to this thread."""
-        if is_lightened:
-            self._metrics.add("bodies_let_go")
-            return self._models.without_request(seen)
-        if seen.read_request is None or seen.request.data is None:
-            return seen
-        fields = self._guard.call("read_request", RequestFields(), seen.read_request, seen.request.data)
-        return self._models.asked_for(seen, fields)
 
     def _write(self, run: list[tuple[Prepared, Future[None] | None]]) -> None:
         """Keep, seal and spool one run; on return all of it is durable, or counted as lost."""
@@ -277,7 +254,7 @@ class Writer:
                 LostError("model: expected the disk to take it, found it failing")
             )
             return
-        self._models.learn(message.body, reference)
+        self._preparation.models.learn(message.body, reference)
         if message.reference.set_running_or_notify_cancel():
             message.reference.set_result(reference)
 
@@ -290,7 +267,7 @@ class Writer:
         if not self._retry("adopt", seal_drafts):
             message.done.set_exception(LostError("enrolment: expected the disk to take it, found it failing"))
             return
-        self._models.seal(models)
+        self._preparation.models.seal(models)
         assert self._journal.spool is not None
         self.ready.set_result(self._journal.spool)
         message.done.set_result(None)
@@ -344,7 +321,7 @@ class Writer:
         """
         if not records:
             return True
-        if self._is_gone or not self._retry("spool", lambda: self._journal.append(records)):
+        if self.is_gone or not self._retry("spool", lambda: self._journal.append(records)):
             return False
         if not self._is_still_there():
             return False
@@ -371,10 +348,10 @@ class Writer:
 
     def _is_still_there(self) -> bool:
         """Whether the slot is in its place; asked after each write and once a second, it costs two calls."""
-        if not self._is_gone and not self._journal.is_in_place():
-            self._is_gone = True
+        if not self.is_gone and not self._journal.is_in_place():
+            self.is_gone = True
             self._metrics.add("state_gone")
-        return not self._is_gone
+        return not self.is_gone
 
     def _idle(self) -> None:
         if not self._is_still_there():

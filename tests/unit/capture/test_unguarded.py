@@ -259,7 +259,7 @@ def test_deleted_state_directory_is_noticed_made_anew_and_declared(
     log.is_down = True
     decide(recorder)
     remove(tmp_path / "state")
-    until(lambda: recorder.metrics.get("state_gone") == 1)
+    until(lambda: not recorder.is_recording)
     log.is_down = False
     until(lambda: recorder.is_recording)
     assert decide(recorder)
@@ -270,6 +270,20 @@ def test_deleted_state_directory_is_noticed_made_anew_and_declared(
     kinds = [entry.kind for entry in log.entries(second.producer)]
     assert sorted(kinds) == ["decision", "gap", "instance"]
     assert gaps(log)[0].body["count"] == "unknown"
+
+
+def test_what_passed_is_declared_at_the_end_if_not_before(
+    make: Callable[..., Recorder], log: FakeLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ends before its next try uses the end for one."""
+    monkeypatch.setattr(recorder_module, "RETRY_FIRST_S", 60.0)
+    (tmp_path / "state").write_text("in the way")
+    recorder = make()
+    recorder.start()
+    assert not decide(recorder)
+    (tmp_path / "state").unlink()
+    recorder.close()
+    assert [gap.body["count"] for gap in gaps(log)] == [1]
 
 
 def test_no_receipt_is_promised_once_the_slot_is_gone(
