@@ -149,7 +149,8 @@ class RunningCapture:
 
     def close(self) -> None:
         """Stop taking, write what is queued, send for a while, stop the threads, release the slot."""
-        if self.writer is None or self.sender is None:
+        writer = self.writer
+        if writer is None or self.sender is None:
             return
         self._is_open = False
         deadline = time.monotonic() + self._settings.close_timeout_s
@@ -160,8 +161,8 @@ class RunningCapture:
         flushed: Future[None] = Future()
         self.intake.push(Flush(flushed))
         # First what is queued becomes durable and, if the log answers, sent; then the writer ends in order.
-        self._wait_until(lambda: flushed.done() and self._is_sent, deadline)
-        self.writer.stop(within_s=max(_POLL_S, deadline - time.monotonic()))
+        self._wait_until(lambda: (flushed.done() or writer.is_gone) and self._is_sent, deadline)
+        writer.stop(within_s=max(_POLL_S, deadline - time.monotonic()))
         writer_thread.join(max(_POLL_S, deadline - time.monotonic()) + _POLL_S)
         self._wait_until(lambda: self._is_sent, deadline)
         self.sender.stop()
