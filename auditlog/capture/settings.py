@@ -12,11 +12,15 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 RouteMode = Literal["values", "record", "skip"]
 """What AUDITLOG_ROUTES may say of a route: keep values, record without values, or do not record."""
+Mode = Literal["fail_open", "fail_closed"]
+"""Whether an answer leaves although it cannot be recorded (`mode` in the entry)."""
+Durability = Literal["local", "log"]
+"""What a promise waits for: the disk of this host, or the acknowledgement of the log."""
 
 _DAY_S = 86_400
 _MIB = 1 << 20
@@ -52,7 +56,14 @@ class CaptureSettings:
     model_name: str | None = None
     routes: tuple[RouteRule, ...] = ()
     public_url: str = ""
+    mode: Mode = "fail_open"
+    durability: Durability = "local"
     wait_ms: int = 20
+    fail_after_ms: int = 5_000
+    merge_by_s: int = 86_400
+    heartbeat_s: int = 60
+    engine_metrics: str = ""
+    redact: str = ""
     enabled: bool = True
     strict: bool = False
     helper: bool = True
@@ -109,7 +120,14 @@ class CaptureSettings:
             model_name=env.get("AUDITLOG_MODEL_NAME") or None,
             routes=parse_routes(env.get("AUDITLOG_ROUTES", ""), problems),
             public_url=_url(env, "AUDITLOG_PUBLIC_URL", problems),
+            mode=_word(env, "AUDITLOG_MODE", "fail_open", "fail_closed", problems=problems),
+            durability=_word(env, "AUDITLOG_DURABILITY", "local", "log", problems=problems),
             wait_ms=_number(env, "AUDITLOG_WAIT_MS", 20, problems, low=0, high=60_000),
+            fail_after_ms=_number(env, "AUDITLOG_FAIL_AFTER_MS", 5_000, problems, low=1, high=600_000),
+            merge_by_s=_number(env, "AUDITLOG_MERGE_BY_S", 86_400, problems, low=1, high=30 * _DAY_S),
+            heartbeat_s=_number(env, "AUDITLOG_HEARTBEAT_S", 60, problems, low=0, high=86_400),
+            engine_metrics=_url(env, "AUDITLOG_ENGINE_METRICS", problems),
+            redact=env.get("AUDITLOG_REDACT", "").strip(),
             enabled=enabled,
             strict=_switch(env, "AUDITLOG_STRICT", False, problems),
             helper=_switch(env, "AUDITLOG_HELPER", True, problems),
@@ -195,6 +213,21 @@ def _number(
     if text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high:
         return int(text)
     problems.append(f"{name}: expected a number from {low} to {high}, found {text[:40]!r}")
+    return default
+
+
+_Word = TypeVar("_Word", bound=str)
+
+
+def _word(env: Mapping[str, str], name: str, default: _Word, *others: _Word, problems: list[str]) -> _Word:
+    """One of the given words; the first is the default."""
+    text = env.get(name, "").strip().lower().replace("-", "_")
+    if not text:
+        return default
+    for word in (default, *others):
+        if text == word:
+            return word
+    problems.append(f"{name}: expected one of {', '.join((default, *others))}, found {text[:40]!r}")
     return default
 
 
