@@ -4,7 +4,7 @@ nothing here acts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -66,13 +66,27 @@ class Unrecorded:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnEntry:
+    """An entry of the layer itself (heartbeat, coverage, notice ...): the next of the chain.
+
+    `body` may be a callable: the writer calls it at sealing, so that its figures are those of that instant.
+    `reference` resolves once the entry is durable: to its leaf hash in hex, or to `draft:<number>` before
+    enrolment.
+    """
+
+    kind: str
+    body: dict[str, Any] | Callable[[], dict[str, Any]]
+    reference: Future[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Flush:
     """`done` resolves once everything handed over before is durable, or counted as lost."""
 
     done: Future[None]
 
 
-Message = Observed | OutcomeKnown | ModelKnown | ModelExpected | Adopt | Unrecorded | Flush
+Message = Observed | OutcomeKnown | ModelKnown | ModelExpected | Adopt | Unrecorded | OwnEntry | Flush
 
 
 def lightened(message: Message) -> Message:

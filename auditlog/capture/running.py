@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from auditlog.capture.adoption import Opening
 from auditlog.capture.backlog import write_note
@@ -24,7 +24,7 @@ from auditlog.capture.field_roots import FieldRootProcess, root_here
 from auditlog.capture.intake import Intake, Losses
 from auditlog.capture.journal import Journal
 from auditlog.capture.leftovers import Leftovers
-from auditlog.capture.messages import Adopt, Flush, LostError, Message, Unrecorded
+from auditlog.capture.messages import Adopt, Flush, LostError, Message, OwnEntry, Unrecorded
 from auditlog.capture.metrics import Counters
 from auditlog.capture.models import ModelNames
 from auditlog.capture.preparing import Preparation
@@ -136,6 +136,23 @@ class RunningCapture:
         done: Future[None] = Future()
         done.add_done_callback(lambda future: settled(not future.cancelled() and future.exception() is None))
         self.intake.push(Unrecorded(losses, done))
+
+    def write_own(self, kind: str, body: dict[str, Any] | Callable[[], dict[str, Any]]) -> Future[str]:
+        """Have an entry of the layer itself written after everything handed over so far; never blocks.
+
+        A callable body is called by the writer's thread at sealing (it may read `decisions`, and must not
+        wait). Resolves to the entry's leaf hash in hex, or `draft:<number>`; cancelled if the slot is gone.
+        """
+        reference: Future[str] = Future()
+        self.intake.push(OwnEntry(kind, body, reference))
+        return reference
+
+    @property
+    def decisions(self) -> int:
+        """How many `decision` entries this instance has sealed; exact within a callable body of
+        `write_own`.
+        """
+        return 0 if self.writer is None else self.writer.decisions
 
     def abandon(self) -> None:
         """After the slot was deleted: wait for the threads and let go of what is left of it."""

@@ -31,13 +31,14 @@ from auditlog.capture.messages import (
     ModelKnown,
     Observed,
     OutcomeKnown,
+    OwnEntry,
     Unrecorded,
 )
 from auditlog.capture.metrics import Counters
 from auditlog.capture.preparing import Preparation
 from auditlog.capture.safety import Guard
 from auditlog.capture.spool import Spool
-from auditlog.errors import AuditLogError, StorageError
+from auditlog.errors import StorageError
 
 GROUP = 256
 """At most this many observations share one write to disk."""
@@ -95,6 +96,8 @@ class Writer:
         self._expire_at = 0.0
         self._settled = 0
         self._is_stopping = False
+        self.decisions = 0
+        """How many `decision` entries this instance has sealed: exact inside a body made at sealing."""
         self.is_gone = False
         """Whether someone deleted the slot's files: nothing that is handed over from now on is kept."""
         self.ready: Future[Spool] = Future()
@@ -169,6 +172,8 @@ class Writer:
                 self._preparation.models.is_expected = message.is_expected
             elif isinstance(message, Unrecorded):
                 self._declare(message)
+            elif isinstance(message, OwnEntry):
+                self._write_own(message)
             elif isinstance(message, Flush):
                 message.done.set_result(None)
             else:
@@ -209,6 +214,7 @@ class Writer:
                 continue
             records.append(record)
             count += 1
+            self.decisions += prepared.kind == "decision"
             if durable is not None:
                 sealed.append(durable)
         is_durable = self._append(records)
@@ -241,22 +247,29 @@ class Writer:
         return None
 
     def _register(self, message: ModelKnown) -> None:
-        records = self._declare_losses()
+        reference = self._write_own(OwnEntry("model", message.body, message.reference))
+        if reference is not None:
+            self._preparation.models.learn(message.body, reference)
+
+    def _write_own(self, message: OwnEntry) -> str | None:
+        """Seal and spool an entry of the layer itself; returns its reference, None if it failed."""
+        is_awaited = message.reference.set_running_or_notify_cancel()
+        records, failure = self._declare_losses(), None
         try:
-            record, reference = self._journal.add("model", message.body, self._clock())
-        except AuditLogError as failure:
-            self._guard.failed("model", failure)
-            message.reference.set_exception(failure)
+            body = message.body() if callable(message.body) else message.body
+            record, reference = self._journal.add(message.kind, body, self._clock())
+        except Exception as error:  # noqa: BLE001  a body that cannot be made must not stop the decisions
+            self._guard.failed(message.kind, error)
             self._append(records)
-            return
-        if not self._append([*records, record]):
-            message.reference.set_exception(
-                LostError("model: expected the disk to take it, found it failing")
-            )
-            return
-        self._preparation.models.learn(message.body, reference)
-        if message.reference.set_running_or_notify_cancel():
+            failure = error
+        else:
+            if not self._append([*records, record]):
+                failure = LostError(f"{message.kind}: expected the disk to take it, found it failing")
+        if failure is None and is_awaited:
             message.reference.set_result(reference)
+        elif is_awaited:
+            message.reference.set_exception(failure)
+        return reference if failure is None else None
 
     def _adopt(self, message: Adopt) -> None:
         models: dict[int, str] = {}
@@ -302,7 +315,7 @@ class Writer:
             for message in group:
                 if isinstance(message, Observed) and message.durable is not None:
                     _settle(message.durable, failure)
-                elif isinstance(message, ModelKnown):
+                elif isinstance(message, ModelKnown | OwnEntry):
                     message.reference.cancel()
                 elif isinstance(message, Adopt | Flush | Unrecorded):
                     message.done.cancel()

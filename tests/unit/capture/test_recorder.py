@@ -493,3 +493,29 @@ def test_ids_are_version_7_and_carry_the_time() -> None:
     found = mint_id(1_700_000_000_123_456, b"\xff" * 10)
     assert found == "018bcfe5-687b-7fff-bfff-ffffffffffff"
     assert mint_id(1_700_000_000_123_456, bytes(10)) == "018bcfe5-687b-7000-8000-000000000000"
+
+
+def test_own_entries_take_their_place_and_know_what_is_sealed(
+    make: Callable[..., Recorder], log: FakeLog
+) -> None:
+    """An entry of the layer itself is the next of the chain; its body is made at sealing, with exact
+    counts.
+    """
+    recorder = make()
+    decide(recorder)
+    decide(recorder)
+    running = recorder.running
+    assert running is not None
+
+    def body() -> dict[str, Any]:
+        return {"what": "stopped", "detail": {"recorded": running.decisions}}
+
+    reference = running.write_own("notice", body)
+    decide(recorder)
+    failing = running.write_own("notice", {"real": 0.5})
+    assert len(reference.result(10)) == 64 or reference.result(0).startswith("draft:")
+    assert failing.exception(10) is not None
+    recorder.close()
+    assert kinds(log) == ["instance", "decision", "decision", "notice", "decision"]
+    (notice,) = [entry for entry in log.entries() if entry.kind == "notice"]
+    assert notice.body["detail"] == {"recorded": 2}
