@@ -1,4 +1,4 @@
-"""Attributes on the caller's OpenTelemetry span, so that a trace leads to the entry (registry.md, "Span attributes").
+"""Attributes on the caller's OpenTelemetry span, so that a trace leads to the entry (README.md, "Signals").
 
     auditlog.decision.id     the id in `Audit-Id`
     auditlog.entry.status    promised | deferred | recorded
@@ -13,7 +13,7 @@ import sys
 from typing import Any, Literal
 
 EntryStatus = Literal["promised", "deferred", "recorded"]
-"""What was known of the entry when the answer left: promised to the caller; waited for in vain; handed over."""
+"""What was known of the entry when the answer left: promised, waited for in vain, or handed over."""
 
 DECISION_ID = "auditlog.decision.id"
 ENTRY_STATUS = "auditlog.entry.status"
