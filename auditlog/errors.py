@@ -30,7 +30,8 @@
     │   └── CommitConflictError       the compare-and-swap found another state than expected
     ├── SourceError                   a log could not be read: missing, refused or unreachable; proves nothing
     ├── LedgerError                   the chain or its node failed
-    └── ConfigurationError            a setting is missing, contradictory or dangerous
+    ├── ConfigurationError            a setting is missing, contradictory or dangerous
+    └── FactsError                    facts or an outcome without a recordable form (also a ValueError)
 
 Messages say what was expected and what was found, in that order, and never hold a secret or a payload.
 """
@@ -270,3 +271,9 @@ class ConfigurationError(AuditLogError):
     """A setting is missing, contradictory or dangerous."""
 
     code = "configuration"
+
+
+class FactsError(AuditLogError, ValueError):
+    """What an application gave as facts or as an outcome has no form they can be recorded in."""
+
+    code = "facts"
