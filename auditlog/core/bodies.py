@@ -17,12 +17,28 @@ from auditlog.errors import MalformedError
 VISIBILITIES = ("public", "hashes", "private")
 CAPTURE_HOPS = ("asgi", "proxy", "in_process")
 MODES = ("fail_open", "fail_closed")
+DURABILITIES = ("local", "log")
+ROUTE_RECORDS = ("values", "record", "skip", "model")
+OTHER_ROUTES = ("record", "skip")
 ENDINGS = ("ok", "error", "client_disconnected", "aborted")
 VALUES = ("kept", "not_kept")
 MODEL_WORDS = ("pending", "unregistered")
 NOTICES = ("stopped", "unguarded_start", "restored", "disabled", "declared_lost")
 ANCHOR_TYPES = ("devnet@v0", "evm@v1")
 FINGERPRINT_METHODS = ("files-sha256@v1",)
+
+HEARTBEAT_COUNTS = (
+    "started",
+    "finished",
+    "failed",
+    "in_flight",
+    "refused",
+    "deferred",
+    "lost",
+    "late_hangups",
+    "recorded",
+)
+"""Naturals of a `heartbeat`, all counted from the start of the instance, but `in_flight`, which is now."""
 
 BODY_NAMES = ("request", "response", "facts")
 """The names under which bytes are committed, in commitments and disclosures."""
@@ -61,11 +77,23 @@ def _after_seq(value: Any, name: str, _unknown: list[str]) -> None:
         raise shapes.refuse(name, "an integer of at least -1")
 
 
-def _gap_order(value: Any, name: str, unknown: list[str]) -> None:
-    _GAP_MEMBERS(value, name, unknown)
-    # One spelling per instant, so text order is time order.
-    if value["from"] > value["to"]:
-        raise MalformedError("body members from and to: expected from not after to, found it after")
+def _in_order(inner: Shape) -> Shape:
+    """An object whose `from` is not after its `to`. One spelling per instant, so text order is time order."""
+
+    def shape(value: Any, name: str, unknown: list[str]) -> None:
+        inner(value, name, unknown)
+        if value["from"] > value["to"]:
+            raise MalformedError("body members from and to: expected from not after to, found it after")
+
+    return shape
+
+
+def _spoken_notice(value: Any, name: str, unknown: list[str]) -> None:
+    """What `detail` says depends on `what`; of words without a form of their own it is any value."""
+    _NOTICE(value, name, unknown)
+    detail = _NOTICE_DETAILS.get(value["what"])
+    if detail is not None:
+        members({"detail": detail})({"detail": value["detail"]} if "detail" in value else {}, name, unknown)
 
 
 def _field_count(value: Any, name: str, _unknown: list[str]) -> None:
@@ -106,18 +134,74 @@ _DECISION = members(
         "parent": shapes.label,
         "retry_of": shapes.label,
         "replayed_from": shapes.label,
+        "redacted": shapes.list_of(shapes.word_of(*BODY_NAMES)),
     },
 )
 
-_GAP_MEMBERS = members(
+_GAP = _in_order(
+    members(
+        {
+            "instance": shapes.instance_hex,
+            "after_seq": _after_seq,
+            "from": shapes.time,
+            "to": shapes.time,
+            "count": shapes.integer_or("unknown"),
+        },
+        {"at_most": shapes.integer()},
+    )
+)
+
+_HEARTBEAT = members(
     {
-        "instance": shapes.instance_hex,
-        "after_seq": _after_seq,
-        "from": shapes.time,
-        "to": shapes.time,
-        "count": shapes.integer_or("unknown"),
+        "interval_s": shapes.integer(least=1),
+        **dict.fromkeys(HEARTBEAT_COUNTS, shapes.integer()),
+        "spool": members(dict.fromkeys(("entries", "bytes", "oldest_ms"), shapes.integer())),
+    },
+    {
+        "head": shapes.text,
+        "block": members({"chain_id": shapes.integer(), "number": shapes.integer(), "hash": shapes.hash_0x}),
+        "engine": shapes.decimals_by_name,
+    },
+)
+
+_ROUTE = members(
+    {"method": shapes.label, "path": shapes.text, "record": shapes.word_of(*ROUTE_RECORDS)},
+    {"operation": shapes.word},
+)
+
+_COVERAGE = members(
+    {
+        "mode": shapes.word_of(*MODES),
+        "durability": shapes.word_of(*DURABILITIES),
+        "routes": shapes.list_of(_ROUTE),
+        "ports": shapes.list_of(shapes.integer()),
+        "workers": shapes.integer(),
+        "version": shapes.text,
+        "model": shapes.hash_or(*MODEL_WORDS),
+        "wait_ms": shapes.integer(),
+        "heartbeat_s": shapes.integer(),
+        "others": shapes.word_of(*OTHER_ROUTES),
     }
 )
+
+_LAST = members({"instance": shapes.label, "seq": shapes.integer(), "leaf_hash": shapes.hash_hex})
+
+_NOTICE = members({"what": shapes.word_of(*NOTICES)}, {"detail": shapes.anything})
+
+_NOTICE_DETAILS: dict[str, Shape] = {
+    "declared_lost": _in_order(
+        members(
+            {
+                "producer": shapes.hash_hex,
+                "instance": shapes.instance_hex,
+                "after_seq": _after_seq,
+                "from": shapes.time,
+                "to": shapes.time,
+            }
+        )
+    ),
+    "disabled": _in_order(members({"from": shapes.time, "to": shapes.time, "starts": shapes.integer()})),
+}
 
 _ANCHOR = members(
     {
@@ -153,20 +237,10 @@ _BODIES: dict[str, Shape] = {
     ),
     "decision": _DECISION,
     "outcome": members({"decision": shapes.decision_id, "facts": _COMMITTED}, {"item": shapes.label}),
-    "gap": _gap_order,
-    "heartbeat": members({}),
-    "coverage": members({}),
-    "rotation": members({"vkey": shapes.text, "notes": shapes.list_of(shapes.text, least=2)}),
-    "retirement": members(
-        {
-            "last": members(
-                {
-                    "instance": shapes.label,
-                    "seq": shapes.integer(),
-                    "leaf_hash": shapes.hash_hex,
-                }
-            )
-        }
-    ),
-    "notice": members({"what": shapes.word_of(*NOTICES)}, {"detail": shapes.anything}),
+    "gap": _GAP,
+    "heartbeat": _HEARTBEAT,
+    "coverage": _COVERAGE,
+    "rotation": members({"vkey": shapes.text, "notes": shapes.list_of(shapes.text, least=2, most=2)}),
+    "retirement": members({"last": _LAST}, {"producer": shapes.hash_hex}),
+    "notice": _spoken_notice,
 }

@@ -21,6 +21,7 @@ MAX_TEXT_CHARS = 16_384
 _WORD = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _DECISION_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _HASH_0X = re.compile(r"0x[0-9a-f]{64}")
 
 
@@ -136,12 +137,14 @@ def integer_or(*words: str) -> Shape:
     return shape
 
 
-def list_of(member: Shape, *, least: int = 0) -> Shape:
-    """An array of members of one shape, at least `least`."""
+def list_of(member: Shape, *, least: int = 0, most: int | None = None) -> Shape:
+    """An array of members of one shape, at least `least`, at most `most` of them."""
 
     def shape(value: Any, name: str, unknown: list[str]) -> None:
         if type(value) is not list or len(value) < least:
             raise refuse(name, f"an array of at least {least}")
+        if most is not None and len(value) > most:
+            raise refuse(name, f"an array of at most {most}")
         for place, item in enumerate(value):
             member(item, f"{name}/{place}", unknown)
 
@@ -152,6 +155,14 @@ def texts_by_name(value: Any, name: str, _unknown: list[str]) -> None:
     """An object whose members are all strings."""
     if type(value) is not dict or any(type(item) is not str for item in value.values()):
         raise refuse(name, "an object of strings")
+
+
+def decimals_by_name(value: Any, name: str, _unknown: list[str]) -> None:
+    """An object whose members are all numbers as JSON writes them, in strings of at most 64 characters."""
+    if type(value) is not dict or not all(
+        type(item) is str and len(item) <= 64 and _DECIMAL.fullmatch(item) for item in value.values()
+    ):
+        raise refuse(name, "an object of decimal strings")
 
 
 def members(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None = None) -> Shape:

@@ -28,7 +28,7 @@ from auditlog.errors import MalformedError
 
 RECEIPT_VERSION = "auditlog/receipt@v1"
 MAX_RECEIPT_BYTES = 16 * 1024 * 1024
-MAX_RELATED = 16
+MAX_RELATED = 64
 MAX_ANCHORS = 64
 
 _ANCHOR_TYPE = re.compile(r"[a-z][a-z0-9_]{0,31}@v[0-9]{1,3}")

@@ -1,17 +1,28 @@
-"""What a producer signs about itself: its enrolment and each start (spec/entry.md, "Producer chain").
+"""What a producer signs about itself: its enrolment, each start, each change of its key (spec/entry.md,
+"Statements").
 
-Both are C2SP signed notes under the producer's key, whose name is `<origin>/producer/<name>`. The second
-line is the origin, never digits only, so neither can be read as a checkpoint.
+All are C2SP signed notes under the producer's key, whose name is `<origin>/producer/<name>`. The second
+line is the origin, never digits only, so none can be read as a checkpoint. A rotation is two notes over one
+text: by the key in force and by the next one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from auditlog.core.keys import Ed25519Verifier
 from auditlog.core.scalars import check_hash_hex, check_instance_hex, check_name, check_origin, text_lines
+from auditlog.core.signed import open_one
+from auditlog.errors import EvidenceError, MalformedError
 
 PRODUCER_HEADER = "auditlog/producer@v1"
 INSTANCE_HEADER = "auditlog/instance@v1"
+ROTATION_HEADER = "auditlog/rotation@v1"
+
+MAX_ROTATIONS = 61
+"""A receipt has room for so many beside the producer's, the instance's and the model's entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +77,43 @@ def parse_instance_text(text: str) -> InstanceStatement:
         instance=check_instance_hex(instance),
         prev=check_hash_hex(prev, "prev"),
     )
+
+
+def rotation_text(origin: str, producer: str, vkey: str) -> str:
+    """Return the text that the key in force and the next one both sign; `producer` is 64 hex digits, `vkey`
+    the next key.
+
+    Raises:
+        MalformedError: a member out of form.
+    """
+    check_hash_hex(producer, "producer")
+    return f"{ROTATION_HEADER}\n{check_origin(origin)}\n{producer}\n{Ed25519Verifier.from_vkey(vkey).vkey}\n"
+
+
+def open_rotation(
+    body: Mapping[str, Any], *, origin: str, producer: str, keys: Sequence[Ed25519Verifier]
+) -> Ed25519Verifier:
+    """Return the key that is in force after a `rotation` entry: attacker-controlled, but of the right shape.
+
+    `keys` are all that this producer had, in their order: the enrolled one first, the one in force last.
+
+    Raises:
+        EvidenceError: the new key has another name or was this producer's before, one of the two notes is
+            not by its key, or says something else.
+    """
+    if len(keys) > MAX_ROTATIONS:
+        raise MalformedError(f"rotation: expected at most {MAX_ROTATIONS} of one producer, found another")
+    following = Ed25519Verifier.from_vkey(body["vkey"])
+    if following.name != keys[-1].name:
+        raise MalformedError(f"rotation: expected a key named {keys[-1].name}, found another name")
+    if following.vkey in {key.vkey for key in keys}:
+        raise MalformedError("rotation: expected a key that is new, found one this producer had before")
+    text = rotation_text(origin, producer, following.vkey)
+    for note, key, which in zip(body["notes"], (keys[-1], following), ("old", "new"), strict=True):
+        try:
+            stated = open_one(note, key)
+        except EvidenceError as error:
+            raise type(error)(f"rotation: note by the {which} key: {error}") from error
+        if stated != text:
+            raise MalformedError(f"rotation: expected the {which} key over this rotation, found another text")
+    return following

@@ -65,7 +65,7 @@ def parse_receipt(data: bytes) -> Receipt:
     need(proof.index <= MAX_SAFE, "index over 2^53-1")
     parse_checkpoint(parse_note(proof.checkpoint).text)
     related = []
-    for item in c.array(value["related"], 16):
+    for item in c.array(value["related"], 64):
         c.members(item, "entry index proof")
         need(c.is_int(item["index"]), "index")
         related.append(Related(_entry_bytes(item["entry"]), item["index"], c.hashes(item["proof"])))
