@@ -41,6 +41,8 @@ class LogConfig:
     """At most one checkpoint is published in this time."""
     receipt_secret: bytes = field(repr=False)
     """32 bytes; the receipt keys of producers are derived from it."""
+    keep_promises_s: int = 30 * 86400
+    """A promise handed over for its caller is kept this long after it was due."""
     allow_unguarded: bool = False
     """Start although nothing outside the stores says how large the log was. Recorded as a `notice` entry."""
     max_commit_entries: int = 8192

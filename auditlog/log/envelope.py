@@ -73,6 +73,7 @@ class IndexedBody(msgspec.Struct):
     from_: Any = msgspec.field(default=None, name="from")
     to: Any = None
     count: Any = None
+    after_seq: Any = None
 
 
 class Indexed(msgspec.Struct):

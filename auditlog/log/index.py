@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_time
+from auditlog.core.scalars import is_instance_hex
 from auditlog.errors import AuditLogError, MalformedError, StorageError
 from auditlog.log.envelope import Indexed, read_indexed
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
-from auditlog.storage.records import ID_REPEATED, GapRow, IndexRows, ModelRow
+from auditlog.storage.records import ID_REPEATED, GapReach, GapRow, IndexRows, ModelRow
 
 logger = logging.getLogger("auditlog.log")
 
@@ -84,6 +85,10 @@ class Index:
     def gaps_ending(self, producer: bytes, from_us: int, limit: int) -> list[GapRow]:
         """Losses a producer declared that end at `from_us` or later. Raises: StorageError."""
         return self._live.stores.state.gaps_ending(producer, from_us, limit)
+
+    def gaps_covering(self, producer: bytes, instance: str, seq: int, limit: int) -> list[GapReach]:
+        """Gaps that say this number of an instance was lost. Raises: StorageError."""
+        return self._live.stores.state.gaps_covering(producer, instance, seq, limit)
 
     def flags(self, index: int) -> list[str]:
         """What was odd about an entry: `unknown_kind`, `unregistered_model`, `id_form`, `id_time` (not that
@@ -193,6 +198,9 @@ def _index_gap(rows: IndexRows, index: int, entry: Indexed) -> None:
     lost = body.count if type(body.count) is int and body.count >= 0 else None
     producer, is_earlier = bytes.fromhex(entry.producer), body.instance != entry.instance
     rows.gaps.append(GapRow(producer, index, from_us, to_us, lost, is_earlier))
+    if is_instance_hex(body.instance) and type(body.after_seq) is int and body.after_seq >= -1:
+        own_seq = None if is_earlier else entry.seq
+        rows.reaches.append(GapReach(producer, body.instance, index, body.after_seq, own_seq))
 
 
 def _id_time_fits(decision_id: str, start: object) -> bool:

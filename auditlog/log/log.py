@@ -19,10 +19,12 @@ from auditlog.log.absence import Absence
 from auditlog.log.admission import Accepted, Batch, Enrolled, Sequenced
 from auditlog.log.anchors import Anchors, Outbox
 from auditlog.log.config import Visibility
+from auditlog.log.endings import Endings, Lost, ProducerState, Retired
 from auditlog.log.engine import Workers
 from auditlog.log.index import Index
 from auditlog.log.intake import Intake
 from auditlog.log.live import Live
+from auditlog.log.promises import Promises
 from auditlog.log.publisher import Publisher
 from auditlog.log.reader import Reader
 from auditlog.log.receipts import Receipts
@@ -71,10 +73,12 @@ class Log:
         self.outbox = Outbox(live)
         self.receipts = Receipts(live, self.reader, self._publisher, self.index, self.anchors)
         self.absence = Absence(live, self.reader, self._publisher, self.index)
+        self.promises = Promises(live, self.reader, self._publisher, self.index)
         self._sequencer = Sequencer(
             live, outside, self._committed, lambda delay: workers.later(delay, self._sequencer.retry)
         )
         self._intake = Intake(live, self.reader, self._wake, lambda: self.index.lag)
+        self._endings = Endings(live, self._intake, self.reader, self._wake)
 
     @property
     def origin(self) -> str:
@@ -126,6 +130,7 @@ class Log:
         Raises:
             MalformedError, TooLargeError, AuthenticationError, ChainConflictError, NotFoundError: the batch
             cannot be true; nothing was accepted.
+            ProducerRetired: its producer has ended, and some of it is new.
             Pushback: too much is waiting. LogHalted: the engine stopped itself.
         """
         return self._intake.submit(batch)
@@ -136,11 +141,35 @@ class Log:
         Raises:
             MalformedError, AuthenticationError: see `admission.check_enrolment`.
             SubmissionRefused: the name is taken by another key. LogHalted: the engine stopped itself.
+            ProducerRetired: it has ended, and does not come back.
         """
         return self._intake.enrol(name=name, vkey=vkey, note=note)
 
+    def retire(self, producer: bytes) -> Future[Retired]:
+        """End a producer: from here on nothing of it is admitted. One that has ended gives the same answer.
+
+        Raises:
+            NotFoundError: nobody enrolled with this id. LogHalted: the engine stopped itself.
+        """
+        return self._endings.retire(producer)
+
+    def declare_lost(self, producer: bytes, instance: str | None = None) -> Future[Lost]:
+        """Declare that a producer's host is gone with what it had not sent, then end the producer.
+
+        `instance` names the life whose unsent numbers are lost, if it is not the newest the log knows: a
+        start that the host could tell nobody of.
+
+        Raises:
+            MalformedError: not an instance. NotFoundError, LogHalted: as `retire`. StorageError.
+        """
+        return self._endings.declare_lost(producer, instance)
+
+    def producer_state(self, producer: bytes) -> ProducerState:
+        """Where a producer stands: key in force, head, end, losses. Raises: NotFoundError."""
+        return self._endings.state_of(producer)
+
     def append_own(self, kind: str, body: dict[str, Any]) -> Future[Sequenced]:
-        """Append an entry of the log's own: anchor, notice, successor, retirement.
+        """Append an entry of the log's own: anchor, notice, successor.
 
         Raises:
             MalformedError: a kind the log may not write, or a body of another shape.

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 import auditlog
 from auditlog.service import problems
 from auditlog.service.admission import Gate
-from auditlog.service.api import batches, entries, health, logs, proofs, receipts, tlog, tokens
+from auditlog.service.api import batches, entries, health, logs, promises, proofs, receipts, tlog, tokens
 from auditlog.service.api.openapi import describe
 from auditlog.service.context import Context
 from auditlog.service.hosting import Hosting, Opener
@@ -77,7 +77,7 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
     app.state.startup_error = None
     # Routes are tried in order: the hot path first, then what is read most.
     app.router.routes.insert(0, batches.route)
-    for module in (tlog, receipts, entries, proofs, logs, health, tokens):
+    for module in (tlog, receipts, entries, proofs, promises, logs, health, tokens):
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(Observe, metrics=metrics, monotonic=time.monotonic)

@@ -118,6 +118,7 @@ class EngineOpener:
             publish_interval_s=settings.publish_interval_s,
             receipt_secret=read_receipt_secret(self._settings.paths(settings).receipt_secret_file),
             allow_unguarded=settings.allow_unguarded_start,
+            keep_promises_s=self._settings.service.keep_promises_days * 86400,
         )
 
     def _stores(self, settings: LogSettings) -> Stores:

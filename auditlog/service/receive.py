@@ -99,16 +99,18 @@ async def read_body(request: Request, *, limit: int, timeout_s: float) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def read_json(request: Request, model: type[Model], *, timeout_s: float) -> Model:
+async def read_json(
+    request: Request, model: type[Model], *, timeout_s: float, limit: int = JSON_LIMIT
+) -> Model:
     """A small JSON body as a strict model: the one reader of every JSON body there is.
 
     Strict: UTF-8, no unknown member, no member twice, no number that JSON does not have.
 
     Raises:
-        RequestRefused: another media type (415), or not such a body (422). TooLargeError: over `JSON_LIMIT`.
+        RequestRefused: another media type (415), or not such a body (422). TooLargeError: over `limit` bytes.
     """
     expect_media_type(request, "application/json")
-    body = await read_body(request, limit=JSON_LIMIT, timeout_s=timeout_s)
+    body = await read_body(request, limit=limit, timeout_s=timeout_s)
     _expect_strict_json(body)
     try:
         return model.model_validate_json(body)

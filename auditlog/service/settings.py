@@ -81,6 +81,8 @@ class ServiceSettings(_Strict):
     max_waiting_bytes: int = Field(default=64 << 20, ge=1 << 17)
     """Batches being read or sequenced at once, in bytes; above it: pushback."""
     body_timeout_s: float = Field(default=30.0, gt=0)
+    keep_promises_days: int = Field(default=30, ge=1, le=3650)
+    """How long a promise handed over for its caller is kept after it was due."""
     drain_s: int = Field(default=30, ge=1)
     """How long a stop waits for requests in flight."""
     metrics: Literal["open", "token", "off"] | None = None

@@ -8,7 +8,7 @@ None lets the write through, a `Fault` spoils it. Must never be used where data 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
 from auditlog.errors import CommitConflictError, ImmutableObjectError, StorageError
@@ -20,10 +20,16 @@ from auditlog.storage.records import (
     ChainRun,
     Commit,
     Committed,
+    GapReach,
     GapRow,
     IndexRows,
+    KeptPromise,
+    LossRecord,
     ModelRow,
     ProducerRecord,
+    PromiseRow,
+    RetirementRecord,
+    RotationRecord,
 )
 
 
@@ -118,11 +124,15 @@ class MemoryState:
         self._lock = threading.Lock()
         self._committed: Committed | None = None
         self._producers: list[ProducerRecord] = []
+        self._rotations: list[RotationRecord] = []
+        self._retirements: list[RetirementRecord] = []
+        self._declared_losses: list[LossRecord] = []
         self._heads: dict[bytes, ChainHead] = {}
         self._runs: list[ChainRun] = []
         self._batch_heads: list[BatchHead] = []
         self._anchors: list[AnchorRecord] = []
         self._index = IndexRows(0, 0)
+        self._promises: list[tuple[PromiseRow, bool]] = []
 
     def read(self) -> Committed | None:
         """The newest committed state."""
@@ -151,6 +161,9 @@ class MemoryState:
         names = {record.name for record in self._producers}
         if any(record.name in names for record in change.producers):
             raise CommitConflictError("expected a new producer name, found a taken one")
+        ended = {record.producer for record in self._retirements}
+        if any(record.producer in ended for record in change.retirements):
+            raise CommitConflictError("expected a producer that has not ended, found one that has")
 
     def _apply(self, change: Commit) -> None:
         old = self._committed
@@ -158,6 +171,9 @@ class MemoryState:
             change.decisions_size if change.decisions_size is not None else (old.decisions_size if old else 0)
         )
         self._producers += change.producers
+        self._rotations += change.rotations
+        self._retirements += change.retirements
+        self._declared_losses += change.losses
         self._heads.update({update.producer: update.new for update in change.heads})
         self._runs += change.runs
         self._batch_heads += change.batch_heads
@@ -166,6 +182,18 @@ class MemoryState:
     def producers(self) -> list[ProducerRecord]:
         """Every enrolled producer."""
         return list(self._producers)
+
+    def rotations(self) -> list[RotationRecord]:
+        """Every change of a producer's key."""
+        return list(self._rotations)
+
+    def retirements(self) -> list[RetirementRecord]:
+        """Every producer that has ended."""
+        return list(self._retirements)
+
+    def declared_losses(self) -> list[LossRecord]:
+        """Every loss declared for a producer."""
+        return list(self._declared_losses)
 
     def heads(self) -> dict[bytes, ChainHead]:
         """The newest entry of every producer."""
@@ -177,6 +205,16 @@ class MemoryState:
             if (run.producer, run.instance) == (producer, instance) and run.first_seq <= seq <= run.seq:
                 return run
         return None
+
+    def last_run(self, producer: bytes, instance: str) -> ChainRun | None:
+        """The run with the highest number of an instance."""
+        runs = [run for run in self._runs if (run.producer, run.instance) == (producer, instance)]
+        return max(runs, key=lambda run: run.seq, default=None)
+
+    def life_after(self, producer: bytes, index: int) -> ChainRun | None:
+        """The first run above `index` that begins an instance."""
+        runs = [run for run in self._runs if run.producer == producer and run.first_seq == 0]
+        return min((r for r in runs if r.first_index > index), key=lambda r: r.first_index, default=None)
 
     def batch_head_of(self, producer: bytes, instance: str, seq: int) -> BatchHead | None:
         """The head with the lowest last number that covers `seq`."""
@@ -219,7 +257,7 @@ class MemoryState:
             if rows.start != self._index.end:
                 raise CommitConflictError(f"expected rows from {self._index.end} on, found {rows.start}")
             if fault in {None, Fault.STORED}:
-                for name in ("leaves", "decisions", "models", "gaps", "flags"):
+                for name in ("leaves", "decisions", "models", "gaps", "reaches", "flags"):
                     getattr(self._index, name).extend(getattr(rows, name))
                 self._index.end = rows.end
                 repeated = [i for known, i in rows.decisions if self.indices_by_decision(known)[0] < i]
@@ -253,9 +291,52 @@ class MemoryState:
         rows = [row for row in self._index.gaps if row.producer == producer and row.to_us >= from_us]
         return sorted(rows, key=lambda row: (row.to_us, row.index))[:limit]
 
+    def gaps_covering(self, producer: bytes, instance: str, seq: int, limit: int) -> list[GapReach]:
+        """Gaps that cover a number."""
+        found = [
+            row
+            for row in self._index.reaches
+            if (row.producer, row.instance) == (producer, instance)
+            if row.after_seq < seq and (row.own_seq is None or row.own_seq > seq)
+        ]
+        return sorted(found, key=lambda row: (-row.after_seq, row.index))[:limit]
+
     def flags(self, index: int) -> list[str]:
         """What the index found odd."""
         return sorted(flag for flagged, flag in self._index.flags if flagged == index)
+
+    def add_promises(self, rows: Sequence[PromiseRow]) -> list[bool]:
+        """Keep promises; see the port."""
+        fault = self.fault("add_promises", "") if self.fault else None
+        told = []
+        with self._lock:
+            for row in rows if fault in {None, Fault.STORED} else ():
+                held = [known for known, _ in self._promises]
+                is_new = all((known.id, known.note) != (row.id, row.note) for known in held)
+                conflicts = is_new and any(conflict(known, row) for known in held)
+                if is_new:
+                    self._promises.append((row, conflicts))
+                told.append(conflicts)
+        _raise(fault, "add_promises", "promises")
+        return told
+
+    def promises_of(self, id: str) -> list[KeptPromise]:  # noqa: A002
+        """Promises under an id."""
+        return [KeptPromise(row.producer, row.note, odd) for row, odd in self._promises if row.id == id]
+
+    def forget_promises(self, before_us: int) -> int:
+        """Forget the old ones."""
+        with self._lock:
+            kept = [each for each in self._promises if each[0].until_us >= before_us]
+            gone, self._promises = len(self._promises) - len(kept), kept
+        return gone
+
+
+def conflict(known: PromiseRow, row: PromiseRow) -> bool:
+    """Whether two promises cannot both be kept, or should not both have been given."""
+    same_call = (known.id, known.producer) == (row.id, row.producer)
+    same_place = (known.producer, known.instance, known.seq) == (row.producer, row.instance, row.seq)
+    return known.leaf_hash != row.leaf_hash and (same_call or same_place)
 
 
 def _check_path(path: str) -> None:

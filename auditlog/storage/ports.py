@@ -10,7 +10,7 @@ callers re-read, they never assume.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from auditlog.storage.records import (
@@ -20,10 +20,16 @@ from auditlog.storage.records import (
     ChainRun,
     Commit,
     Committed,
+    GapReach,
     GapRow,
     IndexRows,
+    KeptPromise,
+    LossRecord,
     ModelRow,
     ProducerRecord,
+    PromiseRow,
+    RetirementRecord,
+    RotationRecord,
 )
 
 
@@ -83,11 +89,26 @@ class CommitState(Protocol):
     def producers(self) -> list[ProducerRecord]:
         """Every enrolled producer, in order of enrolment."""
 
+    def rotations(self) -> list[RotationRecord]:
+        """Every change of a producer's key, in order of the log."""
+
+    def retirements(self) -> list[RetirementRecord]:
+        """Every producer that has ended, in order of the log."""
+
+    def declared_losses(self) -> list[LossRecord]:
+        """Every loss the log declared for a producer, in order of the log."""
+
     def heads(self) -> dict[bytes, ChainHead]:
         """The newest entry of every producer that has one."""
 
     def run_of(self, producer: bytes, instance: str, seq: int) -> ChainRun | None:
         """The run that holds number `seq` of this instance."""
+
+    def last_run(self, producer: bytes, instance: str) -> ChainRun | None:
+        """The run with the highest number of this instance."""
+
+    def life_after(self, producer: bytes, index: int) -> ChainRun | None:
+        """The first run of this producer above `index` that begins an instance, with number 0."""
 
     def batch_head_of(self, producer: bytes, instance: str, seq: int) -> BatchHead | None:
         """The head with the lowest last number that covers `seq`."""
@@ -138,9 +159,28 @@ class IndexState(Protocol):
     def gaps_ending(self, producer: bytes, from_us: int, limit: int) -> list[GapRow]:
         """Gaps of this producer that end at `from_us` or later, by their end, at most `limit`."""
 
+    def gaps_covering(self, producer: bytes, instance: str, seq: int, limit: int) -> list[GapReach]:
+        """Gaps of this producer that cover a number of an instance, the latest `after_seq` first, at most `limit`."""
+
     def flags(self, index: int) -> list[str]:
         """What the index found odd about an entry."""
 
 
-class LogState(CommitState, AnchorState, IndexState, Protocol):
+class PromiseState(Protocol):
+    """Promises that producers handed over for their callers. Records of their own: not derived."""
+
+    def add_promises(self, rows: Sequence[PromiseRow]) -> list[bool]:
+        """Keep them all, durably, in one transaction; the same id and note again is kept once.
+
+        Returns for each whether it is new and conflicts: see `KeptPromise`.
+        """
+
+    def promises_of(self, id: str) -> list[KeptPromise]:  # noqa: A002  the word of the format
+        """Every promise under this id, in the order in which they were kept."""
+
+    def forget_promises(self, before_us: int) -> int:
+        """Forget those whose `until_us` is earlier, some thousand at most; how many."""
+
+
+class LogState(CommitState, AnchorState, IndexState, PromiseState, Protocol):
     """Everything the engine keeps about one log, behind one object bound to its origin."""

@@ -41,6 +41,38 @@ class ProducerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RotationRecord:
+    """The `rotation` entry at `index`: `vkey` is the producer's key in force for every entry above it."""
+
+    producer: bytes
+    index: int
+    vkey: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetirementRecord:
+    """The `retirement` entry at `index` ended this producer: its chain head is its last for ever."""
+
+    producer: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossRecord:
+    """The `declared_lost` notice at `index`: numbers of `instance` above `after_seq` are gone with the host.
+
+    Times in Unix microseconds.
+    """
+
+    producer: bytes
+    index: int
+    instance: str
+    after_seq: int
+    from_us: int
+    to_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class HeadUpdate:
     """Move one chain from `expected` (None: its first entry) to `new`."""
 
@@ -86,6 +118,9 @@ class Commit:
     own_head: ChainHead
     heads: Sequence[HeadUpdate] = ()
     producers: Sequence[ProducerRecord] = ()
+    rotations: Sequence[RotationRecord] = ()
+    retirements: Sequence[RetirementRecord] = ()
+    losses: Sequence[LossRecord] = ()
     runs: Sequence[ChainRun] = ()
     batch_heads: Sequence[BatchHead] = ()
     decisions_size: int | None = None
@@ -136,6 +171,47 @@ class GapRow:
     """An instance before the declaring one lost it: nothing more can come from it."""
 
 
+@dataclass(frozen=True, slots=True)
+class GapReach:
+    """The `gap` entry at `index` says that numbers of `instance` above `after_seq` are lost.
+
+    `own_seq` is the number of the gap itself if it is of that instance: it speaks of numbers below its own
+    only. None: it was written by another life.
+    """
+
+    producer: bytes
+    instance: str
+    index: int
+    after_seq: int
+    own_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseRow:
+    """A promise whose signature was checked, under the decision id its sender named. Unix microseconds."""
+
+    id: str
+    producer: bytes
+    instance: str
+    seq: int
+    leaf_hash: bytes
+    note: str
+    kept_us: int
+    until_us: int
+    """After this it may be forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPromise:
+    """A promise of the store. `conflicts`: an earlier one of the same id and producer, or of the same number
+    of its chain, promises another entry.
+    """
+
+    producer: bytes
+    note: str
+    conflicts: bool
+
+
 @dataclass(slots=True)
 class IndexRows:
     """Rows of the derived index for entries `start`..`end`-1. Derived: may be dropped and built again."""
@@ -146,4 +222,5 @@ class IndexRows:
     decisions: list[tuple[str, int]] = field(default_factory=list)
     models: list[ModelRow] = field(default_factory=list)
     gaps: list[GapRow] = field(default_factory=list)
+    reaches: list[GapReach] = field(default_factory=list)
     flags: list[tuple[int, str]] = field(default_factory=list)

@@ -148,6 +148,50 @@ class ProofHashes(_Model):
     hashes: list[str]
 
 
+class PromisePosted(_Model):
+    """One promise, under the id of the decision it was given for."""
+
+    id: str = Field(pattern=r"^[!-~]{1,200}$")
+    promise: str = Field(min_length=1, max_length=4096)
+
+
+class PromisesPosted(_Model):
+    """Promises that a producer hands over for its callers."""
+
+    promises: list[PromisePosted] = Field(min_length=1, max_length=256)
+
+
+class PromisesKept(_Model):
+    """How many of the promises in the request are kept now, those sent before included: all."""
+
+    kept: int
+
+
+class ProvenEntry(_Model):
+    """An entry and its inclusion proof into the checkpoint of the answer, all base64."""
+
+    index: int
+    entry: str
+    proof: list[str]
+
+
+class PromiseLookUp(_Model):
+    """What the log holds in the place of a promise. Every proof is into `checkpoint`, a signed note."""
+
+    checkpoint: str
+    producer: ProvenEntry
+    rotations: list[ProvenEntry]
+    """Every change of the producer's key, in order of the log."""
+    entry: ProvenEntry | None
+    """Whatever stands at the promised number; null if nothing does."""
+    next: ProvenEntry | None
+    """The entry with the next number, else the first of the producer's following life."""
+    gaps: list[ProvenEntry]
+    """`gap` entries that cover the number."""
+    notices: list[ProvenEntry]
+    """`declared_lost` notices that cover the number."""
+
+
 class NewToken(_Model):
     """A token to mint."""
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, delete, insert, select, update
+from sqlalchemy import Connection, Select, Table, delete, insert, or_, select, update
 
 from auditlog.errors import CommitConflictError, StorageError
-from auditlog.storage.records import ID_REPEATED, GapRow, IndexRows, ModelRow
+from auditlog.storage.records import ID_REPEATED, GapRow, IndexRows, GapReach, ModelRow
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
 
@@ -21,6 +21,7 @@ _DERIVED = (
     schema.leaf_index,
     schema.model_entry,
     schema.gap_entry,
+    schema.gap_reach,
     schema.entry_flag,
 )
 
@@ -129,6 +130,20 @@ class SqlIndex:
             for r in rows
         ]
 
+    def gaps_covering(self, producer: bytes, instance: str, seq: int, limit: int) -> list[GapReach]:
+        """Gaps that cover a number of an instance, the latest `after_seq` first, at most `limit`."""
+        table = schema.gap_reach
+        query = (
+            self._mine(table)
+            .where(table.c.producer == producer, table.c.instance == instance, table.c.after_seq < seq)
+            .where(or_(table.c.own_seq.is_(None), table.c.own_seq > seq))
+            .order_by(table.c.after_seq.desc(), table.c.entry_index)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [GapReach(producer, instance, r["entry_index"], r["after_seq"], r["own_seq"]) for r in rows]
+
     def flags(self, index: int) -> list[str]:
         """What the index found odd about an entry."""
         table = schema.entry_flag
@@ -216,5 +231,10 @@ def _insert_index_rows(connection: Connection, log_id: int, rows: IndexRows) -> 
             (log_id, row.producer, row.to_us, row.index, row.from_us, row.lost, int(row.of_earlier_life))
             for row in rows.gaps
         ],
+    )
+    insert_rows(
+        connection,
+        schema.gap_reach,
+        [(log_id, row.producer, row.instance, row.index, row.after_seq, row.own_seq) for row in rows.reaches],
     )
     insert_rows(connection, schema.entry_flag, [(log_id, index, flag) for index, flag in rows.flags])

@@ -1,15 +1,26 @@
 """The tables, as the code reads them. `migrations/versions/` is what creates them; a test holds the two
 equal.
 
-Two kinds of table. Committed: `log`, `producer`, `producer_head`, `chain_run`, `batch_head` change only in
-the one commit transaction of the engine; losing them loses the log's memory. Derived: `decision_index`,
-`leaf_index`, `model_entry`, `gap_entry`, `entry_flag` follow the log and can be dropped and built again.
-`anchor` and `token` are records of their own.
+Two kinds of table. Committed: `log`, `producer` and its `producer_*`, `chain_run`, `batch_head` change only
+in the one commit transaction of the engine; losing them loses the log's memory. Derived: `decision_index`,
+`leaf_index`, `model_entry`, `gap_entry`, `gap_reach`, `entry_flag` follow the log and can be dropped and
+built again. `anchor`, `promise`, `outcome`, `fact_index` and `token` are records of their own.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -62,6 +73,35 @@ producer_head = Table(
     Column("entry_index", BigInteger, nullable=False),
 )
 
+producer_rotation = Table(
+    "producer_rotation",
+    metadata,
+    _log_id(),
+    Column("producer", LargeBinary, primary_key=True),
+    Column("entry_index", BigInteger, primary_key=True),  # the key is in force above it
+    Column("vkey", Text, nullable=False),
+)
+
+producer_retirement = Table(
+    "producer_retirement",
+    metadata,
+    _log_id(),
+    Column("producer", LargeBinary, primary_key=True),
+    Column("entry_index", BigInteger, nullable=False),
+)
+
+producer_loss = Table(
+    "producer_loss",
+    metadata,
+    _log_id(),
+    Column("producer", LargeBinary, primary_key=True),
+    Column("entry_index", BigInteger, primary_key=True),
+    Column("instance", Text, nullable=False),
+    Column("after_seq", BigInteger, nullable=False),
+    Column("from_us", BigInteger, nullable=False),
+    Column("to_us", BigInteger, nullable=False),
+)
+
 chain_run = Table(
     "chain_run",
     metadata,
@@ -71,6 +111,15 @@ chain_run = Table(
     Column("seq", BigInteger, primary_key=True),  # the last number: the run of s is the lowest seq >= s
     Column("first_seq", BigInteger, nullable=False),
     Column("first_index", BigInteger, nullable=False),
+    # Only where an instance begins, so that an ordinary commit does not pay for it.
+    Index(
+        "ix_chain_run_life",
+        "log_id",
+        "producer",
+        "first_index",
+        sqlite_where=text("first_seq = 0"),
+        postgresql_where=text("first_seq = 0"),
+    ),
 )
 
 batch_head = Table(
@@ -141,12 +190,67 @@ gap_entry = Table(
     Column("of_earlier_life", Integer, nullable=False),
 )
 
+gap_reach = Table(
+    "gap_reach",
+    metadata,
+    _log_id(),
+    Column("producer", LargeBinary, primary_key=True),
+    Column("instance", Text, primary_key=True),
+    Column("entry_index", BigInteger, primary_key=True),
+    Column("after_seq", BigInteger, nullable=False),
+    Column("own_seq", BigInteger, nullable=True),  # null: the gap is of another instance
+)
+
 entry_flag = Table(
     "entry_flag",
     metadata,
     _log_id(),
     Column("entry_index", BigInteger, primary_key=True),
     Column("flag", Text, primary_key=True),
+)
+
+promise = Table(
+    "promise",
+    metadata,
+    Column("promise_id", Integer, primary_key=True),
+    Column("log_id", Integer, ForeignKey("log.log_id"), nullable=False),
+    Column("decision_id", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # SHA-256 of the note
+    Column("producer", LargeBinary, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("kept_us", BigInteger, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("conflicts", Integer, nullable=False),
+    Index("uq_promise_log_id_decision_id_digest", "log_id", "decision_id", "digest", unique=True),
+    Index("ix_promise_log_id_producer_instance_seq", "log_id", "producer", "instance", "seq"),
+    Index("ix_promise_log_id_until_us", "log_id", "until_us"),
+)
+
+# What the service itself wrote as outcomes: sealed under a key of the data directory, in no clear column.
+outcome = Table(
+    "outcome",
+    metadata,
+    _log_id(),
+    Column("leaf_hash", LargeBinary, primary_key=True),
+    Column("decision_id", Text, nullable=False),
+    Column("stored_us", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("request", LargeBinary, nullable=True),  # keyed digest of the idempotency key
+    Column("request_body", LargeBinary, nullable=True),  # keyed digest of what was asked with it
+    Index("uq_outcome_log_id_request", "log_id", "request", unique=True),
+    Index("ix_outcome_log_id_decision_id", "log_id", "decision_id"),
+)
+
+fact_index = Table(
+    "fact_index",
+    metadata,
+    _log_id(),
+    Column("digest", LargeBinary, primary_key=True),  # HMAC of name and value
+    Column("leaf_hash", LargeBinary, primary_key=True),
 )
 
 token = Table(
@@ -156,4 +260,6 @@ token = Table(
     Column("name", Text, nullable=False),
     Column("scopes", Text, nullable=False),  # words with a space between
     Column("logs", Text, nullable=True),  # the same; null: every log
+    Column("expires_us", BigInteger, nullable=True),  # Unix microseconds; null: never
+    Column("producers", Text, nullable=True),  # pattern of producer names; null: every name
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from auditlog.errors import CommitConflictError, StorageError
@@ -26,10 +26,11 @@ from auditlog.storage.records import (
 )
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
-from auditlog.storage.sql.index import SqlIndex
+from auditlog.storage.sql.lives import SqlLives, add_lives
+from auditlog.storage.sql.promises import SqlPromises
 
 
-class SqlState(SqlIndex):
+class SqlState(SqlLives, SqlPromises):
     """The state of the log `origin` in a shared database."""
 
     def __init__(self, database: Database, origin: str) -> None:
@@ -110,6 +111,7 @@ class SqlState(SqlIndex):
             connection.execute(
                 insert(schema.producer), [_producer_row(log_id, item) for item in change.producers]
             )
+        add_lives(connection, log_id, change)
         if change.runs:
             connection.execute(insert(schema.chain_run), [_run_row(log_id, item) for item in change.runs])
         if change.batch_heads:
@@ -142,6 +144,26 @@ class SqlState(SqlIndex):
         if row is None:
             return None
         return ChainRun(producer, instance, row["first_seq"], row["seq"], row["first_index"])
+
+    def last_run(self, producer: bytes, instance: str) -> ChainRun | None:
+        """The run with the highest number of this instance."""
+        run = schema.chain_run.c
+        query = self._mine(schema.chain_run).where(run.producer == producer, run.instance == instance)
+        return self._run(query.order_by(run.seq.desc()))
+
+    def life_after(self, producer: bytes, index: int) -> ChainRun | None:
+        """The first run of this producer above `index` that begins an instance."""
+        run = schema.chain_run.c
+        query = self._mine(schema.chain_run).where(run.producer == producer, run.first_index > index)
+        return self._run(query.where(text("first_seq = 0")).order_by(run.first_index))
+
+    def _run(self, query: Select[Any]) -> ChainRun | None:
+        with self._database.read() as connection:
+            row = connection.execute(query.limit(1)).mappings().first()
+        if row is None:
+            return None
+        producer = bytes(row["producer"])
+        return ChainRun(producer, row["instance"], row["first_seq"], row["seq"], row["first_index"])
 
     def batch_head_of(self, producer: bytes, instance: str, seq: int) -> BatchHead | None:
         """The head with the lowest last number that covers `seq`."""

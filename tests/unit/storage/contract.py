@@ -20,9 +20,13 @@ from auditlog.storage.records import (
     GapRow,
     HeadUpdate,
     IndexRows,
+    LossRecord,
     ModelRow,
     ProducerRecord,
+    RetirementRecord,
+    RotationRecord,
 )
+from tests.unit.storage.promise_contract import PromiseContract
 
 A, B = b"a" * 32, b"b" * 32
 INSTANCE = "0" * 31 + "1"
@@ -164,7 +168,7 @@ def at(seq: int, index: int, instance: str = INSTANCE) -> ChainHead:
 GENESIS = Commit(previous_note=None, note="note 1\n", own_expected=None, own_head=own(0))
 
 
-class StateContract:
+class StateContract(PromiseContract):
     """What every `LogState` does."""
 
     @pytest.fixture
@@ -290,6 +294,25 @@ class StateContract:
                     **base,
                 )
             )
+
+    def test_the_lives_of_producers_are_part_of_a_commit(self, state: LogState) -> None:
+        """Keys, ends and declared losses come back in order of the log; nobody ends twice."""
+        base = {"own_expected": own(0), "own_head": own(0)}
+        turns, loss = (
+            [RotationRecord(B, 5, "v2"), RotationRecord(A, 8, "v2")],
+            LossRecord(A, 9, INSTANCE, 4, 1, 2),
+        )
+        state.commit(Commit(previous_note="note 1\n", note="note 2\n", rotations=turns, **base))
+        ends = [RetirementRecord(A, 10)]
+        state.commit(
+            Commit(previous_note="note 2\n", note="note 3\n", losses=[loss], retirements=ends, **base)
+        )
+        again = Commit(
+            previous_note="note 3\n", note="note 4\n", retirements=[RetirementRecord(A, 11)], **base
+        )
+        with pytest.raises(CommitConflictError):
+            state.commit(again)
+        assert (state.rotations(), state.retirements(), state.declared_losses()) == (turns, ends, [loss])
 
     def test_two_writers_commit_one_after_the_other(
         self, state: LogState, make_state: Callable[[str], LogState]
