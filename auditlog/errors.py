@@ -179,6 +179,17 @@ class ChainConflictError(SubmissionRefused):
         """The (instance, seq, leaf_hash) the submission carries, hashes in hex."""
 
 
+class ProducerRetired(SubmissionRefused):
+    """The producer has ended: nothing of it enters the log any more."""
+
+    code = "producer_retired"
+
+    def __init__(self, message: str, *, last: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.expected = last
+        """The last (instance, seq, leaf_hash) that the log accepted, hashes in hex."""
+
+
 class TooLargeError(SubmissionRefused):
     """The submission is over a stated size limit."""
 

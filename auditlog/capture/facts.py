@@ -115,7 +115,7 @@ def check_facts(facts: Mapping[str, object]) -> dict[str, object]:
     """
     checked: dict[str, object] = {}
     for name, value in facts.items():
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        if _NAME.fullmatch(str(name)) is None:
             raise FactsError("facts: expected names of a-z, 0-9 and '_', found another")
         if name in RESERVED:
             raise FactsError(f"facts: expected names that are free, found {name}, which comes from headers")

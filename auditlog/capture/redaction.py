@@ -11,8 +11,9 @@ bind the bytes on the wire, and says so.
 
 Pointers are for JSON. A body they name and that cannot be redacted (a stream, other coding or content
 type, duplicate keys, too large to be kept, not kept at all) is committed to as the fixed text
-`"[redacted]"`, whole: nothing unredacted is ever hashed. So is one on which the operator's function fails. Runs on the writer's
-thread. Bodies are attacker-controlled. Must never: raise on a body, or let one through that should not be.
+`"[redacted]"`, whole: nothing unredacted is ever hashed. So is one on which the operator's function fails.
+Runs on the writer's thread. Bodies are attacker-controlled. Must never: raise on a body, or let one through
+that should not be.
 """
 
 from __future__ import annotations

@@ -1,105 +1,45 @@
 """Which requests are decisions, and what is kept of them (spec/registry.md has the words of `operation`).
 
-Known inference routes, all POST, values kept. `{x}` is one path segment. A leading `/openai` is allowed
-before every `/v1` (KServe, Triton). The server's own root path is taken off first.
+Order of precedence: AUDITLOG_ROUTES, then a mark by `@audited` on the handler, then the known routes of
+`known_routes` (POST and PUT; GET where the result of an earlier order is fetched; websockets), then: any
+other POST and any other websocket is recorded without values (operation `unknown`), so that a route nobody
+thought of is never a silent hole. Other methods are not recorded. A leading `/openai` is allowed before every
+known `/v1` (KServe, Triton). The server's own root path is taken off first.
 
-    path                                             operation         stream fold
-    /v1/chat/completions                             chat              openai.chat
-    /v1/completions                                  text_completion   openai.completions
-    /v1/responses, /v1/messages                      chat              -
-    /v1/embeddings, /pooling, /v2/embed              embeddings        -
-    /v1/audio/transcriptions|translations|speech     generate_content  -
-    /v1/images/generations|edits                     generate_content  -
-    /generate, /generate_stream                      text_completion   -
-    /inference/v1/generate                           text_completion   -
-    /v1/score, /score                                score             -
-    /v1/rerank, /v2/rerank, /rerank                  rerank            -
-    /classify                                        classify          -
-    /invocations, /predict, /v1/predict              predict           -
-    /predictions/{model}, /predictions/{model}/{v}   predict           -
-    /v1/models/{model}:predict|:explain              predict           -   KServe v1, also with /versions/{v}
-    /v2/models/{model}/infer|explain                 predict           -   KServe v2, also with /versions/{v}
-    /v2/models/{model}/generate|generate_stream      text_completion   -   also with /versions/{v}
-    /api/chat                                        chat              -
-    /api/generate                                    text_completion   -
-    /api/embed, /api/embeddings                      embeddings        -
-
-Words are OpenTelemetry's `gen_ai.operation.name` where it has one; score, rerank, classify, predict and
-unknown are ours. Order of precedence: AUDITLOG_ROUTES, then a mark by `@audited` on the handler, then this
-table, then: any other POST is recorded without values (operation `unknown`), so that a route nobody thought
-of is never a silent hole; other methods are not recorded.
+A rule `METHOD /path=values|record|skip|model`; `*` is any method, WEBSOCKET a websocket. `model` says that
+the route changes what is loaded: its calls are no decisions, and after each the model is measured again.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from auditlog.capture import known_routes
+from auditlog.capture.known_routes import PREDICT, AdminEffect
 from auditlog.capture.settings import RouteRule
 
-PREDICT = "predict"
 UNKNOWN = "unknown"
+WEBSOCKET = "WEBSOCKET"
+"""The method of a websocket, in rules and in the table that start-up shows."""
 
 REFUSED_STATUSES = frozenset({401, 403, 404, 405, 413, 429})
 """Answers that mean no handler decided anything, if none did: counted, not logged."""
 
 _ALWAYS_REFUSED = frozenset({401, 405, 413, 429})
-
-_LITERAL: dict[str, tuple[str, str | None]] = {
-    "/v1/chat/completions": ("chat", "openai.chat"),
-    "/v1/completions": ("text_completion", "openai.completions"),
-    "/v1/responses": ("chat", None),
-    "/v1/messages": ("chat", None),
-    "/v1/embeddings": ("embeddings", None),
-    "/v2/embed": ("embeddings", None),
-    "/pooling": ("embeddings", None),
-    "/v1/audio/transcriptions": ("generate_content", None),
-    "/v1/audio/translations": ("generate_content", None),
-    "/v1/audio/speech": ("generate_content", None),
-    "/v1/images/generations": ("generate_content", None),
-    "/v1/images/edits": ("generate_content", None),
-    "/generate": ("text_completion", None),
-    "/generate_stream": ("text_completion", None),
-    "/inference/v1/generate": ("text_completion", None),
-    "/v1/score": ("score", None),
-    "/score": ("score", None),
-    "/v1/rerank": ("rerank", None),
-    "/v2/rerank": ("rerank", None),
-    "/rerank": ("rerank", None),
-    "/classify": ("classify", None),
-    "/invocations": (PREDICT, None),
-    "/predict": (PREDICT, None),
-    "/v1/predict": (PREDICT, None),
-    "/api/chat": ("chat", None),
-    "/api/generate": ("text_completion", None),
-    "/api/embed": ("embeddings", None),
-    "/api/embeddings": ("embeddings", None),
-}
-
-_TEMPLATES: tuple[tuple[str, str], ...] = (
-    ("/predictions/{model}", PREDICT),
-    ("/predictions/{model}/{version}", PREDICT),
-    ("/v1/models/{model}:predict", PREDICT),
-    ("/v1/models/{model}:explain", PREDICT),
-    ("/v1/models/{model}/versions/{version}:predict", PREDICT),
-    ("/v2/models/{model}/infer", PREDICT),
-    ("/v2/models/{model}/explain", PREDICT),
-    ("/v2/models/{model}/generate", "text_completion"),
-    ("/v2/models/{model}/generate_stream", "text_completion"),
-    ("/v2/models/{model}/versions/{version}/infer", PREDICT),
-    ("/v2/models/{model}/versions/{version}/explain", PREDICT),
-    ("/v2/models/{model}/versions/{version}/generate", "text_completion"),
-    ("/v2/models/{model}/versions/{version}/generate_stream", "text_completion"),
-)
-
+_ORDERS = frozenset({"POST", "PUT"})
 _PARAMETER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*(:path)?\}")
 
 
 @dataclass(frozen=True, slots=True)
 class RoutePolicy:
-    """What to do with requests of one route. `route` is a template, never a path with someone's id in it."""
+    """What to do with requests of one route. `route` is a template, never a path with someone's id in it.
+
+    `dialect` names the fold of its event stream, or the protocol of its websocket. `admin` is set where the
+    route changes what is loaded: such calls are never decisions.
+    """
 
     keeps_values: bool
     operation: str
@@ -107,6 +47,12 @@ class RoutePolicy:
     dialect: str | None = None
     is_explicit: bool = False
     """Set by AUDITLOG_ROUTES: neither a mark nor the table may change it."""
+    admin: AdminEffect | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether a call changes what is loaded instead of being a decision."""
+        return self.admin is not None
 
 
 class Mark(NamedTuple):
@@ -118,6 +64,9 @@ class Mark(NamedTuple):
 
 UNKNOWN_POST = RoutePolicy(keeps_values=False, operation=UNKNOWN)
 """The policy of a POST that no rule, mark or table knows."""
+
+UNKNOWN_SOCKET = RoutePolicy(keeps_values=False, operation=UNKNOWN)
+"""The policy of a websocket that no rule or table knows."""
 
 SKIP = RoutePolicy(keeps_values=False, operation=UNKNOWN, is_explicit=True)
 """What AUDITLOG_ROUTES excluded; not even a mark brings it back. Compare with `is`."""
@@ -132,26 +81,59 @@ class RouteTable:
         """Compile the operator's rules; the first that matches wins. Rules were checked by the settings."""
         self._rules = [(rule, compile_template(rule.path)) for rule in rules]
 
+    @property
+    def rules(self) -> tuple[RouteRule, ...]:
+        """The operator's rules, in their order."""
+        return tuple(rule for rule, _ in self._rules)
+
     def match(self, method: str, path: str) -> RoutePolicy | None:
         """The policy for a request; `SKIP`; or None: not recorded, unless its handler turns out to be marked.
 
         The path is attacker-controlled; it is matched in linear time and never stored.
         """
+        found = self._rule_for(method, path)
+        if found is not None:
+            return found
+        if method in _ORDERS:
+            known = known_route(path) or (admin_route(path) if method == "POST" else None)
+            return known or (UNKNOWN_POST if method == "POST" else None)
+        return fetch_route(path) if method == "GET" else None
+
+    def match_websocket(self, path: str) -> RoutePolicy | None:
+        """The policy for a websocket; `SKIP` where it is not recorded. The path is attacker-controlled."""
+        return self._rule_for(WEBSOCKET, path) or _SOCKETS.get(path, UNKNOWN_SOCKET)
+
+    def rule_of(self, method: str, path: str) -> RouteRule | None:
+        """The operator's rule that decides about a request."""
         for rule, pattern in self._rules:
             if rule.method in ("*", method) and pattern.fullmatch(path) is not None:
-                return _policy_of(rule, path)
-        if method != "POST":
+                return rule
+        return None
+
+    def _rule_for(self, method: str, path: str) -> RoutePolicy | None:
+        if not self._rules:
             return None
-        return known_route(path) or UNKNOWN_POST
+        rule = self.rule_of(method, path)
+        return None if rule is None else _policy_of(rule, method, path)
 
 
 def known_route(path: str) -> RoutePolicy | None:
     """The policy of a known inference route for this path, or None."""
     policy = _KNOWN.get(path)
-    if policy is not None:
-        return policy
-    found = _PATTERN.fullmatch(path)
-    return _BY_GROUP[found.lastgroup] if found is not None and found.lastgroup is not None else None
+    return policy if policy is not None else _found(_PATTERN, _BY_GROUP, path)
+
+
+def admin_route(path: str) -> RoutePolicy | None:
+    """The policy of a known admin route for this path, or None."""
+    policy = _ADMIN.get(path)
+    return policy if policy is not None else _found(_ADMIN_PATTERN, _ADMIN_BY_GROUP, path)
+
+
+def fetch_route(path: str) -> RoutePolicy | None:
+    """The policy of a GET: the result of an earlier order, or an admin route that is called so."""
+    if path in known_routes.ADMIN_BY_GET:
+        return _ADMIN[path]
+    return _found(_FETCH_PATTERN, _FETCH_BY_GROUP, path)
 
 
 def compile_template(template: str) -> re.Pattern[str]:
@@ -177,40 +159,72 @@ def is_refused(status: int, *, has_handler: bool) -> bool:
     return status in _ALWAYS_REFUSED or not has_handler
 
 
-def _policy_of(rule: RouteRule, path: str) -> RoutePolicy:
+def _policy_of(rule: RouteRule, method: str, path: str) -> RoutePolicy:
     if rule.mode == "skip":
         return SKIP
-    known = known_route(path)
+    if rule.mode == "model":
+        known = admin_route(path)
+        effect = known.admin if known is not None else AdminEffect.FILES_CHANGED
+        return RoutePolicy(False, UNKNOWN, rule.path, is_explicit=True, admin=effect)
+    found = _SOCKETS.get(path) if method == WEBSOCKET else known_route(path) or fetch_route(path)
+    is_inference = found is not None and not found.is_admin
     return RoutePolicy(
         keeps_values=rule.mode == "values",
-        operation=known.operation if known else PREDICT,
+        operation=found.operation if found is not None and is_inference else PREDICT,
         route=rule.path,
-        dialect=known.dialect if known else None,
+        dialect=found.dialect if found is not None else None,
         is_explicit=True,
     )
 
 
-def _known_policies() -> dict[str, RoutePolicy]:
-    policies = {
-        path: RoutePolicy(keeps_values=True, operation=operation, route=path, dialect=dialect)
-        for path, (operation, dialect) in _LITERAL.items()
-    }
-    for path in [path for path in policies if path.startswith("/v1/")]:
-        known = policies[path]
-        policies["/openai" + path] = RoutePolicy(
-            keeps_values=True, operation=known.operation, route="/openai" + path, dialect=known.dialect
-        )
-    return policies
+def _under_openai(policies: dict[str, RoutePolicy]) -> dict[str, RoutePolicy]:
+    """The same policies, those of `/v1` also under `/openai`."""
+    under = {"/openai" + path: policy for path, policy in policies.items() if path.startswith("/v1/")}
+    return {**policies, **{path: replace(policy, route=path) for path, policy in under.items()}}
 
 
-_KNOWN = _known_policies()
-_BY_GROUP = {
-    f"t{number}": RoutePolicy(keeps_values=True, operation=operation, route=template)
-    for number, (template, operation) in enumerate(_TEMPLATES)
-}
-_PATTERN = re.compile(
-    "|".join(
-        f"(?P<t{number}>{compile_template(template).pattern})"
-        for number, (template, _) in enumerate(_TEMPLATES)
+_Grouped = tuple[re.Pattern[str], dict[str, RoutePolicy]]
+
+
+def _grouped(policies: Iterable[RoutePolicy]) -> _Grouped:
+    """One pattern for all templates, and which policy each of its groups means."""
+    by_group = {f"t{number}": policy for number, policy in enumerate(policies)}
+    parts = (
+        f"(?P<{name}>{compile_template(policy.route or '').pattern})" for name, policy in by_group.items()
     )
+    return re.compile("|".join(parts)), by_group
+
+
+def _found(pattern: re.Pattern[str], by_group: dict[str, RoutePolicy], path: str) -> RoutePolicy | None:
+    found = pattern.fullmatch(path)
+    return by_group[found.lastgroup] if found is not None and found.lastgroup is not None else None
+
+
+_KNOWN = _under_openai(
+    {
+        path: RoutePolicy(keeps_values=True, operation=operation, route=path, dialect=dialect)
+        for path, (operation, dialect) in known_routes.LITERAL.items()
+    }
+)
+_SOCKETS = _under_openai(
+    {
+        path: RoutePolicy(keeps_values=True, operation=operation, route=path, dialect=dialect)
+        for path, (operation, dialect) in known_routes.SOCKETS.items()
+    }
+)
+_ADMIN = {
+    path: RoutePolicy(keeps_values=False, operation=UNKNOWN, route=path, admin=effect)
+    for path, effect in known_routes.ADMIN.items()
+}
+_PATTERN, _BY_GROUP = _grouped(
+    RoutePolicy(keeps_values=True, operation=operation, route=template)
+    for template, operation in known_routes.TEMPLATES
+)
+_ADMIN_PATTERN, _ADMIN_BY_GROUP = _grouped(
+    RoutePolicy(keeps_values=False, operation=UNKNOWN, route=template, admin=effect)
+    for template, effect in known_routes.ADMIN_TEMPLATES
+)
+_FETCH_PATTERN, _FETCH_BY_GROUP = _grouped(
+    RoutePolicy(keeps_values=True, operation=operation, route=template, dialect=dialect)
+    for template, operation, dialect in known_routes.FETCHES
 )

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
-RouteMode = Literal["values", "record", "skip"]
-"""What AUDITLOG_ROUTES may say of a route: keep values, record without values, or do not record."""
+RouteMode = Literal["values", "record", "skip", "model"]
+"""What AUDITLOG_ROUTES may say of a route: keep values, record without values, do not record, or: it changes
+what is loaded.
+"""
 Mode = Literal["fail_open", "fail_closed"]
 """Whether an answer leaves although it cannot be recorded (`mode` in the entry)."""
 Durability = Literal["local", "log"]
@@ -30,7 +32,7 @@ _ON = frozenset({"1", "true", "yes", "on"})
 
 @dataclass(frozen=True, slots=True)
 class RouteRule:
-    """One item of AUDITLOG_ROUTES: `METHOD path=values|record|skip`; the method `*` is any."""
+    """One item of AUDITLOG_ROUTES: `METHOD path=values|record|skip|model`; the method `*` is any."""
 
     method: str
     path: str
@@ -145,7 +147,7 @@ def parse_routes(text: str, problems: list[str]) -> tuple[RouteRule, ...]:
         rule = _route(item)
         if rule is None:
             problems.append(
-                f"AUDITLOG_ROUTES: expected 'METHOD /path=values|record|skip', found {item[:80]!r}"
+                f"AUDITLOG_ROUTES: expected 'METHOD /path=values|record|skip|model', found {item[:80]!r}"
             )
         else:
             rules.append(rule)
@@ -162,6 +164,8 @@ def _route(item: str) -> RouteRule | None:
         return RouteRule(method.upper(), path, "values")
     if mode.strip() == "record":
         return RouteRule(method.upper(), path, "record")
+    if mode.strip() == "model":
+        return RouteRule(method.upper(), path, "model")
     return RouteRule(method.upper(), path, "skip") if mode.strip() == "skip" else None
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from auditlog.capture import routes
+from auditlog.capture import known_routes, routes
 from auditlog.capture.asgi import AuditMiddleware
 from auditlog.capture.route_names import request_path, route_template
 from auditlog.capture.routes import SKIP, UNKNOWN_POST, RouteTable, compile_template, is_refused, known_route
@@ -27,8 +27,8 @@ from tests.support.observing import ObservingRecorder, drive, http_scope
         ("/v1/chat/completions", "chat", "/v1/chat/completions", "openai.chat"),
         ("/openai/v1/chat/completions", "chat", "/openai/v1/chat/completions", "openai.chat"),
         ("/v1/completions", "text_completion", "/v1/completions", "openai.completions"),
-        ("/v1/responses", "chat", "/v1/responses", None),
-        ("/v1/messages", "chat", "/v1/messages", None),
+        ("/v1/responses", "chat", "/v1/responses", "openai.responses"),
+        ("/v1/messages", "chat", "/v1/messages", "anthropic.messages"),
         ("/v1/embeddings", "embeddings", "/v1/embeddings", None),
         ("/generate", "text_completion", "/generate", None),
         ("/invocations", "predict", "/invocations", None),
@@ -50,7 +50,6 @@ def test_known_routes(path: str, operation: str, route: str, dialect: str | None
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/v1/chat/completions/",
         "/v1/chat",
         "/v1/models",
@@ -64,19 +63,22 @@ def test_other_posts_are_unknown(path: str) -> None:
     assert RouteTable().match("POST", path) is UNKNOWN_POST
 
 
-def test_only_posts_are_known() -> None:
-    """The table is about POST; a GET of an inference route is no inference."""
+def test_only_orders_are_known() -> None:
+    """The table is about POST, and PUT, which some servers take as well; a GET is no inference."""
     assert RouteTable().match("GET", "/v1/completions") is None
+    assert RouteTable().match("PUT", "/generate") == known_route("/generate")
+    assert RouteTable().match("PUT", "/customers") is None
 
 
 def test_the_docstring_lists_the_table() -> None:
     """Every literal known route stands in the module's docstring, which is its documentation."""
-    page = routes.__doc__ or ""
+    page = known_routes.__doc__ or ""
     listed = set()
-    for stem, ends in re.findall(r"(/[\w/{}:]*)((?:\|[\w:]+)*)", page):
+    for stem, ends in re.findall(r"(/[\w/{}:-]*)((?:\|[\w:]+)*)", page):
         listed.add(stem)
         listed |= {re.sub(r":?\w+$", "", stem) + end for end in filter(None, ends.split("|"))}
-    assert set(routes._LITERAL) <= listed
+    paths = [*known_routes.LITERAL, *known_routes.SOCKETS]
+    assert {path for path in paths if path not in listed} == set()
 
 
 def table(text: str) -> RouteTable:
