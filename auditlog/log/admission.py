@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
-from auditlog.core.entry import LOG_KINDS, MAX_ENTRY_BYTES, Entry
+from auditlog.core.bodies import check_body
+from auditlog.core.entry import ENTRY_VERSION, LOG_KINDS, MAX_ENTRY_BYTES, Entry
 from auditlog.core.head import Head, open_head, parse_head_text
 from auditlog.core.merkle import root_hash
 from auditlog.core.note import Ed25519Verifier, NoteVerifier, split_note
 from auditlog.core.signed import open_one
-from auditlog.core.statements import instance_text, producer_key_name, producer_text
+from auditlog.core.statements import instance_text, open_rotation, producer_key_name, producer_text
 from auditlog.errors import (
     AuthenticationError,
     ChainConflictError,
@@ -28,6 +30,9 @@ from auditlog.errors import (
     TooLargeError,
 )
 from auditlog.log.envelope import Envelope, read_envelope
+
+_LAST_KINDS = frozenset({"rotation", "retirement"})
+"""What ends a batch: behind it another key signs, or nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,10 @@ class CheckedBatch:
     prev: str
     decides: bool
     """Whether one of the entries is a decision."""
+    next_vkey: str | None = None
+    """The key in force after the last entry, if that is a rotation."""
+    retires: bool = False
+    """Whether the last entry ends the producer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +91,19 @@ class Sequenced:
     leaf_hash: bytes
 
 
-def producer_of(batch: Batch) -> bytes:
-    """Who the batch says it is from; nothing is verified yet.
+def claimed_head(batch: Batch) -> Head:
+    """What the batch says it is, and from whom; nothing is verified yet.
 
     Raises:
         MalformedError: the head is not a note, or not a head.
     """
-    return bytes.fromhex(parse_head_text(split_note(batch.head_note)[0]).producer)
+    return parse_head_text(split_note(batch.head_note)[0])
 
 
-def check_batch(batch: Batch, origin: str, verifier: NoteVerifier) -> CheckedBatch:
+def check_batch(batch: Batch, origin: str, keys: Sequence[Ed25519Verifier]) -> CheckedBatch:
     """Check all of a batch that can be checked without the log.
+
+    `keys` are the producer's in their order, the last one in force where the batch lies.
 
     Raises:
         AuthenticationError: the head is not signed by the producer.
@@ -101,7 +112,7 @@ def check_batch(batch: Batch, origin: str, verifier: NoteVerifier) -> CheckedBat
         ChainConflictError: an entry does not follow the one before it in the same batch.
     """
     try:
-        head = open_head(batch.head_note, verifier)
+        head = open_head(batch.head_note, keys[-1])
     except SignatureError as error:
         raise AuthenticationError(
             f"head: expected the producer's signature, found: {error}", known=True
@@ -116,14 +127,15 @@ def check_batch(batch: Batch, origin: str, verifier: NoteVerifier) -> CheckedBat
     leaf_hashes = [sha256(b"\x00" + entry).digest() for entry in entries]
     if root_hash(leaf_hashes) != head.root or leaf_hashes[-1] != head.leaf_hash:
         raise MalformedError("batch: expected the entries its head signs, found others")
-    return _check_entries(batch, head, leaf_hashes, verifier)
+    return _check_entries(batch, head, leaf_hashes, keys)
 
 
 def _check_entries(
-    batch: Batch, head: Head, leaf_hashes: list[bytes], verifier: NoteVerifier
+    batch: Batch, head: Head, leaf_hashes: list[bytes], keys: Sequence[Ed25519Verifier]
 ) -> CheckedBatch:
     first = read_envelope(batch.entries[0])
     prev, decides, seq = first.prev, False, head.first_seq
+    last: Envelope | Entry | None = None
     for data, leaf_hash in zip(batch.entries, leaf_hashes, strict=True):
         entry = read_envelope(data)
         if entry.seq != seq or entry.prev != prev:
@@ -141,10 +153,14 @@ def _check_entries(
                 "entry: expected an instance entry as number 0 and only there, found otherwise"
             )
         decides = decides or entry.kind == "decision"
+        if entry.kind in _LAST_KINDS and entry.v == ENTRY_VERSION:
+            if seq != head.seq:
+                raise MalformedError(f"batch: expected {entry.kind} as its last entry, found more behind it")
+            last = entry
         prev = leaf_hash.hex()
         seq += 1
     if head.first_seq == 0:
-        _check_instance_note(first, verifier)
+        _check_instance_note(first, keys[-1])
     return CheckedBatch(
         producer=bytes.fromhex(head.producer),
         head=head,
@@ -153,7 +169,32 @@ def _check_entries(
         leaf_hashes=leaf_hashes,
         prev=first.prev,
         decides=decides,
+        next_vkey=_check_rotation(last, keys) if last is not None and last.kind == "rotation" else None,
+        retires=last is not None and _check_retirement(last),
     )
+
+
+def _check_rotation(entry: Envelope | Entry, keys: Sequence[Ed25519Verifier]) -> str:
+    """The next key, which both it and the key in force must have signed for."""
+    check_body("rotation", entry.body)
+    try:
+        following = open_rotation(entry.body, origin=entry.origin, producer=entry.producer, keys=keys)
+    except SignatureError as error:
+        raise AuthenticationError(f"{error}", known=True) from error
+    return following.vkey
+
+
+def _check_retirement(entry: Envelope | Entry) -> bool:
+    """An end names the entry before it; otherwise the log would hold two last numbers."""
+    if entry.kind != "retirement":
+        return False
+    check_body("retirement", entry.body)
+    last: dict[str, object] = {"instance": entry.instance, "seq": entry.seq - 1, "leaf_hash": entry.prev}
+    body: dict[str, Any] = entry.body
+    named = {name: body["last"][name] for name in last}
+    if named != last or entry.body.get("producer", entry.producer) != entry.producer:
+        raise MalformedError("retirement: expected the entry before it and its own writer, found others")
+    return True
 
 
 def _check_instance_note(entry: Envelope | Entry, verifier: NoteVerifier) -> None:

@@ -2,7 +2,8 @@
 
 Spec: design section 5, "Producer chain", and section 6: below the head an equal prefix is skipped, 409 with
 both hashes on conflict; above it 409 with what was expected. The pending tip is the committed one plus what
-is in the pool. Guarded by the log's lock. Must never: let a number be used for two entries.
+is in the pool. Guarded by the log's lock. Must never: let a number be used for two entries, or a producer
+write after its end.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from auditlog.core.head import Head
 from auditlog.core.note import Ed25519Verifier
-from auditlog.errors import ChainConflictError, NotFoundError
+from auditlog.errors import ChainConflictError, NotFoundError, ProducerRetired
 from auditlog.log.admission import CheckedBatch
+from auditlog.log.lives import Lives, last_of
+from auditlog.storage.ports import CommitState
 from auditlog.storage.records import LOG_CHAIN, ChainHead, Committed, ProducerRecord
 
 LeafAt = Callable[[bytes, str, int], tuple[bytes, int] | None]
@@ -33,22 +37,32 @@ class Chains:
 
     def __init__(self) -> None:
         self._producers: dict[bytes, ProducerRecord] = {}
-        self._verifiers: dict[bytes, Ed25519Verifier] = {}
+        self._verifiers: dict[str, Ed25519Verifier] = {}
         self._by_name: dict[str, ProducerRecord] = {}
         self.committed: dict[bytes, ChainHead] = {}
         self.pending: dict[bytes, ChainHead] = {}
+        self.lives = Lives()
 
-    def load(
-        self, committed: Committed | None, heads: dict[bytes, ChainHead], producers: list[ProducerRecord]
-    ) -> None:
-        """Start from what the state store holds; whatever was pending is forgotten."""
-        self.committed = dict(heads)
+    def load(self, committed: Committed | None, state: CommitState) -> None:
+        """Start from what the state store holds; whatever was pending is forgotten. Raises StorageError."""
+        lives = Lives()
+        for records in (state.rotations(), state.retirements(), state.declared_losses()):
+            for life in records:
+                lives.add(life)
+        heads, producers = state.heads(), state.producers()
+        # Nothing is taken over before all of it was read: a store that fails leaves memory as it was.
+        self.lives, self.committed = lives, dict(heads)
         if committed is not None:
             self.committed[LOG_CHAIN] = committed.own_head
         self.pending = dict(self.committed)
         self._producers, self._by_name = {}, {}
         for record in producers:
             self.add_producer(record)
+
+    def forget_pending(self, size: int) -> None:
+        """What is not in the committed tree of `size` was given back to its senders."""
+        self.pending = dict(self.committed)
+        self.lives.forget_from(size)
 
     def add_producer(self, record: ProducerRecord) -> None:
         """Make a committed producer known."""
@@ -74,23 +88,65 @@ class Chains:
         """Record of the committed producer of this name."""
         return self._by_name.get(name)
 
-    def verifier(self, producer: bytes) -> Ed25519Verifier:
-        """Key of a committed producer, parsed once.
+    def keys(self, head: Head, leaf_at: LeafAt) -> list[Ed25519Verifier]:
+        """The keys of a producer up to the one in force where the batch under this head lies or would lie.
+
+        The enrolled one is first; the last must have signed the head. The head is attacker-controlled.
 
         Raises:
             NotFoundError: nobody enrolled with this id.
         """
-        known = self._verifiers.get(producer)
+        producer = bytes.fromhex(head.producer)
+        vkeys = [self.producer(producer).vkey]
+        rotations = self.lives.rotations(producer)
+        if rotations:
+            # A batch that was sent before is judged by the key of its time: its 200 may have been lost.
+            below = self._index_of(head, producer, leaf_at)
+            vkeys += [each.vkey for each in rotations if below is None or each.index < below]
+        return [self._verifier(vkey) for vkey in vkeys]
+
+    def _index_of(self, head: Head, producer: bytes, leaf_at: LeafAt) -> int | None:
+        """Where the first number of a batch is in the log or the pool; None if it is new."""
+        tip = self.pending.get(producer)
+        if tip is None or (head.instance == tip.instance and head.first_seq > tip.seq):
+            return None
+        found = leaf_at(producer, head.instance, head.first_seq)
+        return None if found is None else found[1]
+
+    def _verifier(self, vkey: str) -> Ed25519Verifier:
+        known = self._verifiers.get(vkey)
         if known is None:
-            known = self._verifiers[producer] = Ed25519Verifier.from_vkey(self.producer(producer).vkey)
+            known = self._verifiers[vkey] = Ed25519Verifier.from_vkey(vkey)
         return known
 
+    def retired(self, producer: bytes) -> ProducerRetired:
+        """The refusal of whatever a retired producer still sends, with the last number accepted."""
+        last = last_of(producer, self.pending.get(producer))
+        return ProducerRetired(
+            f"producer: expected one that has not ended, found one retired after number {last['seq']} of "
+            f"instance {last['instance']}",
+            last=last,
+        )
+
     def place(self, batch: CheckedBatch, leaf_at: LeafAt) -> Placement:
-        """Compare a batch with the pending tip of its chain.
+        """Compare a batch with the pending tip of its chain. Of a producer that has ended, only what is there
+        already has a place.
 
         Raises:
             ChainConflictError: it does not follow, or differs from what is there; nothing changed.
+            ProducerRetired: it holds something new, and the producer has ended.
         """
+        if self.lives.retirement(batch.producer) is None:
+            return self._place(batch, leaf_at)
+        try:
+            placement = self._place(batch, leaf_at)
+        except ChainConflictError:
+            raise self.retired(batch.producer) from None
+        if placement.skipped < batch.head.size:
+            raise self.retired(batch.producer)
+        return placement
+
+    def _place(self, batch: CheckedBatch, leaf_at: LeafAt) -> Placement:
         head, tip = batch.head, self.pending.get(batch.producer)
         if tip is None or head.instance != tip.instance:
             return self._place_elsewhere(batch, tip, leaf_at)

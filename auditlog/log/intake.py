@@ -14,7 +14,7 @@ from typing import Any
 
 from auditlog.core.bodies import check_body
 from auditlog.core.entry import LOG_WRITER, ZERO_HASH_HEX, Entry, encode_entry, format_time
-from auditlog.errors import Pushback, SubmissionRefused
+from auditlog.errors import MalformedError, Pushback, SubmissionRefused
 from auditlog.log.admission import (
     Accepted,
     Batch,
@@ -23,7 +23,7 @@ from auditlog.log.admission import (
     Sequenced,
     check_batch,
     check_enrolment,
-    producer_of,
+    claimed_head,
 )
 from auditlog.log.chains import Placement
 from auditlog.log.live import Live
@@ -35,7 +35,10 @@ from auditlog.storage.records import (
     BatchHead,
     ChainHead,
     ChainRun,
+    LossRecord,
     ProducerRecord,
+    RetirementRecord,
+    RotationRecord,
 )
 
 
@@ -55,18 +58,21 @@ class Intake:
         """Admit a batch; see `Log.submit`."""
         live = self._live
         live.check_running()
-        producer = producer_of(batch)
-        with live.lock:
-            verifier = live.chains.verifier(producer)
-        checked = check_batch(batch, live.config.origin, verifier)
-        with live.lock:
-            live.check_running()
-            placement = live.chains.place(checked, self._leaf_at)
-            new = len(checked.entries) - placement.skipped
-            self._check_room(new, checked)
-            future = self._add_batch(checked, placement)
-        self._wake()
-        return future
+        claimed = claimed_head(batch)
+        while True:
+            with live.lock:
+                keys = live.chains.keys(claimed, self._leaf_at)
+            checked = check_batch(batch, live.config.origin, keys)
+            with live.lock:
+                live.check_running()
+                if live.chains.keys(claimed, self._leaf_at) != keys:
+                    continue  # a rotation was admitted meanwhile: judge by the key that is in force now
+                placement = live.chains.place(checked, self._leaf_at)
+                new = len(checked.entries) - placement.skipped
+                self._check_room(new, checked)
+                future = self._add_batch(checked, placement)
+            self._wake()
+            return future
 
     def _check_room(self, new: int, batch: CheckedBatch) -> None:
         config, pool = self._live.config, self._live.pool
@@ -92,6 +98,12 @@ class Intake:
             run = ChainRun(batch.producer, head.instance, head.first_seq + skipped, head.seq, first_index)
             batch_head = BatchHead(batch.producer, head.instance, head.first_seq, head.seq, batch.head_note)
         shown = first_index if count else placement.known_index
+        last_index = first_index + count - 1
+        life: RotationRecord | RetirementRecord | None = None
+        if count and batch.next_vkey is not None:
+            life = RotationRecord(batch.producer, last_index, batch.next_vkey)
+        elif count and batch.retires:
+            life = RetirementRecord(batch.producer, last_index)
         item = Pending(
             entries=entries,
             leaf_hashes=batch.leaf_hashes[skipped:],
@@ -99,8 +111,9 @@ class Intake:
             new_head=new_head,
             run=run,
             batch_head=batch_head,
+            life=life,
             decides=batch.decides and count > 0,
-            future=_new_future(),
+            future=new_future(),
             result=lambda size: Accepted(shown, count, skipped, size),
         )
         # An empty item still waits its turn: what it repeats may be pending, and must be committed before
@@ -126,9 +139,11 @@ class Intake:
     def append_own(self, kind: str, body: dict[str, Any]) -> Future[Sequenced]:
         """Append an entry of the log's own; see `Log.append_own`."""
         check_body(kind, body)
+        if kind == "retirement":
+            raise MalformedError("retirement: expected it by way of Log.retire, found an entry of its own")
         with self._live.lock:
             self._live.check_running()
-            item = self._add_own(kind, body, None)
+            item = self.add_own(kind, body)
         self._wake()
         return item.future
 
@@ -141,18 +156,28 @@ class Intake:
             known = live.chains.producer_named(name)
             if known is not None:
                 _check_same(name, (known.vkey, known.note), (vkey, note))
+                if live.chains.lives.retirement(known.producer) is not None:
+                    raise live.chains.retired(known.producer)
                 return _resolved(Enrolled(known.producer, known.index, self._reader.entry(known.index)))
             waiting = self._enrolling.get(name)
             if waiting is not None and not waiting[2].done():
                 _check_same(name, waiting[:2], (vkey, note))
                 return waiting[2]
             record = ProducerRecord(b"", name, vkey, note, live.next_index)
-            item = self._add_own("producer", {"name": name, "vkey": vkey, "note": note}, record)
+            item = self.add_own("producer", {"name": name, "vkey": vkey, "note": note}, producer=record)
             self._enrolling[name] = (vkey, note, item.future)
         self._wake()
         return item.future
 
-    def _add_own(self, kind: str, body: dict[str, Any], producer: ProducerRecord | None) -> Pending:
+    def add_own(
+        self,
+        kind: str,
+        body: dict[str, Any],
+        *,
+        producer: ProducerRecord | None = None,
+        life: RetirementRecord | LossRecord | None = None,
+    ) -> Pending:
+        """Give an entry of the log's own its place, with what it changes. Under the lock; then wake."""
         live, index = self._live, self._live.next_index
         tip = live.chains.pending.get(LOG_CHAIN)
         entry = encode_entry(
@@ -181,7 +206,8 @@ class Intake:
             new_head=head,
             run=ChainRun(LOG_CHAIN, LOG_INSTANCE, head.seq, head.seq, index),
             producer=producer,
-            future=_new_future(),
+            life=life,
+            future=new_future(),
             result=lambda _: answer,
         )
         live.admit(item)
@@ -195,7 +221,8 @@ def _check_same(name: str, known: tuple[str, str], found: tuple[str, str]) -> No
         )
 
 
-def _new_future() -> Future[Any]:
+def new_future() -> Future[Any]:
+    """A future that its holder cannot cancel."""
     future: Future[Any] = Future()
     # Running from the start: a caller that gives up waiting cannot take back what is already in the order.
     future.set_running_or_notify_cancel()
@@ -203,6 +230,6 @@ def _new_future() -> Future[Any]:
 
 
 def _resolved(value: Any) -> Future[Any]:
-    future = _new_future()
+    future = new_future()
     future.set_result(value)
     return future

@@ -47,6 +47,8 @@ class Live:
         self.next_index += len(item.entries)
         if item.new_head is not None:
             self.chains.pending[item.chain] = item.new_head
+        if item.life is not None:
+            self.chains.lives.add(item.life)
 
     def check_running(self) -> None:
         """Raise the reason if the engine stopped itself."""

@@ -99,7 +99,7 @@ def open_log(
         raise ConfigurationError(f"expected a log of origin {config.origin} in the database, found none")
     live.tree = found.tree
     live.next_index = found.tree.size
-    live.chains.load(found.committed, stores.state.heads(), stores.state.producers())
+    live.chains.load(found.committed, stores.state)
     reader = Reader(live)
     _check_genesis(config, signer, reader)
     guarded = check_not_rolled_back(

@@ -13,7 +13,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from auditlog.storage.records import BatchHead, ChainHead, ChainRun, HeadUpdate, ProducerRecord
+from auditlog.storage.records import (
+    BatchHead,
+    ChainHead,
+    ChainRun,
+    HeadUpdate,
+    LossRecord,
+    ProducerRecord,
+    RetirementRecord,
+    RotationRecord,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,8 @@ class Pending:
     run: ChainRun | None
     batch_head: BatchHead | None = None
     producer: ProducerRecord | None = None
+    life: RotationRecord | RetirementRecord | LossRecord | None = None
+    """What the last entry changes in the life of a producer."""
     decides: bool = False
     future: Future[Any]
     result: Callable[[int], Any]

@@ -1,9 +1,10 @@
 """Building receipts: one entry with everything needed to believe it offline.
 
 Spec: design section 5, "Receipt", and `auditlog/spec/receipt.md`. Everything goes into the newest published
-checkpoint: the entry's proof, and `related`: the producer's enrolment, the start of its instance, the model.
-Each proof is verified against the signed root before the receipt leaves: a damaged tile is an error here and
-never a receipt that fails in somebody's hands. Must never: use a checkpoint that is not published.
+checkpoint: the entry's proof, and `related`: the producer's enrolment, its rotations, the start of its
+instance, the model. Each proof is verified against the signed root before the receipt leaves: a damaged tile
+is an error here and never a receipt that fails in somebody's hands. Must never: use a checkpoint that is not
+published.
 """
 
 from __future__ import annotations
@@ -81,12 +82,17 @@ class Receipts:
         return tuple(path)
 
     def _related(self, entry: Entry, index: int, checkpoint: Checkpoint) -> tuple[Related, ...]:
-        """Producer, instance and model of an entry, those that are not the entry itself, in that order."""
+        """Producer, its rotations before the entry, instance and model of an entry, those that are not the
+        entry itself, in that order.
+        """
         if entry.by_log:
             return ()
         producer = bytes.fromhex(entry.producer)
         with self._live.lock:
-            indices = [self._live.chains.producer(producer).index]
+            chains = self._live.chains
+            indices = [chains.producer(producer).index]
+            # Without them the key that signed the head would be a stranger's.
+            indices += [each.index for each in chains.lives.rotations(producer, below=index)]
         indices += self._index.by_chain(producer, entry.instance, 0)
         model = self._model(entry, producer, checkpoint)
         if model is not None:

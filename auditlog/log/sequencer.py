@@ -35,7 +35,7 @@ from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_del
 from auditlog.log.rollback import RollbackSource
 from auditlog.log.staging import apply_staged, stage
 from auditlog.log.tree import Tree, grow
-from auditlog.storage.records import LOG_CHAIN, Commit
+from auditlog.storage.records import LOG_CHAIN, Commit, LossRecord, RetirementRecord, RotationRecord
 
 logger = logging.getLogger("auditlog.log")
 
@@ -131,6 +131,9 @@ class Sequencer:
             own_head=own_head,
             heads=list(updates.values()),
             producers=[item.producer for item in items if item.producer is not None],
+            rotations=[item.life for item in items if isinstance(item.life, RotationRecord)],
+            retirements=[item.life for item in items if isinstance(item.life, RetirementRecord)],
+            losses=[item.life for item in items if isinstance(item.life, LossRecord)],
             runs=merged_runs(items),
             batch_heads=[item.batch_head for item in items if item.batch_head is not None],
             decisions_size=tree.size if any(item.decides for item in items) else None,
@@ -227,7 +230,7 @@ class Sequencer:
         """Take tree and chains from the stores; return what was waiting on the old tip and lost its place."""
         live = self._live
         state = live.stores.state
-        live.chains.load(found.committed if found else None, state.heads(), state.producers())
+        live.chains.load(found.committed if found else None, state)
         live.tree = found.tree if found is not None else old
         live.inflight = []
         live.next_index = live.tree.size
@@ -238,7 +241,7 @@ class Sequencer:
         live = self._live
         logger.warning("staging failed, nothing committed: %s", cause)
         with live.lock:
-            live.chains.pending = dict(live.chains.committed)
+            live.chains.forget_pending(live.tree.size)
             live.inflight = []
             live.next_index = live.tree.size
             waiting = live.pool.take_all()

@@ -60,7 +60,7 @@ def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
 
     def write_and_fail() -> None:
         with database.write() as connection:
-            connection.exec_driver_sql("INSERT INTO token VALUES (x'00', 'n', 's', NULL)")
+            connection.exec_driver_sql("INSERT INTO token (sha256, name, scopes) VALUES (x'00', 'n', 's')")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
