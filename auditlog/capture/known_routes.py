@@ -18,6 +18,7 @@ POST and PUT, values kept. `{x}` is one path segment; `also`: with `/versions/{v
     /v1/images/generations|edits|variations, /v1/videos          generate_content  -
     /v1/meshes, /rollout/generate                                generate_content  -
     /v1/images|videos|meshes/{id}/content                        generate_content  -   GET: what an order made
+    /v1/stream, /v1/stream/{id}                                  chat              openai.chat   GET: resumed
     /, /generate, /generate_stream, /vertex, /infill             text_completion   -
     /completion, /inference/v1/generate, /api/generate           text_completion   -
     /v1/engines/copilot-codex/completions                        text_completion   openai.completions
@@ -117,6 +118,8 @@ FETCHES: tuple[tuple[str, str, str | None], ...] = (
     ("/v1/images/{image}/content", CONTENT, None),
     ("/v1/videos/{video}/content", CONTENT, None),
     ("/v1/meshes/{mesh}/content", CONTENT, None),
+    ("/v1/stream", CHAT, "openai.chat"),
+    ("/v1/stream/{conversation}", CHAT, "openai.chat"),
 )
 """GET routes by which the result of an earlier order leaves: without them it would leave unrecorded."""
 
