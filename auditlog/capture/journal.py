@@ -7,15 +7,20 @@ never: be touched by two threads (the sender reads the spool itself).
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from auditlog.capture.adoption import Opening, adopt_drafts, begin_drafts, begin_sealed
+from auditlog.capture.adoption import Opening, Unclean, adopt_drafts, begin_drafts, begin_sealed
+from auditlog.capture.attempts import LeftMarks, at_most, forget, read_left, total
+from auditlog.capture.backlog import read_note
 from auditlog.capture.books import Book, gap_body
 from auditlog.capture.chain import Tip, empty_tip
 from auditlog.capture.frames import DRAFTS, SEALED, Record
 from auditlog.capture.intake import Losses
+from auditlog.capture.metrics import Timing
 from auditlog.capture.slots import Slot
 from auditlog.capture.spool import Spool
+from auditlog.capture.vitals import SpoolDepth
 
 _UNSENT = bytes(32)
 
@@ -23,8 +28,12 @@ _UNSENT = bytes(32)
 class Journal:
     """Gives records their place and makes them durable."""
 
-    def __init__(self, slot: Slot, *, segment_bytes: int, max_bytes: int) -> None:
+    def __init__(
+        self, slot: Slot, *, segment_bytes: int, max_bytes: int, commits: Timing | None = None
+    ) -> None:
+        """`commits` is told how long each write with its fsync took."""
         self._slot = slot
+        self._commits = commits
         # Room is freed segment by segment, so a full spool must have several.
         self._segment_bytes = min(segment_bytes, max_bytes // 4)
         self._max_bytes = max_bytes
@@ -35,20 +44,25 @@ class Journal:
 
     def open(self, opening: Opening | None, *, instance: str, software: str, now_us: int) -> None:
         """Recover what earlier lives left and take our place. Raises OSError: call again."""
+        left = read_left(self._slot.directory, own=instance)
         if opening is None:
             if self._drafts is None:
                 self._drafts = self._open_drafts()
-            self._book = begin_drafts(self._drafts, instance, software, now_us)
+            unclean = _unclean(self._drafts, left)
+            self._book = begin_drafts(self._drafts, instance, software, now_us, unclean)
+            forget(left)
             return
         spool = self._open_spool(opening)
-        unclean = _unclean(spool)
+        unclean = _unclean(spool, left)
         if self._slot.drafts_dir.exists():
             drafts = self._open_drafts()
             if drafts.next > drafts.first:
-                unclean = _unclean(drafts)
+                unclean = _unclean(drafts, left)
                 adopt_drafts(drafts, spool, opening)
             drafts.close()
         self._book = begin_sealed(spool, opening, instance, unclean)
+        # Only now: dying before it, the next life finds the marks again, beside a life of ours without any.
+        forget(left)
 
     def adopt(self, opening: Opening) -> dict[int, str]:
         """Seal all drafts and go on as an enrolled producer; returns the leaf hash of each model by number.
@@ -78,21 +92,49 @@ class Journal:
         assert self._book is not None
         return self._book.add(kind, body, time_us)
 
-    def add_gap(self, losses: Losses, time_us: int) -> Record:
+    def add_gap(self, losses: Losses, time_us: int, *, at_most: int | None = None) -> Record:
         """The declaration of what this process lost, as the next record."""
         assert self._book is not None
         after = Tip(self._book.instance, self._book.next_seq - 1, _UNSENT, losses.first_us)
-        body = gap_body(after, count=losses.count, from_us=losses.first_us, to_us=losses.last_us)
+        from_us, to_us = losses.first_us, losses.last_us
+        body = gap_body(after, count=losses.count, from_us=from_us, to_us=to_us, at_most=at_most)
         return self._book.add("gap", body, time_us)[0]
 
     def append(self, records: list[Record]) -> None:
         """Make records durable. Raises OSError: call again with the same records, and no others."""
+        begun = time.perf_counter()
         self._current.append(records)
+        if self._commits is not None:
+            self._commits.observe(time.perf_counter() - begun)
+
+    def depth(self) -> SpoolDepth:
+        """What the log has not acknowledged, from memory. Any thread may ask."""
+        spools = [spool for spool in (self.spool, self._drafts) if spool is not None]
+        waiting = [spool.waiting for spool in spools]
+        return SpoolDepth(
+            entries=sum(count for count, _ in waiting),
+            bytes=sum(spool.size_bytes for spool in spools),
+            oldest_us=min((oldest for _, oldest in waiting if oldest is not None), default=None),
+        )
 
     def is_in_place(self) -> bool:
         """Whether what is written still lands in the slot that this process holds: nobody deleted it."""
         current = self._drafts if self._drafts is not None else self.spool
         return self._slot.is_in_place() and (current is None or current.is_in_place())
+
+    def add_stopped(self, time_us: int) -> Record:
+        """The notice that ends a life that stops in order, as the next record."""
+        return self.add("notice", {"what": "stopped"}, time_us)[0]
+
+    @property
+    def next(self) -> int | None:
+        """The number in the spool that the next sealed record gets; None while there are only drafts."""
+        return None if self._drafts is not None or self.spool is None else self.spool.next
+
+    @property
+    def oldest_unacknowledged_us(self) -> int | None:
+        """The time of the oldest record that the log may not have."""
+        return self._current.unacknowledged.oldest_us
 
     def mark_clean(self) -> None:
         """Note that nothing was lost up to here. Raises OSError."""
@@ -117,10 +159,22 @@ class Journal:
     def _open_spool(self, opening: Opening) -> Spool:
         if self.spool is None:
             start = empty_tip(opening.enrolment.leaf_hash)
-            self.spool = Spool(self._slot.spool_dir, SEALED, segment_bytes=self._segment_bytes, start=start)
+            spool = Spool(self._slot.spool_dir, SEALED, segment_bytes=self._segment_bytes, start=start)
+            spool.believe(read_note(self._slot.directory).acknowledged)
+            self.spool = spool
         return self.spool
 
 
-def _unclean(spool: Spool) -> Tip | None:
-    """The last record of an earlier life that did not end in order, or None."""
-    return None if spool.recovery.is_clean or spool.recovery.is_empty else spool.recovery.tip
+def _unclean(spool: Spool, left: list[LeftMarks]) -> Unclean | None:
+    """An earlier life that did not end in order, or None.
+
+    One that could never write here shows by its marks alone: it began calls and settled none.
+    """
+    recovery = spool.recovery
+    if recovery.is_empty:
+        return None
+    if not recovery.is_clean:
+        return Unclean(recovery.tip, at_most(left, recovery.tip.instance))
+    if all(marks.outstanding == 0 for marks in left):
+        return None
+    return Unclean(recovery.tip, total(left))

@@ -8,6 +8,35 @@ whoever exports it.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
+from collections.abc import Callable
+
+TIMING_BUCKETS_S = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+"""Upper bounds of the classes in which times are counted; the last class has none."""
+
+
+class Timing:
+    """How long something took: a count per class and the sum, since the process began. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = [0] * (len(TIMING_BUCKETS_S) + 1)
+        self._sum_s = 0.0
+        self.forward: Callable[[float], None] | None = None
+        """Who else is told each time, in seconds."""
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        with self._lock:
+            self._counts[bisect_left(TIMING_BUCKETS_S, seconds)] += 1
+            self._sum_s += seconds
+        if self.forward is not None:
+            self.forward(seconds)
+
+    def snapshot(self) -> tuple[tuple[int, ...], float]:
+        """Counts per class, not cumulated, and the sum in seconds."""
+        with self._lock:
+            return tuple(self._counts), self._sum_s
 
 
 class Counters:
@@ -16,6 +45,8 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: dict[str, int] = {}
+        self.commits = Timing()
+        """Each write to the spool with its fsync."""
 
     def add(self, name: str, amount: int = 1) -> None:
         """Add `amount` to the counter `name`."""
@@ -43,3 +74,4 @@ class Counters:
         """
         self._lock = threading.Lock()
         self._values = {}
+        self.commits = Timing()

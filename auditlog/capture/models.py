@@ -39,6 +39,11 @@ class ModelNames:
         if self._default is not None:
             self._default = _sealed(self._default, leaf_hashes)
 
+    @property
+    def default(self) -> str:
+        """What a decision that names no model says: a reference, or one of the two words."""
+        return self._default or (PENDING if self.is_expected else UNREGISTERED)
+
     def reference(self, seen: Observation) -> str:
         """What the decision says of its model."""
         if seen.model_override is not None:

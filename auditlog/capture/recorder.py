@@ -21,6 +21,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from auditlog import __version__
+from auditlog.capture.coverage import Coverage, CoverageNote
 from auditlog.capture.intake import Losses
 from auditlog.capture.messages import (
     Message,
@@ -88,6 +89,7 @@ class Recorder:
         self._unguarded = Unguarded(settings.state_dir, rng)
         self._models: dict[str, dict[str, Any]] = {}
         self._expects_model: bool | None = None
+        self.coverage = Coverage()
 
     @classmethod
     def from_environ(cls, env: Mapping[str, str] | None = None) -> Recorder:
@@ -117,6 +119,7 @@ class Recorder:
             self._inherited, self._running = self._running, None
             self._lock, self._ending = threading.Lock(), threading.Event()
             self.metrics.forget()
+            self.coverage.after_fork()
             self._is_closed, self._pid = False, os.getpid()
         with self._lock:
             if self._running is None and not self._is_closed:
@@ -152,6 +155,7 @@ class Recorder:
             logger=self.logger,
             software=SOFTWARE,
             on_gone=self._gone,
+            coverage=self.coverage,
         )
 
     def _open(self, running: RunningCapture) -> None:
@@ -215,6 +219,14 @@ class Recorder:
                     return
                 self._unguarded.begin(self._clock())
             wait_s = min(RETRY_LONGEST_S, 2 * wait_s)
+
+    def cover(self, note: CoverageNote) -> None:
+        """Say which routes this process records and how: a `coverage` entry tells the log (entry.md)."""
+        self.guard.call("coverage", None, self.coverage.cover, note)
+
+    def note_port(self, port: int) -> None:
+        """Say on which port of the server a request came in; a set look-up for one that is known."""
+        self.coverage.note_port(port)
 
     def new_exchange(self) -> Exchange | None:
         """Mint id, exchange key and both body commitments for a request that just arrived.
@@ -322,6 +334,7 @@ class Recorder:
                 name = message.body["name"]
                 self._models.pop(name, None)
                 self._models[name] = message.body
+                self.coverage.changed()
             if self._running is None or not self._running.is_open:
                 return False
             self._running.intake.push(message)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from auditlog.capture.adoption import Opening
 from auditlog.capture.backlog import write_note
 from auditlog.capture.client import LogClient
+from auditlog.capture.coverage import Coverage
 from auditlog.capture.disclosures import DisclosureStore, load_store_key
 from auditlog.capture.enrolling import enrol
 from auditlog.capture.enrolment import Enrolment
@@ -26,14 +27,16 @@ from auditlog.capture.journal import Journal
 from auditlog.capture.leftovers import Leftovers
 from auditlog.capture.messages import Adopt, Flush, LostError, Message, OwnEntry, Unrecorded
 from auditlog.capture.metrics import Counters
-from auditlog.capture.models import ModelNames
+from auditlog.capture.models import UNREGISTERED, ModelNames
 from auditlog.capture.preparing import Preparation
 from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route, Sender
 from auditlog.capture.settings import CaptureSettings
+from auditlog.capture.signals import Signals
 from auditlog.capture.slots import Slot, acquire_slot
 from auditlog.capture.sqlite_store import SqliteDisclosureStore
 from auditlog.capture.unguarded import claim_unguarded
+from auditlog.capture.vitals import SpoolDepth
 from auditlog.capture.writer import Writer
 from auditlog.core.capability import receipt_capability
 from auditlog.errors import Pushback
@@ -57,9 +60,12 @@ class RunningCapture:
         logger: logging.Logger,
         software: str,
         on_gone: Callable[[RunningCapture, Losses], None],
+        coverage: Coverage,
+        problems: Callable[[], tuple[str, ...]] = tuple,
+        on_refresh: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_gone` is told, from the writer's thread, that the slot's files were deleted, and since when
-        entries may be lost: nothing runs any more then.
+        entries may be lost: nothing runs any more then. `coverage`, `problems`, `on_refresh`: see `Signals`.
         """
         self._settings = settings
         self._clock = clock
@@ -83,6 +89,17 @@ class RunningCapture:
         self.leftovers: Leftovers | None = None
         self._field_roots: FieldRootProcess | None = None
         self._is_open = False
+        self.signals = Signals(
+            self,
+            settings,
+            coverage=coverage,
+            clock=clock,
+            metrics=metrics,
+            guard=guard,
+            logger=logger,
+            problems=problems,
+            on_refresh=on_refresh,
+        )
 
     @property
     def is_open(self) -> bool:
@@ -122,6 +139,7 @@ class RunningCapture:
         self._start("auditlog-writer", lambda: self._write(writer))
         self._start("auditlog-sender", sender.run)
         self._start("auditlog-leftovers", leftovers.run)
+        self.signals.start()
         self._is_open = True
 
     def _write(self, writer: Writer) -> None:
@@ -154,8 +172,28 @@ class RunningCapture:
         """
         return 0 if self.writer is None else self.writer.decisions
 
+    @property
+    def model(self) -> str:
+        """What a decision that names no model says of its model."""
+        return UNREGISTERED if self.writer is None else self.writer.model
+
+    @property
+    def sender_state(self) -> str:
+        """How the sending fares: the sender's word."""
+        return "starting" if self.sender is None else self.sender.state
+
+    @property
+    def head(self) -> str | None:
+        """The newest head note that was signed in this life."""
+        return None if self.sender is None else self.sender.head
+
+    def depth(self) -> SpoolDepth:
+        """What the log has not acknowledged, from memory."""
+        return SpoolDepth() if self.writer is None else self.writer.depth()
+
     def abandon(self) -> None:
         """After the slot was deleted: wait for the threads and let go of what is left of it."""
+        self.signals.abandon()
         if self.sender is not None and self.leftovers is not None:
             self.sender.stop()
             self.leftovers.stop()
@@ -174,6 +212,7 @@ class RunningCapture:
         writer_thread, sender_thread, leftovers_thread = self._threads
         if self.leftovers is not None:
             self.leftovers.stop()
+        self.signals.stop()
         self.intake.close()
         flushed: Future[None] = Future()
         self.intake.push(Flush(flushed))
@@ -299,7 +338,12 @@ class RunningCapture:
 
     def _new_journal(self, slot: Slot) -> Journal:
         settings = self._settings
-        return Journal(slot, segment_bytes=settings.segment_bytes, max_bytes=settings.max_spool_bytes)
+        return Journal(
+            slot,
+            segment_bytes=settings.segment_bytes,
+            max_bytes=settings.max_spool_bytes,
+            commits=self._metrics.commits,
+        )
 
     def _new_leftovers(self, own: Slot) -> Leftovers:
         return Leftovers(

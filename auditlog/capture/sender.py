@@ -111,6 +111,8 @@ class Sender:
         self._conflict_at: int | None = None
         self._noted = (0.0, -1)
         self.state = "starting"
+        self.head: str | None = None
+        """The newest head note that was signed here."""
         self.acknowledged_us = 0
         """The time of the newest entry that the log has acknowledged to this sender."""
 
@@ -218,7 +220,8 @@ class Sender:
             leaf_hash=leaf_hashes[-1],
             root=root_hash(leaf_hashes),
         )
-        return encode_batch(sign_head(head, route.signer), [record.payload for record in batch])
+        self.head = sign_head(head, route.signer)
+        return encode_batch(self.head, [record.payload for record in batch])
 
     def _resolve(self, route: Route, head: LogHead, conflict: ChainConflictError) -> None:
         """Find our place from the log's newest entry of ours; the same place again is a true conflict."""

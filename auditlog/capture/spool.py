@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,15 @@ from auditlog.capture.frames import (
     scan_frames,
 )
 from auditlog.capture.segments import NEW_SUFFIX, Recovery, Segment, recover, segment_path
+from auditlog.capture.unacknowledged import Unacknowledged
 from auditlog.core.merkle import hash_leaf
 from auditlog.errors import StorageError
 
 _SMALLEST_SEGMENT = 4096
 _READ_SLACK = 1 << 18
 """More than the largest frame, so that one read always holds at least one whole record."""
+_MARK_US = 1_000_000
+"""How finely it is remembered when records were written: a long outage must not cost memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,10 @@ class Spool:
         self._segments: list[Segment] = list(self.recovery.segments)
         self._tip = self.recovery.tip
         self._next = self._segments[-1].next if self._segments else 0
-        self._acknowledged = self.first
+        self._acknowledged = self._believed = self.first
+        self._marks: deque[tuple[int, int]] = deque()
+        if self._next > self.first:
+            self._marks.append((self.first, self._first_time_us()))
 
     @property
     def tip(self) -> Tip:
@@ -97,6 +104,24 @@ class Spool:
             return self._next - self._acknowledged
 
     @property
+    def waiting(self) -> tuple[int, int | None]:
+        """How many records the log lacks, and when the oldest of them was written (Unix microseconds).
+
+        Too early by at most a second; of records that an earlier life left, the oldest one's time is taken.
+        """
+        with self._lock:
+            at = max(self._acknowledged, self._believed)
+            while len(self._marks) > 1 and self._marks[1][0] <= at:
+                self._marks.popleft()
+            waits = at < self._next and bool(self._marks)
+            return (self._next - at, self._marks[0][1]) if waits else (0, None)
+
+    def believe(self, number: int) -> None:
+        """Count what an earlier life noted as acknowledged as such, until the log itself has been asked."""
+        with self._lock:
+            self._believed = min(number, self._next)
+
+    @property
     def size_bytes(self) -> int:
         """Bytes on disk."""
         with self._lock:
@@ -120,6 +145,7 @@ class Spool:
         frames = b"".join(map(encode_record, records))
         last = records[-1]
         self._write(frames, len(records))
+        self._mark(self._next - len(records), records[0].time_us)
         self._tip = Tip(last.instance, last.seq, hash_leaf(last.payload), last.time_us)
 
     def mark_clean(self) -> None:
@@ -164,6 +190,7 @@ class Spool:
         with self._lock:
             self._acknowledged = max(self._acknowledged, min(number, self._next))
             self._drop()
+        self.unacknowledged.acknowledge(number)
 
     def erase_all(self) -> None:
         """Delete every segment (drafts that have been sealed elsewhere); durable on return.
@@ -180,6 +207,19 @@ class Spool:
         """Close the file. Idempotent; what is durable stays so."""
         with self._lock:
             self._close_handle()
+
+    def _first_time_us(self) -> int:
+        try:
+            return self.read(self.first, max_records=1, max_bytes=1)[0].time_us
+        except (StorageError, OSError):
+            return self._tip.time_us
+
+    def _mark(self, number: int, time_us: int) -> None:
+        with self._lock:
+            if self._acknowledged >= number:
+                self._marks.clear()
+            if not self._marks or time_us - self._marks[-1][1] >= _MARK_US:
+                self._marks.append((number, time_us))
 
     def _write(self, frames: bytes, count: int) -> None:
         try:
@@ -261,6 +301,12 @@ class Spool:
             if at == number:
                 return scanned.end
         raise StorageError(f"spool: expected record {number} to be readable, found a damaged frame")
+
+    def _first_time_us(self) -> int:
+        try:
+            return self.read(self.first, max_records=1, max_bytes=1)[0].time_us
+        except (StorageError, IndexError):
+            return 0  # Damaged: as old as can be.
 
     def _drop(self) -> None:
         while len(self._segments) > 1 and self._segments[0].next <= self._acknowledged:

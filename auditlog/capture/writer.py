@@ -38,6 +38,7 @@ from auditlog.capture.metrics import Counters
 from auditlog.capture.preparing import Preparation
 from auditlog.capture.safety import Guard
 from auditlog.capture.spool import Spool
+from auditlog.capture.vitals import SpoolDepth
 from auditlog.errors import StorageError
 
 GROUP = 256
@@ -102,6 +103,15 @@ class Writer:
         """Whether someone deleted the slot's files: nothing that is handed over from now on is kept."""
         self.ready: Future[Spool] = Future()
         """Resolves to the spool of entries once it is open and this process's `instance` entry is in it."""
+
+    @property
+    def model(self) -> str:
+        """What a decision that names no model says of its model."""
+        return self._preparation.models.default
+
+    def depth(self) -> SpoolDepth:
+        """What the log has not acknowledged, from memory. Any thread may ask."""
+        return self._journal.depth()
 
     def stop(self, *, within_s: float) -> None:
         """Write what is queued, then end `run`; a disk that fails is given up on after `within_s`."""

@@ -42,7 +42,9 @@ def make(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
     def build(**changes: Any) -> Recorder:
         settings = {"log_url": url, "producer": "p", "state_dir": tmp_path / "state", "strict": True}
-        recorder = Recorder(CaptureSettings(**{"close_timeout_s": 20.0, **settings, **changes}))
+        recorder = Recorder(
+            CaptureSettings(**{"close_timeout_s": 20.0, "heartbeat_s": 0, **settings, **changes})
+        )
         made.append(recorder)
         return recorder
 

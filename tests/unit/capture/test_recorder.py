@@ -54,6 +54,7 @@ def make(tmp_path: Path, url: str, log: FakeLog) -> Iterator[Callable[..., Recor
             "producer": "p",
             "state_dir": tmp_path,
             "strict": True,
+            "heartbeat_s": 0,
         }
         recorder = Recorder(CaptureSettings(**{**settings, "close_timeout_s": 20.0, **changes}))
         made.append(recorder)

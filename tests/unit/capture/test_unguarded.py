@@ -46,7 +46,7 @@ def make(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
     def build(**changes: Any) -> Recorder:
         settings = {"log_url": url, "producer": "p", "state_dir": tmp_path / "state", "close_timeout_s": 20.0}
-        recorder = Recorder(CaptureSettings(**{**settings, **changes}))
+        recorder = Recorder(CaptureSettings(**{"heartbeat_s": 0, **settings, **changes}))
         made.append(recorder)
         return recorder
 

@@ -1,0 +1,178 @@
+"""What one running capture tells of itself: its pulse, its vitals, and the notices that a start owes.
+
+The composition of `pulse`, `coverage`, `outside`, `disabled` and `vitals` with the running parts; `running`
+starts and stops it. Every entry goes through the writer's queue, every look at the disk through the pulse's
+thread. Must never: raise into a start or a close, or make either wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from auditlog.capture.coverage import Coverage, count_workers
+from auditlog.capture.disabled import DisabledClaim, claim_disabled
+from auditlog.capture.metrics import Counters
+from auditlog.capture.outside import Outside, Sighting
+from auditlog.capture.pulse import Pulse, PulseNote, write_pulse
+from auditlog.capture.safety import Guard
+from auditlog.capture.settings import CaptureSettings
+from auditlog.capture.slots import Slot
+from auditlog.capture.vitals import SpoolDepth, Vitals, heartbeat_counts, token_expiry_s
+from auditlog.core.scalars import format_time
+
+
+class Running(Protocol):
+    """What this needs of the running capture; every call answers from memory, from any thread."""
+
+    slot: Slot | None
+
+    def write_own(self, kind: str, body: dict[str, Any] | Callable[[], dict[str, Any]]) -> Future[str]:
+        """Have an entry of the layer itself written; a callable body is called at sealing."""
+
+    @property
+    def decisions(self) -> int:
+        """How many decisions this instance has sealed."""
+
+    @property
+    def model(self) -> str:
+        """What a decision now says of its model."""
+
+    def depth(self) -> SpoolDepth:
+        """What the log has not acknowledged."""
+
+    @property
+    def sender_state(self) -> str:
+        """The sender's word for how it fares."""
+
+    @property
+    def head(self) -> str | None:
+        """The newest head note that was signed."""
+
+
+class Signals:
+    """The signals of one running capture, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        running: Running,
+        settings: CaptureSettings,
+        *,
+        coverage: Coverage,
+        clock: Callable[[], int],
+        metrics: Counters,
+        guard: Guard,
+        logger: logging.Logger,
+        problems: Callable[[], tuple[str, ...]] = tuple,
+        on_refresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`problems` is what the process has to complain about; `on_refresh` is called by the pulse."""
+        self._running = running
+        self._settings = settings
+        self._coverage = coverage
+        self._clock = clock
+        self._metrics = metrics
+        self._guard = guard
+        self._logger = logger
+        self._problems = problems
+        self._on_refresh = on_refresh
+        self._before = metrics.snapshot()
+        self._workers = 1
+        self._disk_free_bytes: int | None = None
+        self._key_expires_s: int | None = None
+        self._threads: list[threading.Thread] = []
+        self._outside = Outside(settings.log_url, settings.engine_metrics, metrics=metrics)
+        self.pulse = Pulse(
+            interval_s=settings.heartbeat_s,
+            write_own=running.write_own,
+            make_heartbeat=self._heartbeat,
+            make_coverage=self._cover,
+            coverage=coverage,
+            outside=self._outside,
+            refresh=self._refresh,
+            note=self._note,
+            guard=guard,
+        )
+
+    def start(self) -> None:
+        """Begin to beat, and declare the starts that were switched off."""
+        for claim in claim_disabled(self._settings.state_dir, self._clock()):
+            self._declare(claim)
+        for name, body in (("auditlog-outside", self._outside.run), ("auditlog-pulse", self.pulse.run)):
+            thread = threading.Thread(
+                target=self._guard.call, args=(name, None, body), name=name, daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """Write the last heartbeat and let the threads end by themselves; waits for nothing. Idempotent."""
+        self.pulse.stop()
+
+    def abandon(self) -> None:
+        """The slot is gone: nothing more is written; the threads end by themselves."""
+        self.pulse.abandon()
+
+    def vitals(self) -> Vitals:
+        """How the recording stands now. From memory: any thread may ask."""
+        depth, now_us = self._running.depth(), self._clock()
+        is_late = depth.oldest_ms(now_us) > self._settings.merge_by_s * 1000
+        return Vitals(
+            depth=depth,
+            promises_outstanding=min(depth.entries, self._metrics.get("promises")),
+            # Entries of an earlier life were promised by that life: whatever is late may be promised.
+            promises_past_due=depth.entries if is_late else 0,
+            sender_state=self._running.sender_state,
+            head=self._running.head,
+            disk_free_bytes=self._disk_free_bytes,
+            key_expires_s=self._key_expires_s,
+        )
+
+    def _heartbeat(self, seen: Sighting) -> dict[str, Any]:
+        """The body of a heartbeat but for its interval; called by the writer at sealing."""
+        after = self._metrics.snapshot()
+        # Counters are the process's; an instance that began later in it counts from its own beginning.
+        counters = {name: value - self._before.get(name, 0) for name, value in after.items()}
+        body: dict[str, Any] = dict(heartbeat_counts(counters, self._running.decisions))
+        body["spool"] = self._running.depth().to_body(self._clock())
+        head = self._running.head
+        more = {"head": head, "block": seen.block, "engine": seen.engine}
+        return {**body, **{name: value for name, value in more.items() if value}}
+
+    def _cover(self) -> dict[str, Any]:
+        return self._coverage.body(self._settings, workers=self._workers, model=self._running.model)
+
+    def _refresh(self) -> None:
+        """Look at what needs the disk. On the pulse's thread."""
+        self._workers = count_workers(self._settings.state_dir)
+        try:
+            self._disk_free_bytes = shutil.disk_usage(self._settings.state_dir).free
+            self._key_expires_s = token_expiry_s(self._settings.read_token())
+        except (OSError, ValueError):
+            self._key_expires_s = None
+        self._on_refresh()
+
+    def _note(self) -> None:
+        slot = self._running.slot
+        if slot is not None:
+            note = PulseNote(self._clock(), self._settings.heartbeat_s, self._problems())
+            write_pulse(slot.directory, note)
+
+    def _declare(self, claim: DisabledClaim) -> None:
+        """Say in the log and in the application's log that starts were switched off."""
+        mark = claim.mark
+        self._logger.warning(
+            "auditlog: AUDITLOG_ENABLED=0 was used at %d start(s), from %s to %s: nothing was recorded then",
+            mark.starts,
+            format_time(mark.first_us),
+            format_time(mark.last_us),
+            extra={"event": "was_disabled", "starts": mark.starts},
+        )
+        written = self._running.write_own("notice", mark.to_body())
+        written.add_done_callback(
+            lambda future: claim.settled(not future.cancelled() and future.exception() is None)
+        )
