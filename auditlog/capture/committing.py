@@ -17,7 +17,7 @@ from auditlog.capture.disclosures import KeptBody, KeptRecord
 from auditlog.capture.field_roots import FieldRoots, root_here
 from auditlog.capture.observation import Observation, ObservedBody
 from auditlog.core.commitment import BodyCommitment, commit_body, field_root
-from auditlog.core.content import FORM_JSON, field_text, fold_form, is_known_form
+from auditlog.core.content import NEWEST_FOLD, field_text, is_known_form
 from auditlog.core.entry import format_time
 
 MAX_LABEL_CHARS = 255
@@ -65,6 +65,8 @@ def prepare_decision(
     facts, facts_key = _facts(seen.facts, rng, left_out)
     if facts is not None and facts_key is not None:
         body["facts"] = _committed_facts(facts_key, facts)
+    if seen.redacted:
+        body["redacted"] = list(seen.redacted)
     body["values"] = "kept" if kept_request is not None and kept_response is not None else "not_kept"
     kept = KeptRecord(
         exchange.id, "decision", exchange.exchange_key, facts_key, kept_request, kept_response, facts
@@ -92,23 +94,19 @@ def prepare_outcome(
 
 def readable(body: KeptBody) -> tuple[bytes, str] | None:
     """The JSON text whose fields a body commits to, and its `form`; None where the format defines none."""
-    form = _form(body)
+    form = body.form
     if not body.data or not is_known_form(form):
         return None
     text = field_text(body.data, form)
     return None if text is None else (text, form)
 
 
-def _form(body: KeptBody) -> str:
-    return FORM_JSON if body.dialect is None else fold_form(body.dialect)
-
-
 def _committed(
     commitment: BodyCommitment, name: str, key: bytes, kept: KeptBody | None, field_roots: FieldRoots
 ) -> dict[str, Any]:
     committed: dict[str, Any] = {"commitment": commitment.hexdigest()}
-    if kept is not None and kept.data and is_known_form(_form(kept)):
-        fields = field_roots(key, name, kept.data, _form(kept))
+    if kept is not None and kept.data and is_known_form(kept.form):
+        fields = field_roots(key, name, kept.data, kept.form)
         if fields is not None:
             committed["fields"] = fields.member()
     return committed
@@ -125,7 +123,7 @@ def _committed_facts(key: bytes, content: bytes) -> dict[str, Any]:
 def _kept(body: ObservedBody, keep_values: bool, max_body_bytes: int) -> KeptBody | None:
     if not keep_values or body.data is None or len(body.data) > max_body_bytes:
         return None
-    return KeptBody(body.data, body.dialect)
+    return KeptBody(body.data, body.dialect, NEWEST_FOLD)
 
 
 def _facts(

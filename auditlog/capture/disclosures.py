@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from auditlog.capture.durable import write_durable
+from auditlog.core.content import FORM_JSON, fold_form
 from auditlog.errors import StorageError
 
 
@@ -22,6 +23,13 @@ class KeptBody(msgspec.Struct, frozen=True, array_like=True):
 
     data: bytes
     dialect: str | None = None
+    fold_version: int = 1
+    """Version of the fold, where it is a stream; bodies that were kept before there were two name none."""
+
+    @property
+    def form(self) -> str:
+        """The `form` of its fields."""
+        return FORM_JSON if self.dialect is None else fold_form(self.dialect, self.fold_version)
 
     def __repr__(self) -> str:
         return f"KeptBody({len(self.data)} bytes)"

@@ -77,7 +77,7 @@ def test_a_stream_gets_the_fields_of_its_fold(recorder: Recorder) -> None:
     parts = [body(event, more=True) for event in EVENTS]
     request(recorder, answering(STREAM, *parts, body(b"")), json.dumps({**CHAT, "stream": True}).encode())
     [decision] = decisions(recorder)
-    assert decision["response"]["fields"]["form"] == "fold:openai.chat@v1"
+    assert decision["response"]["fields"]["form"] == "fold:openai.chat@v2"
     assert decision["sampling"] == {"stream": "true", "temperature": "0.7"}
 
 

@@ -192,7 +192,7 @@ def test_forms_are_known_or_not() -> None:
     """A form is asked about before it is used."""
     assert is_known_form("json")
     assert is_known_form(fold_form("openai.chat"))
-    assert not is_known_form("fold:openai.chat@v2")
+    assert not is_known_form("fold:openai.chat@v3")
     assert not is_known_form("fold:opera@v1")
     with pytest.raises(ValueError, match="form"):
         field_text(b"{}", "fold:opera@v1")
