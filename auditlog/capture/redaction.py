@@ -91,6 +91,23 @@ class Redactor:
         return cls(pointers)
 
     @classmethod
+    def for_recording(
+        cls, setting: str | RedactFunction, on_failed: Callable[[BaseException], None] | None = None
+    ) -> Redactor | None:
+        """What a recorder redacts with: never raises. A setting that cannot be followed redacts everything,
+        since what it meant to take out is not known.
+        """
+        try:
+            redactor = cls.from_callable(setting) if callable(setting) else cls.from_setting(setting)
+        except ConfigurationError as error:
+            redactor = cls.from_callable(lambda _name, _data: None)
+            if on_failed is not None:
+                on_failed(error)
+        if redactor is not None:
+            redactor.on_failed = on_failed
+        return redactor
+
+    @classmethod
     def from_callable(cls, function: RedactFunction) -> Redactor:
         """A redactor that asks `function(body_name, data)` about every body."""
         return cls(function=function)

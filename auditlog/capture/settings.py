@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
+from auditlog.capture.redaction import RedactFunction, Redactor
+from auditlog.errors import ConfigurationError
+
 RouteMode = Literal["values", "record", "skip", "model"]
 """What AUDITLOG_ROUTES may say of a route: keep values, record without values, do not record, or: it changes
 what is loaded.
@@ -65,7 +68,8 @@ class CaptureSettings:
     merge_by_s: int = 86_400
     heartbeat_s: int = 60
     engine_metrics: str = ""
-    redact: str = ""
+    redact: str | RedactFunction = ""
+    outcome_headers: bool = False
     enabled: bool = True
     strict: bool = False
     helper: bool = True
@@ -129,7 +133,8 @@ class CaptureSettings:
             merge_by_s=_number(env, "AUDITLOG_MERGE_BY_S", 86_400, problems, low=1, high=30 * _DAY_S),
             heartbeat_s=_number(env, "AUDITLOG_HEARTBEAT_S", 60, problems, low=0, high=86_400),
             engine_metrics=_url(env, "AUDITLOG_ENGINE_METRICS", problems),
-            redact=env.get("AUDITLOG_REDACT", "").strip(),
+            redact=_redact(env, problems if enabled else []),
+            outcome_headers=_switch(env, "AUDITLOG_OUTCOME_HEADERS", False, problems),
             enabled=enabled,
             strict=_switch(env, "AUDITLOG_STRICT", False, problems),
             helper=_switch(env, "AUDITLOG_HELPER", True, problems),
@@ -167,6 +172,16 @@ def _route(item: str) -> RouteRule | None:
     if mode.strip() == "model":
         return RouteRule(method.upper(), path, "model")
     return RouteRule(method.upper(), path, "skip") if mode.strip() == "skip" else None
+
+
+def _redact(env: Mapping[str, str], problems: list[str]) -> str:
+    """What AUDITLOG_REDACT says, once it is known that it can be done: else nothing may be recorded."""
+    text = env.get("AUDITLOG_REDACT", "").strip()
+    try:
+        Redactor.from_setting(text)
+    except ConfigurationError as error:
+        problems.append(str(error))
+    return text
 
 
 def _producer(env: Mapping[str, str], problems: list[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from auditlog.capture import CaptureSettings, Exchange, Observation, Recorded
 from auditlog.capture.asgi import AuditMiddleware
 from auditlog.capture.metrics import Counters
+from auditlog.capture.redaction import Redactor
 from auditlog.capture.safety import Guard
 from auditlog.core.commitment import BodyCommitment
 
@@ -25,6 +26,7 @@ class ObservingRecorder:
         self.settings = settings or CaptureSettings(log_url="http://log.example/logs/main", strict=True)
         self.metrics = Counters()
         self.guard = Guard(self.metrics, logging.getLogger("observing"), strict=self.settings.strict)
+        self.redactor = Redactor.for_recording(self.settings.redact)
         self.enrolled = enrolled
         self.enabled = True
         self.started = self.closed = self.minted = 0
