@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from auditlog.capture.attempts import Attempts
     from auditlog.capture.request_fields import RequestFields
     from auditlog.core.commitment import BodyCommitment
 
@@ -40,6 +41,20 @@ class Exchange:
     request: BodyCommitment = field(repr=False)
     response: BodyCommitment = field(repr=False)
     receipt_url: str | None = field(default=None, repr=False)
+    attempt: Attempts | None = field(default=None, repr=False, compare=False)
+    """Where this call is counted as begun (`attempts`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of an observation that somebody waited for.
+
+    `promise` is the producer's signed note (spec/promise.md), None where none may be given; `is_durable`
+    False means that it was lost, which is counted and declared.
+    """
+
+    promise: str | None
+    is_durable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +70,18 @@ class ObservedBody:
     dialect: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Observation:
     """Everything of a decision body (entry.md) that only the hook knows. Absent is absent.
+
+    A value: nobody changes it once it is made (not frozen, since that makes it four times as slow to make).
 
     `start_us` comes from the exchange; `duration_us` is what the hook measured, in microseconds. `model` is
     a name given to `register_model`, None for the one registered last; `model_override` puts "unregistered"
     there. `sampling` and `defaults` are strings only (a real number as its decimal text). `facts` is any
     JSON object the application adds (label, score, reasons, subject ...), committed under its own key.
-    `keep_values` False records commitments only ("values": "not_kept").
+    `keep_values` False records commitments only ("values": "not_kept"). `redacted` names the bodies that were
+    changed before they were committed to (`redaction`); the writer's thread sets it.
     `read_request` reads model and sampling out of `request.data`; the writer thread calls it, so that the
     event loop never parses JSON. What the hook gave itself (`model`, `sampling`) wins.
     """
@@ -87,6 +105,7 @@ class Observation:
     response: ObservedBody = field(default_factory=ObservedBody)
     facts: Mapping[str, object] | None = field(default=None, repr=False)
     keep_values: bool = True
+    redacted: tuple[str, ...] = ()
     parent: str | None = None
     retry_of: str | None = None
     replayed_from: str | None = None
