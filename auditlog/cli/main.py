@@ -28,6 +28,7 @@ from auditlog.cli import (
     token,
     trust,
     verify,
+    witness,
 )
 from auditlog.cli.output import say_error, say_json
 from auditlog.errors import AuditLogError, ConfigurationError, EvidenceError, SubmissionRefused
@@ -57,6 +58,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(keys.app, name="keys")
 app.add_typer(token.app, name="token")
 app.add_typer(trust.app, name="trust")
+app.add_typer(witness.app, name="witness")
 registry.add_demo(app)
 
 

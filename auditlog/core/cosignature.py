@@ -20,9 +20,11 @@ from auditlog.core.keys import (
     Ed25519Verifier,
     check_key_name,
     ed25519_verify,
+    format_private_key,
     format_vkey,
     key_id_of,
     load_ed25519,
+    split_private_key,
     split_vkey,
 )
 from auditlog.core.note import NoteVerifier, Signature, format_signature
@@ -106,12 +108,13 @@ class CosignatureVerifier:
 class CosignatureSigner:
     """A witness's private key. Safe to share between threads."""
 
-    __slots__ = ("_key", "_verifier")
+    __slots__ = ("_key", "_seed", "_verifier")
 
     def __init__(self, name: str, seed: bytes) -> None:
         """Raises `MalformedError` on a bad name or a seed that is not 32 bytes."""
         if len(seed) != _SEED_BYTES:
             raise MalformedError(f"expected a seed of {_SEED_BYTES} bytes, found {len(seed)}")
+        self._seed = seed
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self._verifier = CosignatureVerifier(name, self._key.public_key().public_bytes_raw())
 
@@ -119,6 +122,24 @@ class CosignatureSigner:
     def from_seed(cls, name: str, seed: bytes) -> CosignatureSigner:
         """The key of a 32-byte seed."""
         return cls(name, seed)
+
+    @classmethod
+    def from_private_key(cls, text: str) -> CosignatureSigner:
+        """Read the text form that `private_key` writes.
+
+        Raises:
+            MalformedError: another form, or a key ID that is not the key's; never quotes the text.
+        """
+        name, key_id, seed = split_private_key(text, COSIGNATURE_ED25519)
+        signer = cls(name, seed)
+        if signer.key_id != key_id:
+            raise MalformedError("expected the key ID to fit the private key, found another")
+        return signer
+
+    @property
+    def private_key(self) -> str:
+        """Text form of the private key. A secret: for a file only its owner can read."""
+        return format_private_key(self.name, COSIGNATURE_ED25519, self.key_id, self._seed)
 
     @property
     def name(self) -> str:

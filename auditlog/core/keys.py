@@ -12,6 +12,7 @@ key never appears in a `repr` or an error. Pure: a seed is an argument, this mod
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
@@ -26,6 +27,7 @@ ED25519 = 0x01
 KEY_ID_BYTES = 4
 MAX_KEY_NAME_CHARACTERS = 1024
 _SEED_BYTES = 32
+_KEY_ID_HEX = re.compile("[0-9a-f]{8}")
 _PRIVATE_PREFIX = "PRIVATE+KEY+"
 _FIELD_PRIME = 2**255 - 19
 # The y coordinates of the eight points of small order on Curve25519 in Edwards form. Under such a key one
@@ -90,6 +92,30 @@ def split_vkey(vkey: str) -> tuple[str, int, bytes]:
     if key_id != expected:
         raise MalformedError(f"expected the key ID {expected} for the key named {name}, found another")
     return name, key[0], key[1:]
+
+
+def format_private_key(name: str, algorithm: int, key_id: bytes, seed: bytes) -> str:
+    """Text form of a private key. A secret."""
+    return f"{_PRIVATE_PREFIX}{name}+{key_id.hex()}+{encode_base64(bytes([algorithm]) + seed)}"
+
+
+def split_private_key(text: str, algorithm: int) -> tuple[str, bytes, bytes]:
+    """Name, key ID (not compared with the key yet) and 32-byte seed of a private key of this type.
+
+    Raises:
+        MalformedError: another form or type; never quotes the text.
+    """
+    fields = text.removeprefix(_PRIVATE_PREFIX)
+    name, _, rest = fields.partition("+")
+    key_id, _, encoded = rest.partition("+")
+    if fields == text:
+        raise MalformedError("expected a private key that begins with PRIVATE+KEY+, found another text")
+    decoded = parse_base64(encoded, "private key")
+    if len(decoded) != 1 + _SEED_BYTES or decoded[0] != algorithm:
+        raise MalformedError(f"expected a private key of type {algorithm}, found another")
+    if _KEY_ID_HEX.fullmatch(key_id) is None:
+        raise MalformedError("expected a key ID of 8 lower-case hex digits, found another")
+    return name, bytes.fromhex(key_id), decoded[1:]
 
 
 def load_ed25519(public_key: bytes) -> Ed25519PublicKey:
@@ -201,16 +227,9 @@ class Ed25519Signer:
         Raises:
             MalformedError: another form, or a key ID that is not the key's; never quotes the text.
         """
-        fields = text.removeprefix(_PRIVATE_PREFIX)
-        name, _, rest = fields.partition("+")
-        key_id, _, encoded = rest.partition("+")
-        if fields == text:
-            raise MalformedError("expected a private key that begins with PRIVATE+KEY+, found another text")
-        decoded = parse_base64(encoded, "private key")
-        if len(decoded) != 1 + _SEED_BYTES or decoded[0] != ED25519:
-            raise MalformedError(f"expected a private key of type {ED25519}, found another")
-        signer = cls(name, decoded[1:])
-        if signer.key_id.hex() != key_id:
+        name, key_id, seed = split_private_key(text, ED25519)
+        signer = cls(name, seed)
+        if signer.key_id != key_id:
             raise MalformedError("expected the key ID to fit the private key, found another")
         return signer
 
@@ -237,8 +256,7 @@ class Ed25519Signer:
     @property
     def private_key(self) -> str:
         """Text form of the private key. A secret: for a file only its owner can read."""
-        encoded = encode_base64(bytes([ED25519]) + self._seed)
-        return f"{_PRIVATE_PREFIX}{self._name}+{self.key_id.hex()}+{encoded}"
+        return format_private_key(self._name, ED25519, self.key_id, self._seed)
 
     def sign(self, text: str) -> str:
         """The signature line over a note text, newline included."""
