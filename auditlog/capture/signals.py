@@ -7,23 +7,22 @@ thread. Must never: raise into a start or a close, or make either wait.
 
 from __future__ import annotations
 
-import logging
 import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from auditlog.capture.coverage import Coverage, count_workers
-from auditlog.capture.disabled import DisabledClaim, claim_disabled
-from auditlog.capture.metrics import Counters
+from auditlog.capture.coverage import count_workers
+from auditlog.capture.disabled import DisabledClaim, claim_disabled, mark_disabled
 from auditlog.capture.outside import Outside, Sighting
 from auditlog.capture.pulse import Pulse, PulseNote, write_pulse
-from auditlog.capture.safety import Guard
-from auditlog.capture.settings import CaptureSettings
 from auditlog.capture.slots import Slot
 from auditlog.capture.vitals import SpoolDepth, Vitals, heartbeat_counts, token_expiry_s
 from auditlog.core.scalars import format_time
+
+if TYPE_CHECKING:
+    from auditlog.capture.telling import Telling
 
 
 class Running(Protocol):
@@ -57,45 +56,30 @@ class Running(Protocol):
 class Signals:
     """The signals of one running capture, from `start` to `stop`."""
 
-    def __init__(
-        self,
-        running: Running,
-        settings: CaptureSettings,
-        *,
-        coverage: Coverage,
-        clock: Callable[[], int],
-        metrics: Counters,
-        guard: Guard,
-        logger: logging.Logger,
-        problems: Callable[[], tuple[str, ...]] = tuple,
-        on_refresh: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`problems` is what the process has to complain about; `on_refresh` is called by the pulse."""
+    def __init__(self, running: Running, telling: Telling, *, clock: Callable[[], int]) -> None:
+        """`telling` is the recorder, with its settings, counters and logger."""
         self._running = running
-        self._settings = settings
-        self._coverage = coverage
+        self._telling = telling
+        self._settings = settings = telling.settings
+        self._metrics = telling.metrics
+        self._guard = telling.guard
         self._clock = clock
-        self._metrics = metrics
-        self._guard = guard
-        self._logger = logger
-        self._problems = problems
-        self._on_refresh = on_refresh
-        self._before = metrics.snapshot()
+        self._before = telling.metrics.snapshot()
         self._workers = 1
         self._disk_free_bytes: int | None = None
         self._key_expires_s: int | None = None
         self._threads: list[threading.Thread] = []
-        self._outside = Outside(settings.log_url, settings.engine_metrics, metrics=metrics)
+        self._outside = Outside(settings.log_url, settings.engine_metrics, metrics=self._metrics)
         self.pulse = Pulse(
             interval_s=settings.heartbeat_s,
             write_own=running.write_own,
             make_heartbeat=self._heartbeat,
             make_coverage=self._cover,
-            coverage=coverage,
+            coverage=telling.coverage,
             outside=self._outside,
             refresh=self._refresh,
             note=self._note,
-            guard=guard,
+            guard=self._guard,
         )
 
     def start(self) -> None:
@@ -108,6 +92,17 @@ class Signals:
             )
             self._threads.append(thread)
             thread.start()
+
+    def mark_disabled(self, rng: Callable[[int], bytes]) -> None:
+        """Count a start with AUDITLOG_ENABLED=0, for the next start that records to declare."""
+        if self._settings.enabled:
+            return
+        is_marked = mark_disabled(self._settings.state_dir, self._clock(), rng)
+        self._telling.logger.warning(
+            "auditlog: AUDITLOG_ENABLED=0: decisions pass unrecorded; %s",
+            "the next start says so in the log" if is_marked else "not even that could be noted",
+            extra={"event": "disabled", "is_marked": is_marked},
+        )
 
     def stop(self) -> None:
         """Write the last heartbeat and let the threads end by themselves; waits for nothing. Idempotent."""
@@ -144,7 +139,7 @@ class Signals:
         return {**body, **{name: value for name, value in more.items() if value}}
 
     def _cover(self) -> dict[str, Any]:
-        return self._coverage.body(self._settings, workers=self._workers, model=self._running.model)
+        return self._telling.coverage.body(self._settings, workers=self._workers, model=self._running.model)
 
     def _refresh(self) -> None:
         """Look at what needs the disk. On the pulse's thread."""
@@ -154,18 +149,18 @@ class Signals:
             self._key_expires_s = token_expiry_s(self._settings.read_token())
         except (OSError, ValueError):
             self._key_expires_s = None
-        self._on_refresh()
+        self._telling.show_metrics()
 
     def _note(self) -> None:
         slot = self._running.slot
         if slot is not None:
-            note = PulseNote(self._clock(), self._settings.heartbeat_s, self._problems())
+            note = PulseNote(self._clock(), self._settings.heartbeat_s, self._telling.problems)
             write_pulse(slot.directory, note)
 
     def _declare(self, claim: DisabledClaim) -> None:
         """Say in the log and in the application's log that starts were switched off."""
         mark = claim.mark
-        self._logger.warning(
+        self._telling.logger.warning(
             "auditlog: AUDITLOG_ENABLED=0 was used at %d start(s), from %s to %s: nothing was recorded then",
             mark.starts,
             format_time(mark.first_us),
