@@ -23,6 +23,7 @@ from auditlog.core.disclosure import (
     format_disclosures,
 )
 from auditlog.core.holder import SEARCHED, pointers_of, split_field_name
+from auditlog.core.items import item_names
 from auditlog.errors import DisclosureError, NotFoundError, StorageError
 
 BODIES = SEARCHED
@@ -66,12 +67,17 @@ def disclosable_fields(record: KeptRecord) -> list[str]:
     return names
 
 
-def build_disclosures(record: KeptRecord, fields: Sequence[str] = (), whole: Sequence[str] = ()) -> bytes:
-    """A disclosure file that opens these fields and these whole bodies ("request", "response", "facts").
+def build_disclosures(
+    record: KeptRecord, fields: Sequence[str] = (), whole: Sequence[str] = (), *, item: str | None = None
+) -> bytes:
+    """A disclosure file that opens these fields, these whole bodies ("request", "response", "facts") and one
+    item of a request that asked for several (`core.items`).
 
     Raises:
-        DisclosureError: a field or body that this record does not have.
+        DisclosureError: a field, body or item that this record does not have.
     """
+    if item is not None:
+        fields = [*fields, *item_names(item, _text(record, "request"), _text(record, "response"))]
     opened: dict[tuple[str, str], Disclosure] = {}
     for body in whole:
         opened[body, ""] = _whole(record, body)

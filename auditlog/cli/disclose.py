@@ -49,7 +49,9 @@ def disclose(
         str, typer.Option("--whole", metavar="BODY,..", help="Whole bodies: request, response, facts.")
     ] = "",
     kind: Annotated[str, typer.Option("--kind", help="decision or outcome.")] = "decision",
-    item: Annotated[str | None, typer.Option("--item", help="Item of an outcome, as instances/17.")] = None,
+    item: Annotated[
+        str | None, typer.Option("--item", help="One item of several: choices/1, data/3, instances/17.")
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option("--state", metavar="DIR", help="State of the capture layer (or AUDITLOG_STATE)."),
@@ -61,6 +63,7 @@ def disclose(
     """Write a disclosure file that opens what is named of one decision.
 
     By ID: name nothing to list the fields. With --receipt: name nothing to open the bodies given whole.
+    --item opens what one item of a batch is made of, and of the others nothing; of an outcome it says which.
     """
     if receipt is not None:
         from auditlog.cli.disclose_held import disclose_held
@@ -68,23 +71,27 @@ def disclose(
         if decision is not None or state is not None or key_file is None:
             raise ConfigurationError("expected --key-file beside --receipt, and neither ID nor --state")
         files = {"request": request, "response": response}
-        data = disclose_held(receipt, key_file, files, fields=_names(fields), whole=_names(whole))
+        data = disclose_held(receipt, key_file, files, fields=_names(fields), whole=_names(whole), item=item)
         _write(data, out, f"disclosures of {receipt}")
         return
     if decision is None or key_file is not None or request is not None or response is not None:
         raise ConfigurationError("expected an ID; or --receipt with --key-file, --request and --response")
-    _disclose_kept(_find(decision, kind, item, _state_dir(state)), _names(fields), _names(whole), out)
+    is_outcome = kind == "outcome"
+    record = _find(decision, kind, item if is_outcome else None, _state_dir(state))
+    _disclose_kept(record, _names(fields), _names(whole), None if is_outcome else item, out)
 
 
-def _disclose_kept(record: KeptRecord, fields: list[str], whole: list[str], out: Path | None) -> None:
+def _disclose_kept(
+    record: KeptRecord, fields: list[str], whole: list[str], item: str | None, out: Path | None
+) -> None:
     from auditlog.capture.disclose import build_disclosures, disclosable_fields
 
-    if not fields and not whole:
+    if not fields and not whole and item is None:
         for name in disclosable_fields(record):
             say(name)
         return
     try:
-        data = build_disclosures(record, fields, whole)
+        data = build_disclosures(record, fields, whole, item=item)
     except DisclosureError as error:  # here it is the request that does not fit, not evidence that fails
         raise ConfigurationError(str(error)) from error
     _write(data, out, f"disclosures of {record.id}")

@@ -28,8 +28,10 @@ def disclose_held(
     *,
     fields: Sequence[str],
     whole: Sequence[str],
+    item: str | None = None,
 ) -> bytes:
-    """The disclosure file that opens `fields` and `whole` bodies of a decision; all bodies given if neither.
+    """The disclosure file that opens `fields`, `whole` bodies and an `item` of a decision; all bodies given
+    if none of these.
 
     `files` are the caller's own copies of `request` and `response`.
 
@@ -45,10 +47,10 @@ def disclose_held(
     bodies = {name: _read_body(path, f"--{name}") for name, path in files.items() if path is not None}
     if not bodies:
         raise ConfigurationError("expected --request or --response to show something of, found neither")
-    if not fields and not whole:
+    if not fields and not whole and item is None:
         whole = tuple(bodies)
     try:
-        opened = open_held(entry, key, bodies, fields=fields, whole=whole)
+        opened = open_held(entry, key, bodies, fields=fields, whole=whole, item=item)
     except DisclosureError as error:  # it is the names that do not fit, not evidence that fails
         raise ConfigurationError(str(error)) from error
     try:

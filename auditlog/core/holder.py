@@ -17,6 +17,7 @@ from auditlog.core.commitment import field_leaves, salts
 from auditlog.core.content import field_text, is_known_form
 from auditlog.core.disclosure import Disclosure, WholeDisclosure, disclose_field
 from auditlog.core.entry import Entry
+from auditlog.core.items import item_names
 from auditlog.core.opening import verify_field, verify_whole
 from auditlog.errors import DisclosureError
 
@@ -47,15 +48,19 @@ def open_held(
     *,
     fields: Sequence[str] = (),
     whole: Sequence[str] = (),
+    item: str | None = None,
 ) -> tuple[Disclosure, ...]:
     """Disclosures of a decision from the caller's own copy of its bodies, still to be checked.
 
     The body of `entry` was checked. `key` is the exchange key (32 bytes), `bodies` are `request` and
-    `response` as sent and received.
+    `response` as sent and received. `item` names one of several things asked for (`core.items`).
 
     Raises:
-        DisclosureError: a field or body is named that is not among them.
+        DisclosureError: a field, body or item is named that is not among them.
     """
+    if item is not None:
+        texts = {body: _text(entry, bodies, body) for body in ("request", "response")}
+        fields = [*fields, *item_names(item, texts["request"], texts["response"])]
     opened: dict[tuple[str, str | None], Disclosure] = {}
     for name in whole:
         if name not in bodies:
@@ -92,14 +97,17 @@ def _fields_member(entry: Entry, name: str) -> dict[str, Any]:
     return fields
 
 
+def _text(entry: Entry, bodies: Mapping[str, bytes], body: str) -> bytes | None:
+    """The text whose fields the entry commits to, from the bytes in hand; None without either."""
+    form = _fields_member(entry, body).get("form", "")
+    return field_text(bodies[body], form) if body in bodies and is_known_form(form) else None
+
+
 def _leaves(entry: Entry, bodies: Mapping[str, bytes], name: str) -> Iterator[tuple[str, str, bytes]]:
     """(body, pointer, text) of every leaf a name stands for, in the first body that has one."""
     explicit, pointer = split_field_name(name)
     for body in SEARCHED if explicit is None else (explicit,):
-        form = _fields_member(entry, body).get("form", "")
-        if body not in bodies or not is_known_form(form):
-            continue
-        text = field_text(bodies[body], form)
+        text = _text(entry, bodies, body)
         found = [] if text is None else pointers_of(text, pointer)
         if text is not None and found:
             yield from ((body, leaf, text) for leaf in found)
