@@ -1,14 +1,14 @@
 """The record of one verification as it goes: runs steps,
 keeps outcomes and facts, stops where nothing more can hold.
 
-Spec: auditlog/spec/verification.md, "Steps". Promises: every step from 1 to 15 ends in exactly one outcome;
+Spec: auditlog/spec/verification.md, "Steps". Promises: every step ends in exactly one outcome;
 an `EvidenceError` inside a step is that step's failure and nothing else. Must never: hide any other
 exception, which is a defect of this code and must show in the tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -36,7 +36,9 @@ class Checked(Generic[T]):
 class Run:
     """Steps and facts of one verification, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] = STEP_NAMES) -> None:
+        """`names` are those of the steps, from number 1 on: a receipt's unless told otherwise."""
+        self._names = tuple(names)
         self._steps: dict[int, Step] = {}
         self._facts: list[Fact] = []
         self.evidence: InconsistentLogError | None = None
@@ -59,14 +61,14 @@ class Run:
         return None if checked is None else checked.value
 
     def steps(self) -> tuple[Step, ...]:
-        """All fifteen steps; those that never ran are not
+        """All steps; those that never ran are not
         checked, with the failure that kept them from running.
         """
         failed = next((step for step in self._steps.values() if step.outcome is Outcome.FAILED), None)
         reason = "not reached" if failed is None else f"step {failed.number} failed"
         return tuple(
             self._steps.get(number) or Step(number, name, Outcome.NOT_CHECKED, reason)
-            for number, name in enumerate(STEP_NAMES, start=1)
+            for number, name in enumerate(self._names, start=1)
         )
 
     def facts(self) -> tuple[Fact, ...]:
@@ -78,7 +80,7 @@ class Run:
         self._facts.extend(facts)
 
     def _run(self, number: int, check: Callable[[], Checked[T]]) -> Checked[T] | None:
-        name = STEP_NAMES[number - 1]
+        name = self._names[number - 1]
         try:
             checked = check()
         except EvidenceError as error:

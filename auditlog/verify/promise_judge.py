@@ -1,0 +1,68 @@
+"""An evidence file, judged by a third party with nothing but a trust file.
+
+Spec: auditlog/spec/evidence.md, "Checking". Promises: any bytes give a report; exit code 0 exactly if the
+evidence proves what it says. Must never: read a network or a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from auditlog.core.trust import Trust
+from auditlog.errors import EvidenceError, QuorumError
+from auditlog.verify.promise_evidence import Evidence, parse_evidence
+from auditlog.verify.promise_proofs import Proof, prove_evidence
+from auditlog.verify.promise_report import PromiseReport
+from auditlog.verify.promise_words import (
+    broken,
+    headline,
+    promise_facts,
+    proof_facts,
+    reservations,
+)
+from auditlog.verify.report import Fact, Outcome, Step
+
+_NAMES = ("evidence", "proof")
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceReport:
+    """What an evidence file proves, if anything."""
+
+    exit_code: int
+    headline: str
+    facts: tuple[Fact, ...]
+    report: PromiseReport | None = None
+    proof: Proof | None = None
+    evidence: Evidence | None = None
+
+
+def judge_evidence(data: bytes, trust: Trust) -> EvidenceReport:
+    """Check an evidence file; `data` is attacker-controlled. Never raises on any bytes."""
+    try:
+        evidence = parse_evidence(data)
+        proof = prove_evidence(evidence, trust)
+    except QuorumError as error:
+        is_ours = trust.policy.quorum is None
+        text = f"NOT CHECKED: {error}" if is_ours else f"NOT PROVEN: {error}"
+        return EvidenceReport(3 if is_ours else 1, text, ())
+    except EvidenceError as error:
+        return EvidenceReport(1, f"NOT PROVEN: {error}", ())
+    facts = (*(() if proof.promised is None else promise_facts(proof.promised)), *proof_facts(proof))
+    finding = broken(proof, evidence)
+    kept = reservations(finding, trust, has_quorum=True)
+    report = PromiseReport(
+        verdict=finding.verdict,
+        headline=headline(finding, kept),
+        steps=(
+            Step(1, "evidence", Outcome.PASSED, f"well formed, {len(data)} bytes, {evidence.verdict}"),
+            Step(2, "proof", Outcome.PASSED, proof.text),
+        ),
+        facts=facts,
+        reservations=kept,
+        cause=finding.cause,
+        evidence=evidence,
+        merge_by=None if proof.promised is None else proof.promised.promise.merge_by,
+        index=finding.index,
+    )
+    return EvidenceReport(0, f"PROVEN: {report.headline}", facts, report, proof, evidence)

@@ -1,0 +1,123 @@
+"""Whose promise it is: entries proven to be in the log, a producer's enrolment, its keys and their order.
+
+Spec: auditlog/spec/promise.md, "Whose promise". Every byte here is attacker-controlled until its inclusion in
+a checkpoint that the trusted log signed was verified. Promises: each function returns or raises an
+`EvidenceError`. Must never: take a key from anything but a proven enrolment and proven rotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auditlog.core.bodies import check_body
+from auditlog.core.checkpoint import Checkpoint
+from auditlog.core.entry import parse_entry
+from auditlog.core.merkle import hash_leaf, verify_inclusion
+from auditlog.core.note import Ed25519Verifier
+from auditlog.core.promise import Promise
+from auditlog.core.receipt import Related
+from auditlog.core.signed import open_one
+from auditlog.core.statements import open_rotation, parse_producer_text, producer_key_name
+from auditlog.errors import InclusionError, SignatureError, VerificationError
+from auditlog.verify.steps_chain import Placed, Producer
+
+
+def place_entry(item: Related, checkpoint: Checkpoint, what: str) -> Placed:
+    """Prove that an entry is in the tree of a checkpoint, then read it; `what` names it in errors.
+
+    Raises:
+        EvidenceError: it is not there, is no entry, or is one of another log.
+    """
+    leaf_hash = hash_leaf(item.entry)
+    try:
+        verify_inclusion(leaf_hash, item.index, checkpoint.tree_size, list(item.proof), checkpoint.root_hash)
+    except InclusionError as error:
+        raise InclusionError(f"{what}: {error}") from error
+    entry = parse_entry(item.entry)
+    if entry.origin != checkpoint.origin:
+        raise VerificationError(f"{what}: expected an entry of {checkpoint.origin}, found another origin")
+    return Placed(entry, leaf_hash, item.index)
+
+
+def prove_producer(item: Related, checkpoint: Checkpoint, identity: str) -> Producer:
+    """The producer whose id (64 hex digits) a promise names: its entry is authentic because its leaf hash is
+    the id.
+
+    Raises:
+        EvidenceError: another entry, not in the log, or no enrolment.
+    """
+    placed = place_entry(item, checkpoint, "producer entry")
+    entry = placed.entry
+    if placed.leaf_hash.hex() != identity:
+        raise VerificationError(f"producer entry: expected the leaf hash {identity}, found another entry")
+    if entry.kind != "producer" or not entry.understood:
+        raise VerificationError(f"producer entry: expected the kind producer, found {entry.kind}")
+    check_body(entry.kind, entry.body)
+    key = Ed25519Verifier.from_vkey(entry.body["vkey"])
+    expected = producer_key_name(entry.origin, entry.body["name"])
+    if key.name != expected:
+        raise VerificationError(f"producer entry: expected a key named {expected}, found another name")
+    if parse_producer_text(open_one(entry.body["note"], key)) != (entry.origin, entry.body["name"]):
+        raise SignatureError("producer entry: expected its note to enrol this name, found another statement")
+    return Producer(placed, entry.body["name"], key)
+
+
+def prove_rotations(
+    items: Sequence[Related], checkpoint: Checkpoint, producer: Producer
+) -> tuple[tuple[Placed, ...], tuple[Ed25519Verifier, ...]]:
+    """The producer's rotations in the order of the log, and its keys: the enrolled one first.
+
+    Raises:
+        EvidenceError: one is not in the log, not this producer's, out of order, or not signed by both keys.
+    """
+    keys, placed, last = [producer.key], [], producer.placed.index
+    identity = producer.placed.leaf_hash.hex()
+    for item in items:
+        found = place_entry(item, checkpoint, "rotation")
+        if (found.entry.kind, found.entry.producer) != ("rotation", identity) or not found.entry.understood:
+            raise VerificationError("rotation: expected a rotation of this producer, found another entry")
+        if found.index <= last:
+            raise VerificationError(f"rotation: expected an index above {last}, found {found.index}")
+        check_body("rotation", found.entry.body)
+        keys.append(open_rotation(found.entry.body, origin=found.entry.origin, producer=identity, keys=keys))
+        placed.append(found)
+        last = found.index
+    return tuple(placed), tuple(keys)
+
+
+def keys_at(
+    promise: Promise,
+    rotations: Sequence[Placed],
+    keys: Sequence[Ed25519Verifier],
+    landmarks: Sequence[Placed],
+) -> tuple[Ed25519Verifier, ...]:
+    """The keys that may have been in force at the promised number; one, wherever the log shows the order.
+
+    A rotation in the promised instance is before the number or after it. One of another instance is placed by
+    `landmarks`, proven entries of the promised instance: lives of a producer follow one another in the log.
+    Without a landmark it may be either, and both keys are possible.
+
+    Raises:
+        VerificationError: the rotations contradict each other.
+    """
+    first, last = 0, len(rotations)
+    for number, rotation in enumerate(rotations):
+        side = _side(promise, rotation, landmarks)
+        if side < 0:
+            first = number + 1
+        elif side > 0:
+            last = min(last, number)
+    if first > last:
+        raise VerificationError("rotations: expected one order of the producer's lives, found two")
+    return tuple(keys[first : last + 1])
+
+
+def _side(promise: Promise, rotation: Placed, landmarks: Sequence[Placed]) -> int:
+    """-1: before the promised entry; 1: after it; 0: not shown."""
+    if rotation.entry.instance == promise.instance:
+        return -1 if rotation.entry.seq < promise.seq else 1
+    for landmark in landmarks:
+        at = landmark.entry
+        if (at.producer, at.instance) == (promise.producer, promise.instance):
+            return -1 if rotation.index < landmark.index else 1
+    return 0

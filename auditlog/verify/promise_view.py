@@ -1,0 +1,130 @@
+"""One log, looked at for promises: its checkpoints, its trees, what it answers. Read once, kept for all.
+
+Spec: auditlog/spec/promise.md, "Asking the log". What comes out is attacker-controlled but for two things: a
+checkpoint handed out was opened with the trust file, and a tree is what such a checkpoint signs. Must never:
+decide anything about a promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auditlog.core.promise import Promise
+from auditlog.core.receipt import Related
+from auditlog.core.trust import Trust
+from auditlog.errors import ConfigurationError, EvidenceError
+from auditlog.verify.promise_evidence import Cause, Earlier, Evidence
+from auditlog.verify.promise_sources import Lookup, Progress, View, scan
+from auditlog.verify.sources import CHECKPOINT_PATH, LogSource
+from auditlog.verify.steps import LogTrust, Opened
+from auditlog.verify.tlogclient import VerifiedTree
+
+_EMPTY: tuple[bytes, ...] = ()
+
+
+class LogSight:
+    """One trusted log as one source shows it. Not to be shared by threads."""
+
+    def __init__(
+        self,
+        trust: Trust,
+        origin: str,
+        source: LogSource,
+        *,
+        lookup: Lookup | None = None,
+        kept: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> None:
+        """`kept` are notes of checkpoints seen earlier, by whomever; those of other logs are passed over.
+
+        Raises:
+            ConfigurationError: the trust file has no such log.
+        """
+        keys = tuple(log.verifier for log in trust.policy.logs if log.verifier.name == origin)
+        if not keys:
+            known = ", ".join(sorted(log.verifier.name for log in trust.policy.logs))
+            raise ConfigurationError(f"expected a trust file with the log {origin}, found {known}")
+        self.log = LogTrust(origin, keys, trust)
+        self.progress: Progress = progress or (lambda _done, _size: None)
+        self._source, self._lookup = source, lookup
+        self._trees: dict[str, VerifiedTree] = {}
+        self.seen: dict[str, Opened] = {}
+        """Every checkpoint of this log that was shown, by its note, in the order it was."""
+        for note in kept:
+            self._open_kept(note)
+
+    def _open_kept(self, note: str) -> None:
+        try:
+            self.open(note)
+        except EvidenceError:
+            return
+
+    def open(self, note: str) -> Opened:
+        """Open a checkpoint and remember it; raises EvidenceError."""
+        if note not in self.seen:
+            self.seen[note] = self.log.open(note)
+        return self.seen[note]
+
+    def newest(self) -> Opened:
+        """The checkpoint the log serves now.
+
+        Raises:
+            SourceError, EvidenceError: none, or none that it signed.
+        """
+        data = self._source.fetch(CHECKPOINT_PATH)
+        return self.open(data.decode("utf-8", "replace"))
+
+    def tree(self, opened: Opened) -> VerifiedTree:
+        """The tree a checkpoint signs, from the source's tiles; raises SourceError or EvidenceError."""
+        if opened.note not in self._trees:
+            self._trees[opened.note] = VerifiedTree(self._source, opened.checkpoint)
+        return self._trees[opened.note]
+
+    def ask(self, note: str) -> View | None:
+        """What the log answers about a promise, or None if it cannot be asked.
+
+        Raises:
+            SourceError, EvidenceError: it does not answer, or with something else.
+        """
+        if self._lookup is None:
+            return None
+        view = self._lookup.look_up(note)
+        self.open(view.checkpoint)
+        return view
+
+    def read(self, promise: Promise, opened: Opened) -> View:
+        """What reading every entry under a checkpoint shows; raises SourceError or EvidenceError."""
+        return scan(self.tree(opened), opened.note, promise, self.progress)
+
+    def find_fork(self, opened: Opened) -> Evidence | None:
+        """Evidence that the log has signed a history that this checkpoint's tree does not have.
+
+        Raises:
+            SourceError, EvidenceError: the tiles that would show it are not there.
+        """
+        size = opened.checkpoint.tree_size
+        for other in list(self.seen.values()):
+            old = other.checkpoint
+            if old.tree_size > size or old == opened.checkpoint:
+                continue
+            if old.tree_size == size:
+                root, proof = opened.checkpoint.root_hash, _EMPTY
+            else:
+                tree = self.tree(opened)
+                root, proof = tree.root_at(old.tree_size), tuple(tree.consistency(old.tree_size))
+            if root != old.root_hash:
+                earlier = Earlier(other.note, proof, root)
+                return Evidence(verdict=Cause.FORK, checkpoint=opened.note, earlier=earlier)
+        return None
+
+    def shows_less(self, opened: Opened) -> int:
+        """How many entries more than this the log has signed for, in a checkpoint seen elsewhere."""
+        largest = max(item.checkpoint.tree_size for item in self.seen.values())
+        return largest - opened.checkpoint.tree_size
+
+    def again(self, item: Related, opened: Opened, tree_of: Opened) -> Related:
+        """The same entry with a proof into the smaller tree `opened`; raises as `tree`."""
+        if opened.note == tree_of.note:
+            return item
+        proof = self.tree(tree_of).inclusion(item.index, opened.checkpoint.tree_size)
+        return Related(item.entry, item.index, tuple(proof))

@@ -1,0 +1,312 @@
+"""Promises: each way to break one is caught with evidence, and an honest log never breaks any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditlog.core.scalars import format_time
+from auditlog.errors import ConfigurationError, MalformedError
+from auditlog.verify.promise_evidence import Cause, format_evidence, parse_evidence
+from auditlog.verify.promise_judge import judge_evidence
+from auditlog.verify.promise_report import PromiseReport, Verdict
+from auditlog.verify.promise_verdict import OwnBytes, check_promise
+from auditlog.verify.promise_view import LogSight
+from auditlog.verify.report import Grade, Outcome
+from tests.support import promise_world
+from tests.support.promise_world import FakeLookup, Kept, World, honest_start
+from tests.support.tlog_writer import ORIGIN
+
+CHEATS: dict[Callable[[], tuple[World, Kept]], Cause] = {
+    promise_world.conflict: Cause.CONFLICT,
+    promise_world.other_content: Cause.CONFLICT,
+    promise_world.skipped_number: Cause.SKIPPED,
+    promise_world.skipped_by_gap: Cause.SKIPPED,
+    promise_world.skipped_by_restart: Cause.SKIPPED,
+    promise_world.skipped_life: Cause.SKIPPED,
+    promise_world.late: Cause.LATE,
+    promise_world.absent: Cause.ABSENT,
+    promise_world.declared_lost: Cause.DECLARED_LOST,
+}
+cheats = pytest.mark.parametrize("cheat", CHEATS, ids=lambda cheat: cheat.__name__)
+
+
+def judged(world: World, kept: Kept, sight: LogSight | None = None, **options: object) -> PromiseReport:
+    """The verdict now, with every checkpoint of the log in hand."""
+    sight = sight or world.sight(kept=world.checkpoints)
+    return check_promise(kept.note, sight, now_us=world.now_s * 1_000_000, **options)  # type: ignore[arg-type]
+
+
+@cheats
+@pytest.mark.parametrize("asked", [False, True], ids=["by reading", "by asking"])
+def test_every_cheat_is_caught_with_evidence_a_third_party_verifies(
+    cheat: Callable[[], tuple[World, Kept]], asked: bool
+) -> None:
+    """Each world of a dishonest operator gives its verdict, and an evidence file that stands on its own."""
+    world, kept = cheat()
+    lookup = FakeLookup(world) if asked else None
+    source = world.source(bundles=not asked)
+    report = judged(world, kept, world.sight(source, lookup=lookup, kept=world.checkpoints))
+    cause = CHEATS[cheat]
+    expected = Verdict.DECLARED_LOST if cause is Cause.DECLARED_LOST else Verdict.BROKEN
+    assert (report.verdict, report.cause, report.exit_code) == (expected, cause, 1)
+    assert report.evidence is not None
+    written = format_evidence(report.evidence)
+    assert format_evidence(parse_evidence(written)) == written
+    told = judge_evidence(written, world.trust())
+    assert (told.exit_code, told.report and told.report.cause) == (0, cause)
+    assert told.headline.startswith("PROVEN: ")
+
+
+@cheats
+def test_evidence_needs_the_trust_file_it_is_checked_with(cheat: Callable[[], tuple[World, Kept]]) -> None:
+    """A quorum with a witness more does not date it; without a quorum LATE and ABSENT are not datable."""
+    world, kept = cheat()
+    report = judged(world, kept)
+    assert report.evidence is not None
+    written = format_evidence(report.evidence)
+    other = World(witnesses=3).trust()
+    needs_date = CHEATS[cheat] in (Cause.LATE, Cause.ABSENT)
+    assert judge_evidence(written, other).exit_code == (1 if needs_date else 0)  # the log's key is the same
+    alone = judge_evidence(written, world.trust(quorum=0))
+    assert alone.exit_code == (3 if needs_date else 0)
+    assert alone.headline.startswith("NOT CHECKED: " if needs_date else "PROVEN: ")
+
+
+def test_the_promised_entry_is_in_the_log() -> None:
+    """Exit 0: the entry is there, byte for byte, by the promised time, and is what the promise says."""
+    world = honest_start()
+    kept = world.decide()
+    world.now_s += 30
+    world.publish()
+    own = OwnBytes(kept.exchange_key, kept.request, kept.response)
+    for sight in (world.sight(), world.sight(world.source(bundles=False), lookup=FakeLookup(world))):
+        report = judged(world, kept, sight, own=own)
+        assert (report.verdict, report.exit_code, report.index) == (Verdict.IN_LOG, 0, 6)
+        assert {step.outcome for step in report.steps if step.number != 7} == {Outcome.PASSED}
+        assert "on_time" in {fact.name for fact in report.graded(Grade.PROVEN)}
+
+
+def test_a_promise_about_other_bytes_is_told() -> None:
+    """The entry is in the log, and the caller's bytes are not those it records: exit 1."""
+    world = honest_start()
+    kept = world.decide()
+    world.publish()
+    report = judged(world, kept, own=OwnBytes(kept.exchange_key, kept.request, b"something else"))
+    assert (report.verdict, report.bytes_differ, report.exit_code) == (Verdict.IN_LOG, True, 1)
+    assert "other bytes than those you sent and got" in report.headline
+
+
+def test_before_merge_by_nothing_is_broken() -> None:
+    """Not published yet: not yet due, exit 3, whatever the log shows."""
+    world = honest_start()
+    kept = world.decide()
+    for sight in (world.sight(), world.sight(world.source(bundles=False))):
+        report = judged(world, kept, sight)
+        assert (report.verdict, report.exit_code) == (Verdict.NOT_YET_DUE, 3)
+    world.now_s += 61
+    assert judged(world, kept).verdict is Verdict.NOT_CHECKED
+
+
+def test_absence_without_a_date_is_not_checked() -> None:
+    """No quorum in the trust file, or none after merge-by: said plainly, exit 3, no evidence."""
+    world, kept = promise_world.absent()
+    report = judged(world, kept, world.sight(trust=world.trust(quorum=0)))
+    assert (report.verdict, report.exit_code, report.evidence) == (Verdict.NOT_CHECKED, 3, None)
+    assert "no witness quorum" in report.headline
+    world, kept = promise_world.absent()
+    world.cosigners = world.cosigners[:1]
+    world.publish()
+    world.cosigners = World().cosigners
+    report = judged(world, kept, world.sight(trust=world.trust(), kept=()))
+    assert (report.verdict, report.exit_code) == (Verdict.NOT_CHECKED, 3)
+
+
+def test_every_needed_cosignature_must_be_after_merge_by() -> None:
+    """Two of two witnesses: with one of them before merge-by the state is not dated."""
+    world = honest_start()
+    with world.drop():
+        kept = world.decide()
+    world.now_s += 59
+    early = world.publish()
+    world.now_s += 2
+    late = world.publish()
+    lines = [*late.split("\n")[:-2], early.split("\n")[-2]]
+    world.checkpoints = ["\n".join(lines) + "\n"]
+    assert judged(world, kept).verdict is Verdict.NOT_CHECKED
+    assert judged(world, kept, world.sight(trust=world.trust(quorum=1))).cause is Cause.ABSENT
+
+
+def test_merge_by_itself_is_still_in_time() -> None:
+    """A checkpoint dated exactly at merge-by breaks nothing; one second later it does."""
+    world = honest_start()
+    with world.drop():
+        kept = world.decide()
+    world.now_s += 60
+    world.publish()
+    assert judged(world, kept).verdict is Verdict.NOT_CHECKED
+    world.now_s += 1
+    world.publish()
+    assert judged(world, kept).cause is Cause.ABSENT
+
+
+def test_refused_entries_and_tiles_are_withheld() -> None:
+    """A log that shows neither who promised nor what it holds proves nothing, and that is said."""
+    world, kept = promise_world.absent()
+    source = world.source(bundles=False)
+    assert judged(world, kept, world.sight(source)).verdict is Verdict.WITHHELD
+    source = world.source(bundles=False)
+    source.refused = {path for path in source.files if path.startswith("tile")}
+    report = judged(world, kept, world.sight(source, lookup=FakeLookup(world)))
+    assert (report.verdict, report.exit_code) == (Verdict.WITHHELD, 3)
+    assert "hash tiles (refused)" in report.headline
+    source.down = True
+    report = judged(world, kept, world.sight(source))
+    assert (report.verdict, report.exit_code) == (Verdict.NOT_CHECKED, 3)
+
+
+def test_a_log_that_answers_half_is_caught_by_its_tiles() -> None:
+    """The answer leaves out what contradicts: the tiles show the absence all the same."""
+    for cheat in (promise_world.conflict, promise_world.skipped_number, promise_world.declared_lost):
+        world, kept = cheat()
+        silent = FakeLookup(world, without=("entry", "next", "base", "life", "gaps", "notices"))
+        report = judged(world, kept, world.sight(world.source(bundles=False), lookup=silent))
+        assert (report.verdict, report.cause) == (Verdict.BROKEN, Cause.ABSENT)
+
+
+def test_an_entry_the_log_is_silent_about_is_found_in_its_tiles() -> None:
+    """A look-up that denies what the tree holds is not believed; the entry's bytes are still asked for."""
+    world = honest_start()
+    kept = world.decide()
+    world.now_s += 61
+    world.publish()
+    silent = FakeLookup(world, without=("entry",))
+    assert judged(world, kept, world.sight(lookup=silent)).verdict is Verdict.IN_LOG
+    report = judged(world, kept, world.sight(world.source(bundles=False), lookup=silent))
+    assert (report.verdict, report.exit_code) == (Verdict.WITHHELD, 3)
+
+
+def test_a_cut_or_forked_log_is_told() -> None:
+    """Two histories are evidence of their own; fewer entries than were signed are withheld."""
+    world = honest_start()
+    kept = world.decide()
+    first = world.publish()
+    world.now_s += 61
+    forked = honest_start()
+    forked.decide('{"other":"history"}')
+    forked.decide()
+    forked.now_s = world.now_s
+    forked.publish()
+    report = judged(forked, kept, forked.sight(kept=[first]))
+    assert (report.verdict, report.cause, report.exit_code) == (Verdict.BROKEN, Cause.FORK, 1)
+    assert report.evidence is not None
+    assert judge_evidence(format_evidence(report.evidence), world.trust()).exit_code == 0
+    world.decide()
+    newest = world.publish()
+    behind = honest_start()
+    behind.now_s = world.now_s
+    assert judged(behind, kept, behind.sight(kept=[newest])).verdict is Verdict.WITHHELD
+
+
+def test_a_promise_by_another_key_is_none() -> None:
+    """A forged signature is no promise, exit 2; a key the log does not show is withheld, never broken."""
+    world = honest_start()
+    kept = world.decide()
+    forged = Kept(kept.note.replace("unregistered", "pending"), b"", b"", b"")
+    world.now_s += 61
+    world.publish()
+    report = judged(world, forged)
+    assert (report.verdict, report.exit_code) == (Verdict.NO_PROMISE, 2)
+    world.rotate()
+    after = world.decide()
+    world.publish()
+    assert judged(world, after).verdict is Verdict.IN_LOG
+    world.now_s += 61
+    hidden = FakeLookup(world, without=("rotations",))
+    report = judged(world, after, world.sight(world.source(bundles=False), lookup=hidden))
+    assert (report.verdict, report.exit_code) == (Verdict.WITHHELD, 3)
+
+
+def test_the_key_in_force_at_the_number_counts() -> None:
+    """After a rotation the old key promises nothing at later numbers of that life, nor in later lives."""
+    world = honest_start()
+    old = world.key
+    world.rotate()
+    new, world.key = world.key, old
+    kept = world.decide()
+    world.key = new
+    world.now_s += 61
+    world.publish()
+    assert judged(world, kept).verdict is Verdict.NO_PROMISE
+
+
+def test_another_log_is_the_callers_mistake() -> None:
+    """A trust file without the log cannot judge; a file that is no promise is refused."""
+    world = honest_start()
+    with pytest.raises(ConfigurationError):
+        LogSight(world.trust(), "log.example/other", world.source())
+    with pytest.raises(MalformedError):
+        check_promise("no note", world.sight(), now_us=0)
+    assert world.sight().log.origin == ORIGIN
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}\n", b"\xff", b'{"v":"auditlog/evidence@v1"}\n'])
+def test_anything_else_is_no_evidence(damage: bytes) -> None:
+    """Any bytes give an answer: not proven."""
+    told = judge_evidence(damage, World().trust())
+    assert told.exit_code == 1
+    assert told.headline.startswith("NOT PROVEN: ")
+
+
+_ACTS = st.lists(
+    st.sampled_from(
+        ["decide", "decide", "decide", "heartbeat", "gap", "stop", "crash", "rotate", "publish", "wait"]
+    ),
+    max_size=25,
+)
+
+
+def _act(world: World, act: str, kept: list[Kept]) -> None:
+    """One step of an honest operator's life."""
+    if act == "decide":
+        kept.append(world.decide())
+    elif act == "heartbeat":
+        world.write("heartbeat", {"interval_s": 30})
+    elif act == "gap":
+        world.gap(world.instance, world.seq, 1)
+    elif act == "stop":
+        world.write("notice", {"what": "stopped"})
+        world.restart()
+    elif act == "crash":
+        lost, last = world.instance, world.seq
+        world.restart()
+        world.gap(lost, last)
+    elif act == "rotate" and world.keys < 4:
+        world.rotate()
+    elif act == "publish":
+        world.publish()
+    elif act == "wait":
+        world.publish()
+        world.now_s += 45
+
+
+@settings(max_examples=40, deadline=None)
+@given(acts=_ACTS, asked=st.booleans(), bundles=st.booleans())
+def test_an_honest_log_never_breaks_a_promise(acts: list[str], asked: bool, bundles: bool) -> None:
+    """Whatever an honest operator lives through, no promise of it is ever called broken."""
+    world, kept = World(), []
+    for act in acts:
+        _act(world, act, kept)
+        world.now_s += 1
+    world.publish()
+    lookup = FakeLookup(world) if asked else None
+    sight = world.sight(world.source(bundles=bundles), lookup=lookup, kept=world.checkpoints)
+    for each in kept:
+        for now_s in (world.now_s, world.now_s + 10_000):
+            report = check_promise(each.note, sight, now_us=now_s * 1_000_000)
+            assert report.cause is None, (report.headline, format_time(now_s * 1_000_000))
+            if asked or bundles:
+                assert report.verdict is Verdict.IN_LOG
