@@ -10,8 +10,8 @@
 
 The request is the JSON object of the arguments by name, the response the JSON of what comes back; a
 generator's items are one JSON array, committed to as they flow. As the handler of a request that the
-middleware observes, the function leaves no second entry: the bytes on the wire are the better evidence. Facts
-about a decision will join here later.
+middleware observes, the function leaves no second entry: the bytes on the wire are the better evidence.
+Inside it `auditlog.facts(label=...)` adds to the decision.
 
 Promises: the function's results, exceptions, generators and signature stay what they were.
 Must never: raise an exception of its own, or wait for the log.
@@ -25,10 +25,11 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeVar, overload
 
 from auditlog.capture.http_exchange import MARK_ATTRIBUTE, current_exchange
-from auditlog.capture.in_process import CallNature, InProcessCall
+from auditlog.capture.in_process import CallNature, InProcessCall, entered
+from auditlog.capture.known_routes import PREDICT
 from auditlog.capture.process import RecorderSource, recorder_of_this_process
 from auditlog.capture.recorder import Recorder
-from auditlog.capture.routes import PREDICT, Mark
+from auditlog.capture.routes import Mark
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -115,7 +116,8 @@ def _wrap_plain(audited_function: _Audited) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         call = audited_function.begin(args, kwargs)
         try:
-            result = audited_function.function(*args, **kwargs)
+            with entered(call):
+                result = audited_function.function(*args, **kwargs)
         except BaseException as error:
             if call is not None:
                 call.failed(error)
@@ -132,7 +134,8 @@ def _wrap_coroutine(audited_function: _Audited) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         call = audited_function.begin(args, kwargs)
         try:
-            result = await audited_function.function(*args, **kwargs)
+            with entered(call):
+                result = await audited_function.function(*args, **kwargs)
         except BaseException as error:
             if call is not None:
                 call.failed(error)
@@ -158,7 +161,8 @@ def _observed(call: InProcessCall, items: Generator[Any, Any, Any]) -> Generator
     """`yield from items`, seen: values sent and exceptions thrown in reach the inner generator as before."""
     count = 0
     try:
-        item = next(items)
+        with entered(call):
+            item = next(items)
         while True:
             call.yielded(count, item)
             count += 1
@@ -168,9 +172,11 @@ def _observed(call: InProcessCall, items: Generator[Any, Any, Any]) -> Generator
                 items.close()
                 raise
             except BaseException as error:  # noqa: BLE001  thrown in by the caller, for the inner generator
-                item = items.throw(error)
+                with entered(call):
+                    item = items.throw(error)
             else:
-                item = next(items) if sent is None else items.send(sent)
+                with entered(call):
+                    item = next(items) if sent is None else items.send(sent)
     except StopIteration as stop:
         call.ended(count, "ok")
         return stop.value
@@ -186,7 +192,8 @@ def _wrap_async_generator(audited_function: _Audited) -> Callable[..., Any]:
         items = audited_function.function(*args, **kwargs)
         count = 0
         try:
-            item = await anext(items)
+            with entered(call):
+                item = await anext(items)
             while True:
                 if call is not None:
                     call.yielded(count, item)
@@ -197,9 +204,11 @@ def _wrap_async_generator(audited_function: _Audited) -> Callable[..., Any]:
                     await items.aclose()
                     raise
                 except BaseException as error:  # noqa: BLE001  thrown in by the caller, for the inner generator
-                    item = await items.athrow(error)
+                    with entered(call):
+                        item = await items.athrow(error)
                 else:
-                    item = await items.asend(sent)
+                    with entered(call):
+                        item = await items.asend(sent)
         except StopAsyncIteration:
             if call is not None:
                 call.ended(count, "ok")

@@ -29,6 +29,7 @@ MAX_HEADER_CHARS = 1024
 MAX_FACTS_BYTES = 64 * 1024
 MAX_FACTS = 256
 MAX_LABEL_CHARS = 4096
+MAX_ITEM_CHARS = 255
 
 FROM_HEADERS = "from_headers"
 RESERVED = frozenset({FROM_HEADERS, "traceparent", "request_id"})
@@ -36,10 +37,12 @@ RESERVED = frozenset({FROM_HEADERS, "traceparent", "request_id"})
 
 _FACT = b"audit-fact-"
 _OUTCOME = b"audit-outcome"
+_ITEM_HEADER = b"audit-outcome-item"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _DECISION_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_ITEM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(/[A-Za-z0-9_]{1,64}){0,6}/(0|[1-9][0-9]{0,8})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,39})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?")
 
 
@@ -48,6 +51,7 @@ class OutcomeAsked(NamedTuple):
 
     decision: str
     facts: dict[str, object]
+    item: str | None = None
 
 
 def facts_from_headers(headers: RawHeaders) -> dict[str, object] | None:
@@ -76,18 +80,25 @@ def facts_from_headers(headers: RawHeaders) -> dict[str, object] | None:
 
 
 def outcome_from_headers(headers: RawHeaders) -> OutcomeAsked | None:
-    """The outcome that `Audit-Outcome: <decision id>` and `Audit-Fact-*` ask for; None without both."""
+    """The outcome that `Audit-Outcome: <decision id>`, `Audit-Outcome-Item` and `Audit-Fact-*` ask for; None
+    without an id and a fact.
+    """
     decision: str | None = None
+    item: str | None = None
     facts: dict[str, object] = {}
     for key, value in headers:
         name = key.lower()
         if name == _OUTCOME:
             decision = bytes(value).strip().decode("latin-1")
+        elif name == _ITEM_HEADER:
+            item = bytes(value).strip().decode("latin-1")
         elif name.startswith(_FACT):
             _take(facts, name, value)
     if decision is None or not is_decision_id(decision) or not facts:
         return None
-    return OutcomeAsked(decision, {**facts, FROM_HEADERS: sorted(facts)})
+    if item is not None and not is_item(item):
+        return None
+    return OutcomeAsked(decision, {**facts, FROM_HEADERS: sorted(facts)}, item)
 
 
 def merged(stated: Mapping[str, object] | None, added: Mapping[str, object]) -> dict[str, object] | None:
@@ -137,6 +148,11 @@ def decimal_text(value: object, name: str) -> str:
     if _DECIMAL.fullmatch(text) is None:
         raise FactsError(f"{name}: expected a finite decimal number, found something else")
     return text
+
+
+def is_item(text: object) -> bool:
+    """Whether this names one item of a batch: `instances/17`, `choices/1`, `inputs/0/data/3`."""
+    return isinstance(text, str) and len(text) <= MAX_ITEM_CHARS and _ITEM.fullmatch(text) is not None
 
 
 def is_decision_id(text: object) -> bool:

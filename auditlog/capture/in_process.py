@@ -11,10 +11,12 @@ A stream of items is committed to as one JSON array, piece by piece as it flows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from auditlog.capture.http_exchange import BodyTap
+from auditlog.capture.body_tap import BodyTap
 from auditlog.capture.observation import Ending, Exchange, Observation, ObservedBody
 from auditlog.capture.plain_json import encode_plain
 from auditlog.capture.recorder import Recorder
@@ -39,21 +41,43 @@ class CallSampling:
     defaults: Mapping[str, str] = field(default_factory=dict)
 
 
+current_call: ContextVar[InProcessCall | None] = ContextVar("auditlog_current_call", default=None)
+"""The innermost call being observed here: the one that `auditlog.facts` adds to."""
+
+
+@contextmanager
+def entered(call: InProcessCall | None) -> Iterator[None]:
+    """While the function runs (of a generator: each of its steps), its call is the current one."""
+    if call is None:
+        yield
+        return
+    token = current_call.set(call)
+    try:
+        yield
+    finally:
+        current_call.reset(token)
+
+
 class InProcessCall:
     """The state of one call. Used by one thread at a time."""
 
     __slots__ = (
-        "_done", "_exchange", "_nature", "_recorder", "_request", "_response", "_sampling", "_started_ns",
-        "_ticks",
+        "_done", "_exchange", "_facts", "_nature", "_recorder", "_request", "_response", "_sampling",
+        "_started_ns", "_ticks",
     )  # fmt: skip
 
     def __init__(
         self, recorder: Recorder, exchange: Exchange, nature: CallNature, ticks: Callable[[], int]
     ) -> None:
         self._recorder, self._exchange, self._nature = recorder, exchange, nature
-        self._request, self._response = BodyTap(exchange.request), BodyTap(exchange.response)
+        redactor = recorder.redactor
+        self._request, self._response = (
+            BodyTap(body, is_redacted=redactor is not None and redactor.concerns(name))
+            for name, body in (("request", exchange.request), ("response", exchange.response))
+        )
         self._sampling = CallSampling()
         self._ticks, self._started_ns = ticks, ticks()
+        self._facts: dict[str, object] = {}
         self._done = False
 
     @classmethod
@@ -80,6 +104,12 @@ class InProcessCall:
             return call
 
         return recorder.guard.call("in_process", None, begun)
+
+    def add_facts(self, facts: Mapping[str, object]) -> bool:
+        """Add what the application says of this decision; False once it was handed over."""
+        if not self._done:
+            self._facts = {**self._facts, **facts}
+        return not self._done
 
     def returned(self, value: object) -> None:
         """The function returned `value`: that is the response."""
@@ -115,7 +145,8 @@ class InProcessCall:
         self._recorder.guard.call("in_process", None, self._record, ending)
 
     def _record(self, ending: Ending) -> None:
-        nature, keeps = self._nature, self._nature.keeps_values
+        nature, recorder = self._nature, self._recorder
+        keeps = nature.keeps_values or recorder.redactor is not None
         self._recorder.record(
             Observation(
                 exchange=self._exchange,
@@ -128,6 +159,7 @@ class InProcessCall:
                 defaults=self._sampling.defaults,
                 request=ObservedBody(self._request.kept() if keeps else None),
                 response=ObservedBody(self._response.kept() if keeps else None),
-                keep_values=keeps,
+                facts=self._facts or None,
+                keep_values=nature.keeps_values,
             )
         )

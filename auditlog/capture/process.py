@@ -44,6 +44,10 @@ class RecorderSource:
         source._given = recorder
         return source
 
+    def made(self) -> Recorder | None:
+        """The recorder, if this process has made one already; none is made."""
+        return self._made if self._pid == os.getpid() else None
+
     def get(self) -> Recorder | None:
         """The recorder, started. None if even making one failed, which was logged."""
         # A forked worker is another producer instance, with a model entry of its own.
