@@ -133,6 +133,12 @@ class AuthenticationError(SubmissionRefused):
         """Whether the caller is known but lacks the scope (403 rather than 401)."""
 
 
+class TokenExpired(AuthenticationError):
+    """The token was good until a time that has passed."""
+
+    code = "token_expired"
+
+
 class NotFoundError(SubmissionRefused):
     """There is no such log, producer, entry or receipt."""
 

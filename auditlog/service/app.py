@@ -19,10 +19,22 @@ from fastapi import FastAPI
 import auditlog
 from auditlog.service import problems
 from auditlog.service.admission import Gate
-from auditlog.service.api import batches, entries, health, logs, promises, proofs, receipts, tlog, tokens
+from auditlog.service.api import (
+    batches,
+    entries,
+    health,
+    logs,
+    producers,
+    promises,
+    proofs,
+    receipts,
+    tlog,
+    tokens,
+)
 from auditlog.service.api.openapi import describe
 from auditlog.service.context import Context
 from auditlog.service.hosting import Hosting, Opener
+from auditlog.service.identities import ServiceAccounts
 from auditlog.service.metrics import Metrics
 from auditlog.service.observe import Observe
 from auditlog.service.opening import EngineOpener
@@ -55,7 +67,9 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
             await asyncio.to_thread(hosting.close)
             gate.close()
             raise
-        book = TokenBook(fixed, store, monotonic=time.monotonic)
+        kubernetes = settings.enrolment.kubernetes
+        accounts = None if kubernetes is None else ServiceAccounts.of(kubernetes)
+        book = TokenBook(fixed, store, monotonic=time.monotonic, accounts=accounts)
         app.state.context = Context(settings, hosting, book, gate, metrics)
         structlog.get_logger("auditlog.service").info(READY, logs=len(hosting.all()))
         worker = AnchoringWorker(
@@ -77,7 +91,7 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
     app.state.startup_error = None
     # Routes are tried in order: the hot path first, then what is read most.
     app.router.routes.insert(0, batches.route)
-    for module in (tlog, receipts, entries, proofs, promises, logs, health, tokens):
+    for module in (tlog, receipts, entries, proofs, promises, producers, logs, health, tokens):
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(Observe, metrics=metrics, monotonic=time.monotonic)

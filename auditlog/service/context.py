@@ -15,7 +15,7 @@ from auditlog.service.admission import Gate
 from auditlog.service.hosting import HostedLog, Hosting
 from auditlog.service.metrics import Metrics
 from auditlog.service.settings import Settings
-from auditlog.service.tokens import TokenBook, bearer_sha256, check_token
+from auditlog.service.tokens import TokenBook, bearer_token, check_token, token_sha256
 from auditlog.storage.sql.tokens import TokenRecord
 
 
@@ -46,7 +46,8 @@ def require(
     Raises:
         AuthenticationError: no token, an unknown one (401), or one without the scope (403).
     """
-    token = context_of(request).tokens.find(bearer_sha256(request.headers.get("authorization")))
+    text = bearer_token(request.headers.get("authorization"))
+    token = context_of(request).tokens.find(token_sha256(text), text)
     wanted = alternative if alternative is not None and alternative in token.scopes else scope
     check_token(token, wanted, log)
     return token
@@ -54,11 +55,12 @@ def require(
 
 async def require_async(request: Request, scope: str, log: str | None = None) -> TokenRecord:
     """As `require`, for the event loop: a thread is used only when the token is not in the cache."""
-    sha256 = bearer_sha256(request.headers.get("authorization"))
+    text = bearer_token(request.headers.get("authorization"))
+    sha256 = token_sha256(text)
     tokens = context_of(request).tokens
     token = tokens.cached(sha256)
     if token is None:
-        token = await asyncio.to_thread(tokens.find, sha256)
+        token = await asyncio.to_thread(tokens.find, sha256, text)
     check_token(token, scope, log)
     return token
 

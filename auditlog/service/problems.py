@@ -53,6 +53,7 @@ TABLE = (
     # The first row whose class matches is taken: the leaves of the tree in auditlog/errors.py come before
     # its branches.
     Row(errors.AuthenticationError, 401, "Not authenticated"),
+    Row(errors.ProducerRetired, 403, "Producer retired"),
     Row(errors.DeclaredLost, 410, "Declared lost"),
     Row(errors.NeverArrived, 410, "Never arrived"),
     Row(errors.NotFoundError, 404, "Not found"),

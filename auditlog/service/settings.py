@@ -16,6 +16,7 @@ token or a private key in clear, or bind to more than the loopback address by de
     name = "serving-hosts"                      mode = "devnet"           # devnet | rpc | off
     scopes = ["enrol", "submit"]                interval_s = 60
     sha256 = "9f86d081..."
+    expires = 2027-12-31T00:00:00Z
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from auditlog.errors import ConfigurationError
+from auditlog.service.instants import parse_instant
 from auditlog.service.settings_checks import refuse_dangerous
 
 Visibility = Literal["public", "hashes", "private"]
@@ -56,6 +59,17 @@ def _resolve(value: object, info: ValidationInfo) -> object:
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_resolve)]
+
+
+def _instant(value: object) -> object:
+    """A time of the file in Unix microseconds."""
+    return parse_instant(value) if isinstance(value, str | datetime) else value
+
+
+Instant = Annotated[int, BeforeValidator(_instant)]
+NAME_PATTERN = r"^[A-Za-z0-9._*?-]{1,100}$"
+NamePattern = Annotated[str, Field(pattern=NAME_PATTERN)]
+"""A pattern of producer names: `*` any characters, `?` any one."""
 
 
 class _Strict(BaseModel):
@@ -142,6 +156,34 @@ class TokenSettings(_Strict):
     """Names of the logs it is good for; None: all."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     token_file: ConfigPath | None = None
+    expires: Instant | None = None
+    """Until when it is good (RFC 3339), in Unix microseconds; None: for ever."""
+    producers: NamePattern | None = None
+    """Names of the producers it may enrol and submit for; None: every name."""
+
+
+class KubernetesSettings(_Strict):
+    """Service accounts that may come in with a projected token."""
+
+    issuer: str = Field(min_length=1, max_length=255)
+    audience: str = Field(min_length=1, max_length=255)
+    """What the token must be made for: never the audience of the cluster's own API."""
+    subjects: list[str] = Field(min_length=1)
+    """`system:serviceaccount:NAMESPACE:NAME`, each whole."""
+    jwks_file: ConfigPath | None = None
+    jwks_url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    jwks_ca_file: ConfigPath | None = None
+    jwks_token_file: ConfigPath | None = None
+    """Sent to `jwks_url` by clusters that ask for it."""
+    scopes: list[Scope] = Field(default=["enrol", "submit"], min_length=1)
+    logs: list[str] | None = None
+    producers: NamePattern | None = None
+
+
+class EnrolmentSettings(_Strict):
+    """Who may come in beside the holders of our own tokens."""
+
+    kubernetes: KubernetesSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +203,7 @@ class Settings(_Strict):
     service: ServiceSettings
     logs: list[LogSettings] = Field(default_factory=list)
     tokens: list[TokenSettings] = Field(default_factory=list)
+    enrolment: EnrolmentSettings = EnrolmentSettings()
     anchoring: AnchoringSettings = AnchoringSettings()
 
     @classmethod

@@ -7,9 +7,11 @@ with what was expected and what was found. Must never: read or print a secret, o
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from auditlog.errors import ConfigurationError
 
@@ -17,11 +19,17 @@ if TYPE_CHECKING:
     from auditlog.service.settings import LogSettings, Settings
 
 
+_SUBJECT = re.compile(
+    r"system:serviceaccount:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+)
+
+
 def refuse_dangerous(settings: Settings) -> None:
     """Run every check below. Raises ConfigurationError at the first danger."""
     _check_exposure(settings)
     _check_limits(settings)
     _check_tokens(settings)
+    _check_kubernetes(settings)
     _check_anchoring(settings)
     _check_unique(settings)
     for log in settings.logs:
@@ -73,6 +81,31 @@ def _check_tokens(settings: Settings) -> None:
             raise ConfigurationError(
                 f"expected token {token.name} to name configured logs, found {sorted(missing)}"
             )
+
+
+def _check_kubernetes(settings: Settings) -> None:
+    """The keys that let callers in come from one place that others cannot write to."""
+    kubernetes = settings.enrolment.kubernetes
+    if kubernetes is None:
+        return
+    if (kubernetes.jwks_file is None) == (kubernetes.jwks_url is None):
+        raise ConfigurationError("expected one of enrolment.kubernetes.jwks_file and jwks_url")
+    url = urlsplit(kubernetes.jwks_url or "")
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        raise ConfigurationError("expected an https:// enrolment.kubernetes.jwks_url, found http://")
+    for subject in kubernetes.subjects:
+        if not _SUBJECT.fullmatch(subject):
+            raise ConfigurationError(
+                "expected enrolment.kubernetes.subjects like system:serviceaccount:NAMESPACE:NAME, "
+                f"found {subject[:100]!r}"
+            )
+    missing = set(kubernetes.logs or ()) - {log.name for log in settings.logs}
+    if missing:
+        raise ConfigurationError(
+            f"expected enrolment.kubernetes.logs to name configured logs, found {sorted(missing)}"
+        )
+    if "admin" in kubernetes.scopes:
+        raise ConfigurationError("expected enrolment.kubernetes.scopes without admin, found it")
 
 
 def _check_anchoring(settings: Settings) -> None:

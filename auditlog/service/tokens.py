@@ -2,19 +2,25 @@
 SHA-256 only, each with scopes and logs it is good for.
 
 Spec: auditlog/spec/api.md, section "Tokens". Promises: a token is found by its hash, so nothing about it
-can be timed; a revoked one stops working within `CACHE_S`. Must never: store, log or repeat a token.
+can be timed; a revoked one stops working within `CACHE_S`, an expired one at its time. Must never: store, log
+or repeat a token.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import threading
+import time
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import Protocol
 
-from auditlog.errors import AuthenticationError, ConfigurationError
-from auditlog.service.settings import TokenSettings, read_secret
+from auditlog.errors import AuthenticationError, ConfigurationError, TokenExpired
+from auditlog.service.identities import ServiceAccounts, looks_like_jwt
+from auditlog.service.instants import format_instant
+from auditlog.service.settings import NAME_PATTERN, TokenSettings, read_secret
 from auditlog.storage.sql.tokens import TokenRecord
 
 SCOPES = ("enrol", "submit", "read", "admin")
@@ -45,8 +51,17 @@ class TokenBook:
     """Who a token belongs to: the configuration's tokens first, then the store's, cached for `CACHE_S`."""
 
     def __init__(
-        self, fixed: Iterable[TokenRecord], store: TokenStore, *, monotonic: Callable[[], float]
+        self,
+        fixed: Iterable[TokenRecord],
+        store: TokenStore,
+        *,
+        monotonic: Callable[[], float],
+        unix_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        accounts: ServiceAccounts | None = None,
     ) -> None:
+        """`accounts` verifies the tokens that are not ours."""
+        self._unix_us = unix_us
+        self._accounts = accounts
         self._fixed = {token.sha256: token for token in fixed}
         self._store = store
         self._monotonic = monotonic
@@ -54,26 +69,47 @@ class TokenBook:
         self._lock = threading.Lock()
 
     def cached(self, sha256: bytes) -> TokenRecord | None:
-        """The token if it is known without asking the store; cheap enough for an event loop."""
+        """The token if it is known without asking the store; cheap enough for an event loop.
+
+        Raises:
+            TokenExpired: it is known, and was good until a while ago.
+        """
         fixed = self._fixed.get(sha256)
         if fixed is not None:
-            return fixed
+            return self._unexpired(fixed)
         with self._lock:
             hit = self._cache.get(sha256)
-        return hit[1] if hit is not None and self._monotonic() - hit[0] < CACHE_S else None
+        is_fresh = hit is not None and self._monotonic() - hit[0] < CACHE_S
+        return self._unexpired(hit[1]) if hit is not None and is_fresh else None
 
-    def find(self, sha256: bytes) -> TokenRecord:
-        """The token with that hash; may ask the store. Raises AuthenticationError."""
+    def find(self, sha256: bytes, text: str = "") -> TokenRecord:
+        """The token with that hash; may ask the store, and for a JWT (its `text`) the issuer's keys.
+
+        Raises:
+            AuthenticationError: unknown, or not true. TokenExpired.
+            Pushback: the issuer's keys cannot be read.
+        """
         token = self.cached(sha256)
         if token is not None:
             return token
         token = self._store.find(sha256)
+        if token is None and self._accounts is not None and looks_like_jwt(text):
+            token = self._accounts.verify(text, sha256)
         if token is None:
             raise AuthenticationError("expected a valid bearer token, found an unknown one")
+        self._unexpired(token)
         with self._lock:
             if len(self._cache) >= CACHE_LIMIT:
                 self._cache.clear()
             self._cache[sha256] = (self._monotonic(), token)
+        return token
+
+    def _unexpired(self, token: TokenRecord) -> TokenRecord:
+        if token.expires_us is not None and self._unix_us() >= token.expires_us:
+            raise TokenExpired(
+                f"expected a token that has not expired, found one that was good until "
+                f"{format_instant(token.expires_us)}"
+            )
         return token
 
     def add(self, token: TokenRecord) -> None:
@@ -103,6 +139,22 @@ def check_token(token: TokenRecord, scope: str, log: str | None) -> None:
         raise AuthenticationError("expected a token for this log, found one for others", known=True)
 
 
+def check_producer(token: TokenRecord, name: str) -> None:
+    """Raise AuthenticationError (known) unless `token` is good for a producer of this name."""
+    if token.producers is not None and not fnmatchcase(name, token.producers):
+        raise AuthenticationError(
+            f"expected a producer named like {token.producers}, found another name", known=True
+        )
+
+
+def check_pattern(producers: str) -> None:
+    """Raise ConfigurationError unless this can be a pattern of producer names."""
+    if re.fullmatch(NAME_PATTERN, producers) is None:
+        raise ConfigurationError(
+            f"expected a pattern of letters, digits and . _ - * ?, found {producers[:100]!r}"
+        )
+
+
 def mint_token(randomness: bytes) -> str:
     """A new token from 32 random bytes. Shown once; only `token_sha256` of it is kept."""
     if len(randomness) != 32:
@@ -115,14 +167,20 @@ def token_sha256(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def bearer_sha256(authorization: str | None) -> bytes:
-    """The hash of the token in an Authorization header (attacker-controlled). Raises AuthenticationError."""
+def bearer_token(authorization: str | None) -> str:
+    """The token in an Authorization header (attacker-controlled). Raises AuthenticationError."""
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
-    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS:
+    is_sane = bool(token) and (len(token) <= MAX_TOKEN_CHARS or looks_like_jwt(token))
+    if scheme.lower() != "bearer" or not is_sane:
         found = "none" if authorization is None else "another Authorization header"
         raise AuthenticationError(f"expected Authorization: Bearer TOKEN, found {found}")
-    return token_sha256(token)
+    return token
+
+
+def bearer_sha256(authorization: str | None) -> bytes:
+    """The hash of the token in an Authorization header. Raises AuthenticationError."""
+    return token_sha256(bearer_token(authorization))
 
 
 def fixed_tokens(configured: Iterable[TokenSettings]) -> list[TokenRecord]:
@@ -134,7 +192,8 @@ def fixed_tokens(configured: Iterable[TokenSettings]) -> list[TokenRecord]:
             held = tokens[sha256].name
             raise ConfigurationError(f"expected every token once, found {each.name} equal to {held}")
         logs = None if each.logs is None else frozenset(each.logs)
-        tokens[sha256] = TokenRecord(sha256, each.name, frozenset(each.scopes), logs)
+        scopes = frozenset(each.scopes)
+        tokens[sha256] = TokenRecord(sha256, each.name, scopes, logs, each.expires, each.producers)
     return list(tokens.values())
 
 

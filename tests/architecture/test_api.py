@@ -10,7 +10,18 @@ from pathlib import Path
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
 
-from auditlog.service.api import batches, entries, health, logs, promises, proofs, receipts, tlog, tokens
+from auditlog.service.api import (
+    batches,
+    entries,
+    health,
+    logs,
+    producers,
+    promises,
+    proofs,
+    receipts,
+    tlog,
+    tokens,
+)
 from auditlog.service.app import create_app
 from auditlog.service.problems import TABLE, TYPE_PREFIX
 from auditlog.service.settings import (
@@ -24,7 +35,7 @@ from auditlog.service.settings import (
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "auditlog" / "spec" / "api.md").read_text(encoding="utf-8")
-MODULES = (batches, entries, health, logs, promises, proofs, receipts, tlog, tokens)
+MODULES = (batches, entries, health, logs, producers, promises, proofs, receipts, tlog, tokens)
 PARAMETER = re.compile(r"\{(\w+)(:\w+)?\}")
 
 

@@ -15,10 +15,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from auditlog.core.batch import BATCH_MEDIA_TYPE, decode_batch
-from auditlog.log.admission import Accepted, Batch
+from auditlog.log.admission import Accepted, Batch, claimed_head
 from auditlog.service.context import context_of, hosted_log, require_async
 from auditlog.service.hosting import HostedLog
 from auditlog.service.receive import declared_length, expect_media_type, read_body
+from auditlog.service.tokens import check_producer
+from auditlog.storage.sql.tokens import TokenRecord
 
 PATH = "/logs/{log}/batches"
 
@@ -28,7 +30,7 @@ async def post_batch(request: Request) -> Response:
     request.scope["route"] = route  # a plain route does not say so itself, and the metrics name it
     context = context_of(request)
     hosted = hosted_log(request, request.path_params["log"])
-    await require_async(request, "submit", hosted.name)
+    token = await require_async(request, "submit", hosted.name)
     expect_media_type(request, BATCH_MEDIA_TYPE)
     limits = context.settings.service
     declared = declared_length(request)
@@ -36,7 +38,7 @@ async def post_batch(request: Request) -> Response:
     size = limits.max_batch_bytes if declared is None else min(declared, limits.max_batch_bytes)
     with context.gate.room_for(size):
         body = await read_body(request, limit=limits.max_batch_bytes, timeout_s=limits.body_timeout_s)
-        accepted = await context.gate.run(lambda: _submit(hosted, body))
+        accepted = await context.gate.run(lambda: _submit(hosted, body, token))
     context.metrics.entries.labels(hosted.name).inc(accepted.count)
     answer = {
         "first_index": accepted.first_index,
@@ -49,10 +51,14 @@ async def post_batch(request: Request) -> Response:
     )
 
 
-def _submit(hosted: HostedLog, body: bytes) -> Future[Accepted]:
+def _submit(hosted: HostedLog, body: bytes, token: TokenRecord) -> Future[Accepted]:
     """On an admission thread: decode attacker-controlled bytes once, and hand them to the log."""
     head_note, entries = decode_batch(body)
-    return hosted.log.submit(Batch(head_note, entries))
+    batch = Batch(head_note, entries)
+    if token.producers is not None:
+        producer = hosted.log.producer(bytes.fromhex(claimed_head(batch).producer))
+        check_producer(token, producer.name)
+    return hosted.log.submit(batch)
 
 
 route = Route(PATH, post_batch, methods=["POST"])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from auditlog.service.problems import TYPE_PREFIX
-from auditlog.service.settings import Scope, Visibility
+from auditlog.service.settings import NamePattern, Scope, Visibility
 
 MAX_INTEGER = 2**53 - 1
 LogName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -102,6 +102,8 @@ class Enrolled(_Model):
     entry: str
     origin: str
     receipt_key: str
+    max_merge_delay_s: int
+    """Seconds in which the log integrates what it acknowledged."""
 
 
 class ChainHead(_Model):
@@ -114,6 +116,64 @@ class ChainHead(_Model):
     seq: int | None
     leaf_hash: HexHash
     index: int
+
+
+class LastEntry(_Model):
+    """The newest entry of a producer; instance `none`, number 0 and the producer's id if it never wrote."""
+
+    instance: str
+    seq: int
+    leaf_hash: HexHash
+
+
+class ProducerInfo(_Model):
+    """A producer as the log has it. `vkey` is the key in force."""
+
+    producer: HexHash
+    name: str
+    vkey: str
+    index: int
+    """Index of its enrolment."""
+    state: Literal["active", "retired", "lost"]
+    last: LastEntry
+    rotations: int
+    retirement: int | None
+    """Index of its `retirement` entry."""
+    losses: list[int]
+    """Indices of the `declared_lost` notices about it."""
+
+
+class ProducerList(_Model):
+    """Producers in order of enrolment; `next` is the `after` of the following page, null at the end."""
+
+    producers: list[ProducerInfo]
+    next: int | None
+
+
+class Retirement(_Model):
+    """A producer has ended: `last` is its newest entry for ever."""
+
+    producer: HexHash
+    index: int
+    """Index of the `retirement` entry."""
+    last: LastEntry
+
+
+class LostRequest(_Model):
+    """Which life of the producer is lost; without `instance` the newest the log knows."""
+
+    instance: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+
+
+class LossDeclared(_Model):
+    """What was declared in the notice at `notice`: numbers of `instance` above `after_seq`. All null: nothing
+    was there to lose.
+    """
+
+    notice: int | None
+    instance: str | None
+    after_seq: int | None
+    retirement: Retirement
 
 
 class Accepted(_Model):
@@ -198,6 +258,10 @@ class NewToken(_Model):
     name: str = Field(pattern=r"^[!-~]{1,100}$")
     scopes: list[Scope] = Field(min_length=1)
     logs: list[LogName] | None = None
+    expires: str | None = Field(default=None, max_length=64)
+    """RFC 3339, or a span such as 30d; None: never."""
+    producers: NamePattern | None = None
+    """Names of the producers it may enrol and submit for; None: every name."""
 
 
 class TokenInfo(_Model):
@@ -206,6 +270,8 @@ class TokenInfo(_Model):
     name: str
     scopes: list[str]
     logs: list[str] | None
+    expires: str | None = None
+    producers: str | None = None
 
 
 class TokenMinted(TokenInfo):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 
 from fastapi import APIRouter, Request, Response
 
@@ -14,6 +15,7 @@ from auditlog.errors import ConfigurationError, NotFoundError
 from auditlog.service.api.models import NewToken, TokenInfo, TokenList, TokenMinted
 from auditlog.service.api.openapi import json_body
 from auditlog.service.context import context_of, require, require_async
+from auditlog.service.instants import format_instant, parse_expiry
 from auditlog.service.receive import read_json
 from auditlog.service.tokens import mint_token, token_sha256
 from auditlog.storage.sql.tokens import TokenRecord
@@ -40,7 +42,8 @@ async def mint(request: Request, response: Response) -> TokenMinted:
         # A log of that name, made later by somebody, would find a token that is good for it already.
         raise ConfigurationError(f"expected names of logs of this service, found {sorted(missing)}")
     secret = mint_token(secrets.token_bytes(32))
-    token = TokenRecord(token_sha256(secret), wanted.name, frozenset(wanted.scopes), logs)
+    scopes, expires_us = frozenset(wanted.scopes), _expiry(wanted)
+    token = TokenRecord(token_sha256(secret), wanted.name, scopes, logs, expires_us, wanted.producers)
     await asyncio.to_thread(context.tokens.add, token)
     response.headers["Cache-Control"] = "no-store"
     return TokenMinted(**_info(token).model_dump(), token=secret)
@@ -58,4 +61,16 @@ def revoke(request: Request, name: str) -> Response:
 def _info(token: TokenRecord) -> TokenInfo:
     """A token without its secret."""
     logs = None if token.logs is None else sorted(token.logs)
-    return TokenInfo(name=token.name, scopes=sorted(token.scopes), logs=logs)
+    return TokenInfo(
+        name=token.name,
+        scopes=sorted(token.scopes),
+        logs=logs,
+        expires=None if token.expires_us is None else format_instant(token.expires_us),
+        producers=token.producers,
+    )
+
+
+def _expiry(wanted: NewToken) -> int | None:
+    """When the token ends, Unix microseconds. Raises ConfigurationError."""
+    now_us = time.time_ns() // 1000
+    return None if wanted.expires is None else parse_expiry(wanted.expires, now_us=now_us)

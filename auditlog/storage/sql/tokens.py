@@ -12,12 +12,18 @@ from auditlog.storage.sql.database import Database
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """One token. `sha256` is of the token's UTF-8 bytes; `logs` None means every log."""
+    """One token. `sha256` is of the token's UTF-8 bytes; `logs` None means every log.
+
+    `expires_us` in Unix microseconds, None for never; `producers` is the pattern of the producer names it may
+    enrol and submit for, None for every name.
+    """
 
     sha256: bytes
     name: str
     scopes: frozenset[str]
     logs: frozenset[str] | None = None
+    expires_us: int | None = None
+    producers: str | None = None
 
 
 class SqlTokens:
@@ -36,6 +42,8 @@ class SqlTokens:
                     name=record.name,
                     scopes=" ".join(sorted(record.scopes)),
                     logs=None if record.logs is None else " ".join(sorted(record.logs)),
+                    expires_us=record.expires_us,
+                    producers=record.producers,
                 )
             )
 
@@ -68,4 +76,6 @@ def _record(row: RowMapping) -> TokenRecord:
         row["name"],
         frozenset(row["scopes"].split()),
         None if logs is None else frozenset(logs.split()),
+        row["expires_us"],
+        row["producers"],
     )

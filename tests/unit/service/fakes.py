@@ -136,7 +136,7 @@ class FakeLog:
         """One known producer."""
         if producer != PRODUCER:
             raise NotFoundError("expected an enrolled producer, found none")
-        return SimpleNamespace(producer=PRODUCER, index=1)
+        return SimpleNamespace(producer=PRODUCER, name="host-0", index=1)
 
     def receipt_key(self, producer: bytes) -> bytes:
         """The same for all."""

@@ -58,6 +58,7 @@ def test_a_producer_is_enrolled(call: Caller) -> None:
         "entry": base64.b64encode(b"host-0 v n").decode(),
         "origin": "example.org/hashes",
         "receipt_key": base64.b64encode(RECEIPT_KEY).decode(),
+        "max_merge_delay_s": 60,
     }
 
 

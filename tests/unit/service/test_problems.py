@@ -22,6 +22,8 @@ def make(kind: type[errors.AuditLogError]) -> errors.AuditLogError:
     """One error of that class."""
     if issubclass(kind, errors.ChainConflictError):
         return kind("expected a, found b", expected={"seq": 1}, found={"seq": 2})
+    if issubclass(kind, errors.ProducerRetired):
+        return kind("expected a, found b", last={"seq": 1})
     if issubclass(kind, errors.SourceError):
         return kind("expected a, found b", reason="missing")
     return kind("expected a, found b")

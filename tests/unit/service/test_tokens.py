@@ -130,7 +130,8 @@ def test_tokens_over_the_api(call: Caller, opener: FakeOpener) -> None:
     assert call("GET", "/logs/hashes/entries/0", token=secret).status_code == 200
     expect_problem(call("GET", "/logs/private/entries/0", token=secret), 403, "authentication")
     listed = call("GET", "/tokens", token="admin").json()["tokens"]
-    assert {"name": "new", "scopes": ["read"], "logs": ["hashes"]} in listed
+    info = {"name": "new", "scopes": ["read"], "logs": ["hashes"], "expires": None, "producers": None}
+    assert info in listed
     assert call("DELETE", "/tokens/new", token="admin").status_code == 204
     expect_problem(call("GET", "/logs/hashes/entries/0", token=secret), 401, "authentication")
     expect_problem(call("DELETE", "/tokens/new", token="admin"), 404, "not_found")
