@@ -4,13 +4,14 @@
     app = AuditMiddleware(app)                                            any ASGI application
     vllm serve MODEL --middleware auditlog.capture.asgi.AuditMiddleware   settings from AUDITLOG_* alone
 
-Pure ASGI: no buffering, no task of its own, all state in one object per request. Spec: entry.md, "Decision";
-which routes count stands in `auditlog.capture.routes`.
+Pure ASGI, all state in one object per request or websocket. Spec: entry.md, "Decision"; which routes count
+stands in `auditlog.capture.routes`, how a response leaves in `http_answer`.
 
-Promises: the application's bytes, chunk boundaries and headers leave as they came, plus `Audit-Id`,
-`Audit-Receipt` and, for a request with `Audit-Want: key`, `Audit-Key` with `Cache-Control: private,
-no-store`. An exception of the application passes through as it is; one of ours never reaches it. Must never:
-touch websockets, answer a request itself, or make one wait for the log.
+Promises: the application's bytes leave as they came, plus `Audit-Id`, `Audit-Receipt`, `Audit-Promise` or
+`Audit-Status`, for a request with `Audit-Want: key` also `Audit-Key` with `Cache-Control: private,
+no-store`, and in known streams one comment. An exception of the application passes through as it is; one of
+ours never reaches it. In fail_closed alone a request may be answered here (503), and an answer cut. Must
+never: block, or make anyone wait for the log.
 """
 
 from __future__ import annotations
@@ -23,18 +24,24 @@ from auditlog.capture.http_exchange import HttpExchange, Receive, Scope, Send, c
 from auditlog.capture.process import RecorderSource, recorder_of_this_process
 from auditlog.capture.route_names import request_path
 from auditlog.capture.routes import SKIP, RouteTable
+from auditlog.capture.starting import begin
+from auditlog.capture.unrecordable import NOT_ASKED, STATUS, refuse_websocket, send_unrecordable
+from auditlog.capture.websocket_exchange import WebSocketExchange
 
 if TYPE_CHECKING:
     from auditlog.capture.recorder import Recorder
 
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+OBSERVED = "auditlog.observed"
+"""Set in a scope that is observed already: a second middleware of ours inside lets it pass."""
+
 _BYPASSES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 """Extensions by which a server would send a file that never passes through us."""
 
 
 class AuditMiddleware:
-    """Observe every HTTP request of an application.
+    """Observe every HTTP request and websocket of an application.
 
     With `recorder` that one is used, started here and closed by its owner. Without, the process has one
     recorder with the settings of its environment: made when the application starts (or at the first request),
@@ -56,22 +63,44 @@ class AuditMiddleware:
         self._tables: tuple[Recorder, RouteTable] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application for one connection, observed if it is a request that counts."""
-        if scope["type"] != "http":
-            await self._run_unobserved(scope, receive, send)
-            return
+        """Run the application for one connection, observed if it is one that counts."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._live(scope, receive, send)
+        elif kind not in ("http", "websocket") or OBSERVED in scope:
+            await self.app(scope, receive, send)
+        elif kind == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await self._connect(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The recorder lives around the application."""
+        # Blocking is right here: no request is served before, and none is left after.
+        recorder = self._source.get()
+        if recorder is not None:
+            recorder.guard.call("asgi", None, self._table, recorder)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._source.close()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = self._open(scope, receive, send)
         if exchange is None:
             await self.app(scope, receive, send)
+            return
+        if isinstance(exchange, _Refused) or exchange.must_refuse:
+            await send_unrecordable(send, NOT_ASKED, method=scope["method"])
             return
         token = current_exchange.set(exchange)
         try:
             await self.app(exchange.scope, exchange.receive, exchange.send)
         except BaseException as error:
-            exchange.raised(error)
+            await exchange.raised(error)
             raise
         else:
-            exchange.returned()
+            await exchange.returned()
         finally:
             try:
                 current_exchange.reset(token)
@@ -80,35 +109,78 @@ class AuditMiddleware:
                     None
                 )  # An abandoned coroutine is closed by the collector, in its context.
 
-    async def _run_unobserved(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Websockets pass; so does the lifespan, around which the recorder lives."""
-        if scope["type"] != "lifespan":
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = self._open_websocket(scope, receive, send)
+        if exchange is None:
             await self.app(scope, receive, send)
             return
-        # Blocking is right here: no request is served before, and none is left after.
-        self._source.get()
+        if isinstance(exchange, _Refused) or exchange.must_refuse:
+            await refuse_websocket(scope, receive, send)
+            return
         try:
-            await self.app(scope, receive, send)
-        finally:
-            self._source.close()
+            await self.app(exchange.scope, exchange.receive, exchange.send)
+        except BaseException as error:
+            exchange.raised(error)
+            raise
+        else:
+            exchange.returned()
 
-    def _open(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange | None:
+    def _open(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange | _Refused | None:
+        """What observes a request; None: it passes. In fail_closed it may be refused."""
         recorder = self._source.get()
         if recorder is None:
             return None
         try:
-            policy = self._table(recorder).match(scope["method"], request_path(scope))
+            policy = self._table(recorder, scope).match(scope["method"], request_path(scope))
             if policy is SKIP:
                 return None
-            return HttpExchange(recorder, policy, _without_bypasses(scope), receive, send, ticks=self._ticks)
+            scope = _without_bypasses(scope)
+            scope[OBSERVED] = True
+            exchange = HttpExchange(recorder, policy, scope, receive, send, ticks=self._ticks)
+            if exchange.must_refuse:
+                recorder.metrics.add(f"refused.{STATUS}")
+            return exchange
         except Exception as failure:  # noqa: BLE001  the boundary to the application
-            recorder.guard.failed("asgi", failure)
-            return None
+            return _failed(recorder, failure)
 
-    def _table(self, recorder: Recorder) -> RouteTable:
+    def _open_websocket(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> WebSocketExchange | _Refused | None:
+        recorder = self._source.get()
+        if recorder is None:
+            return None
+        try:
+            policy = self._table(recorder, scope).match_websocket(request_path(scope))
+            if policy is None or policy is SKIP:
+                return None
+            scope[OBSERVED] = True
+            exchange = WebSocketExchange(recorder, policy, scope, receive, send, ticks=self._ticks)
+            if exchange.must_refuse:
+                recorder.metrics.add(f"refused.{STATUS}")
+            return exchange
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            return _failed(recorder, failure)
+
+    def _table(self, recorder: Recorder, scope: Scope | None = None) -> RouteTable:
+        """The routes of this recorder; the first time also all that is to be said at a start."""
         if self._tables is None or self._tables[0] is not recorder:
             self._tables = (recorder, RouteTable(recorder.settings.routes))
+            recorder.guard.call("start", None, begin, recorder, self.app, self._tables[1])
+        if scope is not None and (server := scope.get("server")) is not None and server[1] is not None:
+            recorder.note_port(server[1])
         return self._tables[1]
+
+
+class _Refused:
+    """fail_closed, and this layer itself failed."""
+
+
+def _failed(recorder: Recorder, failure: Exception) -> _Refused | None:
+    recorder.guard.failed("asgi", failure)
+    if getattr(recorder.settings, "mode", None) != "fail_closed":
+        return None
+    recorder.metrics.add(f"refused.{STATUS}")
+    return _Refused()
 
 
 def _without_bypasses(scope: Scope) -> Scope:

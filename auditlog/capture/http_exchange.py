@@ -1,40 +1,45 @@
 """One HTTP request and its response, observed on their way through the middleware (spec/entry.md,
 "Decision").
 
-    receive -> hash the bytes -> the application         the application -> hash the bytes -> send, at once
+    receive -> hash the bytes -> the application        the application -> hash -> `HttpAnswer` -> send
 
-Promises: every message goes on unchanged, in order and at once; only the first one of a response gains header
-lines. Hashing comes before forwarding, so the commitment is over the bytes the application sent. The
-observation is handed over once: after the last chunk was forwarded, or when the application returned, failed
-or was cancelled. A later hang-up changes nothing. A failure of this layer is counted, ends the observation
-and never reaches the application. Must never: hold back a chunk, read ahead, wait for the recorder, or keep
-more than `MAX_KEPT_BYTES` of one body.
+This is the side that observes and records; what is held of the response, and when it leaves, is in
+`http_answer`.
+
+Promises: the observation is handed over once: before the end of the answer leaves where a promise can go with
+it, else after, or when the application returned, failed or was cancelled. A hang-up after that changes
+nothing and is counted (`late_hangups`). A failure of this layer is counted, ends the observation and never
+reaches the application; in fail_closed it counts as a record that cannot be made. Must never: read ahead, or
+keep more than `MAX_KEPT_BYTES` of one body.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from auditlog.capture.http_headers import RequestHeaders, ResponseHeaders, own_headers
+from auditlog.capture import otel
+from auditlog.capture.body_tap import BodyTap
+from auditlog.capture.facts import facts_from_headers, merged
+from auditlog.capture.http_answer import HttpAnswer
+from auditlog.capture.http_headers import HeaderList, RequestHeaders, ResponseHeaders, own_headers
 from auditlog.capture.observation import Ending, Exchange, Observation, ObservedBody
+from auditlog.capture.outcomes import outcome_by_headers
 from auditlog.capture.request_fields import read_request_fields
 from auditlog.capture.route_names import chosen_handler, route_template
 from auditlog.capture.routes import Mark, RoutePolicy, is_refused
+from auditlog.capture.waiting import fails_closed, hand_over, mint, settle
 
 if TYPE_CHECKING:
+    from auditlog.capture.observation import Settled
     from auditlog.capture.recorder import Recorder
-    from auditlog.core.commitment import BodyCommitment
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-MAX_KEPT_BYTES = 1 << 20
-"""A longer body is committed to, but not kept: neither values nor field roots."""
 
 MARK_ATTRIBUTE = "__auditlog_mark__"
 """Where `@audited` puts its `Mark` on a handler; decorators that use functools.wraps carry it along."""
@@ -46,38 +51,13 @@ current_exchange: ContextVar[HttpExchange | None] = ContextVar("auditlog_current
 _SERVER_FAILED = 500
 
 
-class BodyTap:
-    """Commits to a body as it flows and keeps its chunks up to the cap."""
-
-    __slots__ = ("_chunks", "_commitment", "_size")
-
-    def __init__(self, commitment: BodyCommitment) -> None:
-        self._commitment = commitment
-        self._chunks: list[bytes] | None = []
-        self._size = 0
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next chunk; bytes are kept by reference, other buffers are copied."""
-        self._commitment.update(chunk)
-        if self._chunks is not None:
-            self._size += len(chunk)
-            if self._size > MAX_KEPT_BYTES:
-                self._chunks = None
-            else:
-                self._chunks.append(bytes(chunk))
-
-    def kept(self) -> bytes | None:
-        """All bytes of the body, or None if there were more than the cap."""
-        return None if self._chunks is None else b"".join(self._chunks)
-
-
 class HttpExchange:
     """The state of one request. Made per request, used by one task at a time, as ASGI has it."""
 
     __slots__ = (
-        "_answered", "_asked", "_broken", "_disconnected", "_done", "_entered", "_exchange", "_last_chunk",
-        "_policy", "_receive", "_recorder", "_request", "_response", "_send", "_started_ns", "_status",
-        "_ticks", "scope",
+        "_added", "_answer", "_asked", "_disconnected", "_done", "_entered", "_exchange", "_is_late",
+        "_policy", "_receive", "_recorder", "_request", "_response", "_started_ns", "_status", "_ticks",
+        "answered", "fails_closed", "is_broken", "must_refuse", "scope",
     )  # fmt: skip
 
     def __init__(
@@ -90,18 +70,25 @@ class HttpExchange:
         *,
         ticks: Callable[[], int],
     ) -> None:
-        """Start observing. Without a policy nothing is minted unless the handler turns out to be marked."""
+        """Start observing. Without a policy nothing is minted unless the handler turns out to be marked.
+
+        `must_refuse` then says that fail_closed does not let this request reach the application.
+        """
         self.scope = scope
+        self.fails_closed = fails_closed(recorder)
+        self.must_refuse = self.is_broken = False
+        self.answered: ResponseHeaders | None = None
         self._recorder, self._policy = recorder, policy
-        self._receive, self._send = receive, send
+        self._receive = receive
+        self._answer = HttpAnswer(self, send, is_head=scope["method"] == "HEAD")
         self._ticks, self._started_ns = ticks, ticks()
         self._exchange: Exchange | None = None
         self._request: BodyTap | None = None
         self._response: BodyTap | None = None
         self._status: int | None = None
         self._asked: RequestHeaders | None = None
-        self._answered: ResponseHeaders | None = None
-        self._broken = self._disconnected = self._done = self._entered = self._last_chunk = False
+        self._added: dict[str, object] = {}
+        self._disconnected = self._done = self._entered = self._is_late = False
         if policy is not None:
             self._mint()
 
@@ -112,48 +99,131 @@ class HttpExchange:
             if self._exchange is None and not self._done:
                 self._look_for_mark()
             if message["type"] == "http.request":
-                if self._request is not None and (body := message.get("body")):
+                if self._request is not None and not self._done and (body := message.get("body")):
                     self._request.feed(body)
-            elif message["type"] == "http.disconnect" and not self._last_chunk:
-                self._disconnected = True
+            elif message["type"] == "http.disconnect" and not self._answer.is_over:
+                self.hung_up()
         except Exception as failure:  # noqa: BLE001  the boundary to the application
-            self._fail(failure)
+            self.fail(failure)
         return message
 
     async def send(self, message: Message) -> None:
-        """What the application awaits for the response: forwarded at once; then the exchange may be over."""
-        try:
-            message = self._observe(message)
-        except Exception as failure:  # noqa: BLE001  the boundary to the application
-            self._fail(failure)
-        try:
-            await self._send(message)
-        except OSError:
-            # The server says that the client is gone (ASGI 2.4). The application decides what to make of it.
-            self._disconnected = True
-            raise
-        if self._last_chunk:
-            self.finish("error" if (self._status or 0) >= _SERVER_FAILED else "ok")
+        """What the application awaits for the response (`HttpAnswer.take`)."""
+        await self._answer.take(message)
 
-    def returned(self) -> None:
+    async def returned(self) -> None:
         """The application returned. Without a complete response something went wrong on one side or the
         other.
+
+        Raises:
+            AnswerWithheld: fail_closed, and the end of the answer was not sent.
         """
-        self.finish("error")
-
-    def raised(self, error: BaseException) -> None:
-        """The application raised, which the caller passes on: an error, or a cancellation of its task."""
-        self.finish("error" if isinstance(error, Exception) else "aborted")
-
-    def finish(self, ending: Ending) -> None:
-        """Hand the observation over, the first time this is called; afterwards nothing."""
-        if self._done:
-            return
-        self._done = True
         try:
-            self._record("client_disconnected" if self._disconnected else ending)
+            await self._answer.app_ended()
+        finally:
+            self.hand_over("error")
+
+    async def raised(self, error: BaseException) -> None:
+        """The application raised, which the caller passes on: an error, or a cancellation of its task."""
+        if isinstance(error, Exception):
+            await self.returned()
+        else:
+            self._answer.abandon()
+            self.hand_over("aborted")
+
+    def begins(self, status: int, headers: HeaderList) -> bool:
+        """Note the start of the answer; True if it will be recorded."""
+        try:
+            return self._begins(status, headers)
         except Exception as failure:  # noqa: BLE001  the boundary to the application
-            self._fail(failure)
+            self.fail(failure)
+            self.must_refuse = self.fails_closed
+            return False
+
+    def feed_response(self, chunk: bytes) -> None:
+        """Commit to the next bytes of the answer."""
+        if self._response is None or self._done:
+            return
+        try:
+            self._response.feed(chunk)
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            self.fail(failure)
+
+    async def settle(self, ending: Ending | None = None) -> Settled | None:
+        """Hand the observation over and wait, as the mode and the disk have it; None if it took too long.
+
+        Raises:
+            CancelledError: the task was cancelled meanwhile; the observation stays handed over.
+        """
+        observation = self._observation(ending)
+        if observation is None:
+            return None
+        settled = None
+        try:
+            settled = await settle(self._recorder, observation, is_awaited=not self._disconnected)
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            self.fail(failure)
+        except BaseException:
+            self.hung_up()
+            raise
+        is_promised = settled is not None and settled.promise is not None
+        otel.annotate(observation.exchange.id, "promised" if is_promised else "deferred")
+        return settled
+
+    def hand_over(self, ending: Ending | None = None) -> None:
+        """Hand the observation over without waiting, the first time this or `settle` is called."""
+        observation = self._observation(ending)
+        if observation is None:
+            return
+        try:
+            hand_over(self._recorder, observation)
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            self.fail(failure)
+        otel.annotate(observation.exchange.id, "recorded")
+
+    def own_headers(self) -> HeaderList:
+        """Our lines for the answer, without the one about the promise; none if there will be no entry."""
+        if self._exchange is None or self.is_broken:
+            return []
+        return own_headers(self._exchange, with_key=self._asked is not None and self._asked.wants_key)
+
+    @property
+    def stream_dialect(self) -> str | None:
+        """The dialect of the answer's events, None for anything but a stream of a known route."""
+        if self._policy is None or self.answered is None or not self.answered.is_event_stream:
+            return None
+        return self._policy.dialect
+
+    def hung_up(self) -> None:
+        """The client is gone. Once the observation was handed over this is only counted."""
+        if not self._done:
+            self._disconnected = True
+        elif self._exchange is not None and not self._is_late:
+            self._is_late = True
+            self.count("late_hangups")
+
+    def count(self, name: str) -> None:
+        """Add one to a metric."""
+        self._recorder.metrics.add(name)
+
+    def fail(self, failure: Exception) -> None:
+        """Give the observation up: a commitment that misses bytes would be a false one."""
+        self.is_broken = True
+        self._recorder.guard.failed("asgi", failure)
+        if self._recorder.settings.strict:
+            raise failure
+
+    @property
+    def recorder(self) -> Recorder:
+        """What records this request."""
+        return self._recorder
+
+    def add_facts(self, facts: Mapping[str, object]) -> bool:
+        """Add what the application says of this decision; False once it was handed over."""
+        if self._done or self._exchange is None:
+            return False
+        self._added = {**self._added, **facts}
+        return True
 
     def enter(self, function: object) -> bool:
         """Whether `function`, an `@audited` one being called, is this request's own handler, for the first
@@ -166,11 +236,15 @@ class HttpExchange:
         return self._entered
 
     def _mint(self) -> None:
-        exchange = self._recorder.new_exchange()
+        exchange = mint(self._recorder)
         if exchange is None:
-            self._done = True
+            self._done, self.must_refuse = True, self.fails_closed
             return
-        self._request, self._response = BodyTap(exchange.request), BodyTap(exchange.response)
+        redactor = self._recorder.redactor
+        self._request, self._response = (
+            BodyTap(body, is_redacted=redactor is not None and redactor.concerns(name))
+            for name, body in (("request", exchange.request), ("response", exchange.response))
+        )
         self._exchange = exchange
 
     def _look_for_mark(self) -> None:
@@ -184,70 +258,69 @@ class HttpExchange:
         if self._exchange is None and not self._done:
             self._mint()
 
-    def _observe(self, message: Message) -> Message:
-        kind = message["type"]
-        if kind == "http.response.body":
-            if self._response is not None and (body := message.get("body")):
-                self._response.feed(body)
-            self._last_chunk = not message.get("more_body", False)
-        elif kind == "http.response.start":
-            return self._start(message)
-        elif kind in ("http.response.pathsend", "http.response.zerocopysend") and not self._done:
-            # Both extensions were taken out of the scope. Bytes that bypass us cannot be committed to.
-            raise NotImplementedError(kind)
-        return message
-
-    def _start(self, message: Message) -> Message:
-        self._status = message["status"]
+    def _begins(self, status: int, headers: HeaderList) -> bool:
+        self._status = status
+        if self._recorder.settings.outcome_headers:
+            outcome_by_headers(self._recorder, self.scope["headers"], status)
         self._look_for_mark()
         if self._done or self._exchange is None:
-            return message
-        if not self._entered and is_refused(self._status, has_handler=chosen_handler(self.scope) is not None):
+            return False
+        if not self._entered and is_refused(status, has_handler=chosen_handler(self.scope) is not None):
             self._done, self._request, self._response = True, None, None
-            self._recorder.metrics.add(f"refused.{self._status}")
-            return message
-        headers = list(message.get("headers", ()))
-        self._asked, self._answered = RequestHeaders(self.scope["headers"]), ResponseHeaders(headers)
-        own = own_headers(self._exchange, with_key=self._asked.wants_key)
-        return {**message, "headers": headers + own}
+            self.count(f"refused.{status}")
+            exchange, self._exchange = self._exchange, None
+            self._recorder.drop(exchange)
+            return False
+        self._asked, self.answered = RequestHeaders(self.scope["headers"]), ResponseHeaders(headers)
+        return True
 
-    def _record(self, ending: Ending) -> None:
-        exchange, policy = self._exchange, self._policy
-        if exchange is None or policy is None or self._broken:
-            return
-        asked = self._asked or RequestHeaders(self.scope["headers"])
-        answered = self._answered or ResponseHeaders(())
+    def _observation(self, ending: Ending | None) -> Observation | None:
+        """What was seen, the first time this is asked for; None if there is nothing true to say."""
+        exchange, is_first = self._exchange, not self._done
+        self._done = True
+        if not is_first or exchange is None:
+            return None
+        if self.is_broken:
+            self._recorder.drop(exchange)
+            return None
+        try:
+            if ending is None:
+                ending = "error" if (self._status or 0) >= _SERVER_FAILED else "ok"
+            return self._seen(exchange, "client_disconnected" if self._disconnected else ending)
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            self.fail(failure)
+            return None
+
+    def _seen(self, exchange: Exchange, ending: Ending) -> Observation | None:
+        policy, headers = self._policy, self.scope["headers"]
+        if policy is None or self._request is None or self._response is None:
+            return None
+        asked = self._asked or RequestHeaders(headers)
+        answered = self.answered or ResponseHeaders(())
         request, response = ObservedBody(), ObservedBody()
-        if policy.keeps_values and self._request is not None and self._response is not None:
-            dialect = policy.dialect if answered.is_event_stream else None
+        if policy.keeps_values or self._recorder.redactor is not None:
             request = ObservedBody(self._request.kept())
-            response = ObservedBody(self._response.kept(), dialect)
-        self._recorder.record(
-            Observation(
-                exchange=exchange,
-                operation=policy.operation,
-                capture="asgi",
-                duration_us=(self._ticks() - self._started_ns) // 1000,
-                ended=ending,
-                method=self.scope["method"],
-                route=policy.route or route_template(self.scope),
-                status=self._status,
-                content_encoding=answered.coding,
-                request=request,
-                response=response,
-                keep_values=policy.keeps_values,
-                parent=asked.parent,
-                retry_of=asked.retry_of,
-                read_request=read_request_fields,
-            )
+            response = ObservedBody(self._response.kept(), self.stream_dialect)
+        return Observation(
+            exchange=exchange,
+            operation=policy.operation,
+            capture="asgi",
+            duration_us=(self._ticks() - self._started_ns) // 1000,
+            ended=ending,
+            method=self.scope["method"],
+            route=policy.route or route_template(self.scope),
+            status=self._status,
+            content_encoding=answered.coding,
+            mode=self._recorder.settings.mode,
+            request=request,
+            response=response,
+            facts=merged(facts_from_headers(headers), self._added),
+            keep_values=policy.keeps_values,
+            parent=asked.parent,
+            retry_of=asked.retry_of,
+            replayed_from=answered.replayed_from,
+            read_request=read_request_fields,
         )
-
-    def _fail(self, failure: Exception) -> None:
-        """Give the observation up: a commitment that misses bytes would be a false one."""
-        self._broken = True
-        self._recorder.guard.failed("asgi", failure)
-        if self._recorder.settings.strict:
-            raise failure
 
 
 def _layers(endpoint: object) -> list[object]:

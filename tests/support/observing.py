@@ -10,7 +10,10 @@ from typing import Any
 
 from auditlog.capture import CaptureSettings, Exchange, Observation, Recorded
 from auditlog.capture.asgi import AuditMiddleware
+from auditlog.capture.awaiting import Waiter
+from auditlog.capture.coverage import CoverageNote
 from auditlog.capture.metrics import Counters
+from auditlog.capture.observation import Settled
 from auditlog.capture.redaction import Redactor
 from auditlog.capture.safety import Guard
 from auditlog.core.commitment import BodyCommitment
@@ -19,8 +22,31 @@ DECISION_ID = "01900000-0000-7000-8000-{:012x}"
 RECEIPTS = "https://log.example/receipts/"
 
 
+def promised(observation: Observation) -> Settled:
+    """Durable, with a text in place of a promise that names the decision."""
+    return Settled(f"promise of {observation.exchange.id}\n", is_durable=True)
+
+
+def unpromised(_: Observation) -> Settled:
+    """Durable; nothing may be promised."""
+    return Settled(None, is_durable=True)
+
+
+def lost(_: Observation) -> Settled:
+    """Not durable, and it will not be."""
+    return Settled(None, is_durable=False)
+
+
+def silent(_: Observation) -> None:
+    """Nothing is heard of it."""
+
+
 class ObservingRecorder:
-    """Stands where `Recorder` stands, for the hooks: mints exchanges and keeps what it is given."""
+    """Stands where `Recorder` stands, for the hooks: mints exchanges and keeps what it is given.
+
+    `outcome` is what an answer that waits is told: at once by default, after `delay_s` if that is set, never
+    if `outcome` is None.
+    """
 
     def __init__(self, settings: CaptureSettings | None = None, *, enrolled: bool = True) -> None:
         self.settings = settings or CaptureSettings(log_url="http://log.example/logs/main", strict=True)
@@ -32,6 +58,15 @@ class ObservingRecorder:
         self.started = self.closed = self.minted = 0
         self.observations: list[Observation] = []
         self.models: list[dict[str, Any]] = []
+        self.outcome: Callable[[Observation], Settled | None] = promised
+        self.delay_s: float | None = None
+        self.expects_quick = self.can_reserve = True
+        self.reserved = 0
+        self.late: list[Settled] = []
+        self.dropped: list[Exchange] = []
+        self.problems: list[str] = []
+        self.coverage: list[CoverageNote] = []
+        self.ports: list[int] = []
 
     def start(self) -> None:
         self.started += 1
@@ -57,6 +92,34 @@ class ObservingRecorder:
     def record(self, observation: Observation, *, want_durable: bool = False) -> Recorded | None:
         self.observations.append(observation)
         return Recorded(observation.exchange.id, observation.exchange.exchange_key)
+
+    def record_awaited(self, observation: Observation) -> Waiter | None:
+        waiter, settled = Waiter(asyncio.get_running_loop(), self.late.append), self.outcome(observation)
+        self.observations.append(observation)
+        if settled is not None and self.delay_s is None:
+            waiter.loop.call_soon(waiter.settle, settled)
+        elif settled is not None:
+            waiter.loop.call_later(self.delay_s, waiter.settle, settled)
+        return waiter
+
+    def drop(self, exchange: Exchange) -> None:
+        self.dropped.append(exchange)
+
+    def reserve(self) -> bool:
+        self.reserved += self.can_reserve
+        return self.can_reserve
+
+    def release(self) -> None:
+        self.reserved -= 1
+
+    def report(self, problem: str) -> None:
+        self.problems.append(problem)
+
+    def cover(self, note: CoverageNote) -> None:
+        self.coverage.append(note)
+
+    def note_port(self, port: int) -> None:
+        self.ports.append(port)
 
     def expect_model(self) -> None:
         self.models.append({"expected": True})

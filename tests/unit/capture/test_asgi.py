@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from auditlog.capture.asgi import AuditMiddleware
-from auditlog.capture.http_exchange import MAX_KEPT_BYTES
+from auditlog.capture.body_tap import MAX_KEPT_BYTES
 from auditlog.core.commitment import commit_body
 from tests.support.observing import (
     RECEIPTS,
@@ -123,7 +123,10 @@ def test_no_receipt_url_before_enrolment() -> None:
     """Until the log knows the producer there is an id, but no address."""
     recorder = ObservingRecorder(enrolled=False)
     sent = run(answering(START, body(b"{}")), recorder)
-    assert [name for name, _ in sent[0]["headers"]] == [b"content-type", b"audit-id"]
+    assert sent[0]["headers"][1:] == [
+        (b"audit-id", recorder.only().exchange.id.encode()),
+        (b"audit-status", b"deferred"),
+    ]
 
 
 def test_exceptions_of_the_application_are_recorded_and_raised_again(recorder: ObservingRecorder) -> None:
@@ -176,10 +179,20 @@ def test_hang_up_seen_by_send(recorder: ObservingRecorder) -> None:
 
 
 def test_hang_up_during_the_last_chunk(recorder: ObservingRecorder) -> None:
-    """The last chunk that could not be handed to the server leaves no `ok`."""
+    """The last chunk of a stream that could not be handed to the server leaves no `ok`."""
     with pytest.raises(OSError, match="client disconnected"):
-        run(answering(START, body(b"1")), recorder, disconnect_after=1)
+        run(answering(START, body(b"1", more=True), body(b"2")), recorder, disconnect_after=2)
     assert recorder.only().ended == "client_disconnected"
+    assert recorder.metrics.get("late_hangups") == 0
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_hang_up_after_the_record(recorder: ObservingRecorder, taken: int) -> None:
+    """A whole answer is sealed before it leaves: who is gone by then is counted, and the record stands."""
+    with pytest.raises(OSError, match="client disconnected"):
+        run(answering(START, body(b"1")), recorder, disconnect_after=taken)
+    assert recorder.only().ended == "ok"
+    assert recorder.metrics.get("late_hangups") == 1
 
 
 def test_hang_up_after_the_last_chunk_changes_nothing(recorder: ObservingRecorder) -> None:
