@@ -35,26 +35,42 @@ class Opening:
     clock: Callable[[], int]
 
 
-def begin_drafts(drafts: Spool, instance: str, software: str, now_us: int) -> DraftBook:
+@dataclass(frozen=True, slots=True)
+class Unclean:
+    """An earlier life that did not end in order: the last thing known of it, and how many calls at most are
+    missing after it (None: nobody knows).
+    """
+
+    tip: Tip
+    at_most: int | None = None
+
+    def gap(self, now_us: int) -> dict[str, object]:
+        """The body of the entry that declares it."""
+        return gap_body(self.tip, count=None, from_us=self.tip.time_us, to_us=now_us, at_most=self.at_most)
+
+
+def begin_drafts(
+    drafts: Spool, instance: str, software: str, now_us: int, unclean: Unclean | None
+) -> DraftBook:
     """Start a process life before enrolment; durable on return. Raises OSError."""
     book = DraftBook(instance)
     records = [book.begin(software, now_us)]
-    if not drafts.recovery.is_clean and not drafts.tip.is_empty:
-        records.append(book.add("gap", _unclean(drafts.tip, now_us), now_us)[0])
+    if unclean is not None:
+        records.append(book.add("gap", unclean.gap(now_us), now_us)[0])
     drafts.append(records)
     return book
 
 
-def begin_sealed(spool: Spool, opening: Opening, instance: str, unclean: Tip | None) -> SealedBook:
+def begin_sealed(spool: Spool, opening: Opening, instance: str, unclean: Unclean | None) -> SealedBook:
     """Start a process life as an enrolled producer; durable on return. Raises OSError.
 
-    `unclean` is the last thing known of an earlier life that did not end in order, or None.
+    `unclean` is an earlier life that did not end in order, or None.
     """
     book = SealedBook(_chain(opening, instance, spool.tip))
     now_us = opening.clock()
     records = [book.begin(opening.signer, opening.software, now_us)]
     if unclean is not None:
-        records.append(book.add("gap", _unclean(unclean, now_us), now_us)[0])
+        records.append(book.add("gap", unclean.gap(now_us), now_us)[0])
     spool.append(records)
     return book
 
@@ -139,7 +155,3 @@ def _all(spool: Spool) -> Iterator[tuple[int, Record]]:
 def _chain(opening: Opening, instance: str, tip: Tip) -> Chain:
     enrolment = opening.enrolment
     return Chain(origin=enrolment.origin, producer=enrolment.producer, instance=instance, tip=tip)
-
-
-def _unclean(tip: Tip, now_us: int) -> dict[str, object]:
-    return gap_body(tip, count=None, from_us=tip.time_us, to_us=now_us)

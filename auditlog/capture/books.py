@@ -110,12 +110,19 @@ def read_draft(record: Record) -> tuple[str, dict[str, Any]]:
     return kind, body
 
 
-def gap_body(after: Tip, *, count: int | None, from_us: int, to_us: int) -> dict[str, Any]:
-    """The body of a `gap` entry: what is missing after `after`; `count` None is unknown."""
-    return {
+def gap_body(
+    after: Tip, *, count: int | None, from_us: int, to_us: int, at_most: int | None = None
+) -> dict[str, Any]:
+    """The body of a `gap` entry: what is missing after `after`; `count` None is unknown, then `at_most` may
+    bound it.
+    """
+    body: dict[str, Any] = {
         "instance": after.instance,
         "after_seq": after.seq,
         "from": format_time(from_us),
         "to": format_time(max(from_us, to_us)),
         "count": "unknown" if count is None else count,
     }
+    if count is None and at_most is not None:
+        body["at_most"] = at_most
+    return body

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 import httpx
@@ -61,9 +62,12 @@ class LogClient:
         *,
         timeout_s: float = 10.0,
         transport: httpx.BaseTransport | None = None,
+        on_time: Callable[[int], None] | None = None,
     ) -> None:
+        """`on_time` is told what the log's clock says (Unix microseconds), after each answer."""
         self._url = log_url.rstrip("/")
         self._token = token
+        self._on_time = on_time
         self._http = httpx.Client(timeout=timeout_s, transport=transport, follow_redirects=False)
         self._quiet = _QuietThread(threading.get_ident())
         logging.getLogger("httpx").addFilter(self._quiet)
@@ -112,6 +116,15 @@ class LogClient:
                 return
             raise LogUnreachable(f"batch: expected {count} entries acknowledged, found another number")
 
+    def keep_promises(self, promises: Sequence[tuple[str, str]]) -> None:
+        """Have promises shown at the log: pairs of decision id and note. Raises as `submit`."""
+        members = {"promises": [{"id": name, "promise": note} for name, note in promises]}
+        self._json("POST", "/promises", content=json.dumps(members, ensure_ascii=False).encode())
+
+    def keep_outcome(self, outcome: bytes) -> None:
+        """Have an outcome written into the log (api.md, "Outcomes"). Raises as `submit`."""
+        self._json("POST", "/outcomes", content=outcome)
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -139,6 +152,8 @@ class LogClient:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as error:
             # The text of the error may hold the URL; its type is enough.
             raise LogUnreachable(f"log: expected an answer, found {type(error).__name__}") from None
+        if self._on_time is not None and (log_us := _date_us(response.headers.get("date", ""))):
+            self._on_time(log_us)
         members = _members(body)
         if response.status_code != 200:
             _refuse(response, members)
@@ -195,6 +210,14 @@ def _retry_after(response: httpx.Response) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         return 1
     return max(1, min(int(text), MAX_RETRY_AFTER_S))
+
+
+def _date_us(text: str) -> int | None:
+    """The `Date` of an answer: attacker-controlled, to the second."""
+    try:
+        return int(parsedate_to_datetime(text).timestamp() * 1_000_000)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _object(value: object) -> dict[str, Any]:

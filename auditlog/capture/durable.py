@@ -62,3 +62,12 @@ def write_all(handle: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(handle, view) :]
+
+
+def free_bytes(path: Path) -> int:
+    """What the file system of `path` has left for this user; 0 if it does not say."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize

@@ -29,6 +29,8 @@ class Enrolment:
     index: int
     entry: bytes
     receipt_key: bytes = field(repr=False)
+    max_merge_delay_s: int | None = None
+    """The longest the log may take to show an entry, as it said at enrolment; None: it did not say."""
 
     @property
     def leaf_hash(self) -> bytes:
@@ -67,7 +69,8 @@ def check_enrolment(answer: dict[str, Any], *, signer: Ed25519Signer, origin: st
     receipt_key = _base64(answer.get("receipt_key"), "receipt_key")
     if len(receipt_key) != 32:
         raise MalformedError(f"enrolment: expected a receipt key of 32 bytes, found {len(receipt_key)}")
-    return Enrolment(origin, name, producer, index, entry_bytes, receipt_key)
+    delay_s = _delay_s(answer.get("max_merge_delay_s"))
+    return Enrolment(origin, name, producer, index, entry_bytes, receipt_key, delay_s)
 
 
 def encode_enrolment(enrolment: Enrolment) -> bytes:
@@ -80,6 +83,7 @@ def encode_enrolment(enrolment: Enrolment) -> bytes:
         "index": enrolment.index,
         "entry": base64.b64encode(enrolment.entry).decode(),
         "receipt_key": base64.b64encode(enrolment.receipt_key).decode(),
+        "max_merge_delay_s": enrolment.max_merge_delay_s,
     }
     return json.dumps(members, indent=1).encode() + b"\n"
 
@@ -99,6 +103,7 @@ def decode_enrolment(content: bytes) -> Enrolment:
             index=int(members["index"]),
             entry=_base64(members["entry"], "entry"),
             receipt_key=_base64(members["receipt_key"], "receipt_key"),
+            max_merge_delay_s=_delay_s(members.get("max_merge_delay_s")),
         )
         version = members["v"]
     except (ValueError, KeyError, TypeError) as error:
@@ -106,6 +111,11 @@ def decode_enrolment(content: bytes) -> Enrolment:
     if version != 1 or hash_leaf(found.entry).hex() != found.producer or len(found.receipt_key) != 32:
         raise MalformedError("enrolment file: expected the leaf hash of its entry, found another id")
     return found
+
+
+def _delay_s(value: object) -> int | None:
+    """Seconds as the log says them, bounded by ten years: what is odd counts as not said."""
+    return value if type(value) is int and 0 <= value <= 10 * 366 * 86_400 else None
 
 
 def _base64(text: object, name: str) -> bytes:

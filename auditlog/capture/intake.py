@@ -19,18 +19,23 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """How many observations were lost (None: unknown), and between which instants (Unix microseconds)."""
+    """How many observations were lost (None: unknown), and between which instants (Unix microseconds).
+
+    `attempts` of them have a mark as begun calls of this life (`attempts`).
+    """
 
     count: int | None
     first_us: int
     last_us: int
+    attempts: int = 0
 
     def merged(self, other: Losses | None) -> Losses:
         """Both together."""
         if other is None:
             return self
         count = None if self.count is None or other.count is None else self.count + other.count
-        return Losses(count, min(self.first_us, other.first_us), max(self.last_us, other.last_us))
+        first_us, last_us = min(self.first_us, other.first_us), max(self.last_us, other.last_us)
+        return Losses(count, first_us, last_us, self.attempts + other.attempts)
 
 
 class Intake(Generic[_T]):
@@ -42,22 +47,36 @@ class Intake(Generic[_T]):
         self._condition = threading.Condition(threading.Lock())
         self._items: deque[tuple[_T, int]] = deque()
         self._bytes = 0
+        self._reserved = 0
         self._losses: Losses | None = None
         self._is_waiting = False
         self._is_closed = False
 
-    def offer(self, item: _T, size: int, now_us: int, *, lighten: Callable[[_T], _T] | None = None) -> bool:
+    def offer(
+        self,
+        item: _T,
+        size: int,
+        now_us: int,
+        *,
+        lighten: Callable[[_T], _T] | None = None,
+        attempts: int = 0,
+        is_reserved: bool = False,
+    ) -> bool:
         """Add `item`, or what `lighten` makes of it where its `size` bytes do not fit: that has none.
 
-        A queue full of items, or closed, counts it as lost at `now_us` and returns False.
+        A queue full of items, or closed, counts it as lost at `now_us` and returns False; an item that has a
+        place reserved uses that.
         """
         with self._condition:
-            if self._is_closed or len(self._items) >= self._max_items:
-                self._lose(now_us)
+            has_place = is_reserved and self._reserved > 0
+            self._reserved -= has_place
+            is_full = len(self._items) + self._reserved >= self._max_items and not has_place
+            if self._is_closed or is_full:
+                self._lose(now_us, attempts)
                 return False
             if self._items and size and self._bytes + size > self._max_bytes:
                 if lighten is None:
-                    self._lose(now_us)
+                    self._lose(now_us, attempts)
                     return False
                 item, size = lighten(item), 0
             self._items.append((item, size))
@@ -65,6 +84,24 @@ class Intake(Generic[_T]):
             if self._is_waiting:
                 self._condition.notify()
             return True
+
+    def reserve(self) -> bool:
+        """Keep a place for one item that will be offered as reserved, or released; False if there is none."""
+        with self._condition:
+            if self._is_closed or len(self._items) + self._reserved >= self._max_items:
+                return False
+            self._reserved += 1
+            return True
+
+    def release(self) -> None:
+        """Give a reserved place back."""
+        with self._condition:
+            self._reserved = max(0, self._reserved - 1)
+
+    @property
+    def reserved(self) -> int:
+        """How many places are reserved."""
+        return self._reserved
 
     def push(self, item: _T) -> None:
         """Add a message of the layer itself, whatever the bounds, even when closed."""
@@ -111,5 +148,5 @@ class Intake(Generic[_T]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def _lose(self, now_us: int) -> None:
-        self._losses = Losses(1, now_us, now_us).merged(self._losses)
+    def _lose(self, now_us: int, attempts: int) -> None:
+        self._losses = Losses(1, now_us, now_us, attempts).merged(self._losses)

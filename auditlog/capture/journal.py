@@ -15,6 +15,7 @@ from auditlog.capture.attempts import LeftMarks, at_most, forget, read_left, tot
 from auditlog.capture.backlog import read_note
 from auditlog.capture.books import Book, gap_body
 from auditlog.capture.chain import Tip, empty_tip
+from auditlog.capture.durable import free_bytes
 from auditlog.capture.frames import DRAFTS, SEALED, Record
 from auditlog.capture.intake import Losses
 from auditlog.capture.metrics import Timing
@@ -23,6 +24,11 @@ from auditlog.capture.spool import Spool
 from auditlog.capture.vitals import SpoolDepth
 
 _UNSENT = bytes(32)
+RESERVED_BYTES = 8192
+"""Room kept for one record that is still to come: eight times the usual one."""
+_KEPT_FREE_BYTES = 1 << 20
+"""What the disk must have left beyond that."""
+_LOOK_EVERY_S = 1.0
 
 
 class Journal:
@@ -37,6 +43,7 @@ class Journal:
         # Room is freed segment by segment, so a full spool must have several.
         self._segment_bytes = min(segment_bytes, max_bytes // 4)
         self._max_bytes = max_bytes
+        self._free = (-_LOOK_EVERY_S, 0)
         self._drafts: Spool | None = None
         self._book: Book | None = None
         self.spool: Spool | None = None
@@ -82,6 +89,16 @@ class Journal:
         """Whether the bound on disk use leaves room for another group."""
         return self._current.size_bytes < self._max_bytes
 
+    def has_room_for(self, records: int) -> bool:
+        """Whether the bound and the disk leave room for so many more. Any thread may ask; the disk is looked
+        at once a second.
+        """
+        need = records * RESERVED_BYTES
+        now = time.monotonic()
+        if now - self._free[0] > _LOOK_EVERY_S:
+            self._free = now, free_bytes(self._slot.directory)
+        return self._current.size_bytes + need <= self._max_bytes and self._free[1] >= need + _KEPT_FREE_BYTES
+
     @property
     def size_bytes(self) -> int:
         """Bytes on disk."""
@@ -126,6 +143,11 @@ class Journal:
         """The notice that ends a life that stops in order, as the next record."""
         return self.add("notice", {"what": "stopped"}, time_us)[0]
 
+    def end(self, time_us: int) -> None:
+        """End a life that was only opened to be sent, in order; durable on return. Raises OSError."""
+        self.append([self.add_stopped(time_us)])
+        self.mark_clean()
+
     @property
     def next(self) -> int | None:
         """The number in the spool that the next sealed record gets; None while there are only drafts."""
@@ -134,7 +156,7 @@ class Journal:
     @property
     def oldest_unacknowledged_us(self) -> int | None:
         """The time of the oldest record that the log may not have."""
-        return self._current.unacknowledged.oldest_us
+        return self._current.waiting[1]
 
     def mark_clean(self) -> None:
         """Note that nothing was lost up to here. Raises OSError."""

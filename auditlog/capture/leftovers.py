@@ -40,6 +40,7 @@ class Leftovers:
         own: Path,
         origin: Callable[[], str | None],
         open_journal: OpenJournal,
+        clock: Callable[[], int],
         new_sender: Callable[[Slot, Callable[[LogClient], Route]], Sender],
         guard: Guard,
         logger: logging.Logger,
@@ -49,6 +50,7 @@ class Leftovers:
         self._own = own
         self._origin = origin
         self._open_journal = open_journal
+        self._clock = clock
         self._new_sender = new_sender
         self._guard = guard
         self._logger = logger
@@ -101,7 +103,7 @@ class Leftovers:
         def open_route(client: LogClient) -> Route:
             journal, route = self._open_journal(slot, client)
             opened.append(journal)
-            journal.mark_clean()
+            journal.end(self._clock())
             return route
 
         self._sender = sender = self._new_sender(slot, open_route)

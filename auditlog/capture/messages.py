@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from auditlog.capture.adoption import Opening
+from auditlog.capture.awaiting import Waiter
 from auditlog.capture.intake import Losses
 from auditlog.capture.observation import Observation, ObservedBody
 from auditlog.errors import AuditLogError
@@ -23,6 +24,10 @@ class Observed:
     durable: Future[None] | None = None
     is_lightened: bool = False
     """Whether the queue had no room for its bodies, so that nothing can be read from the request."""
+    waiter: Waiter | None = None
+    wants_promise: bool = False
+    is_reserved: bool = False
+    """Whether room was reserved for it before the application was called (fail_closed)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def lightened(message: Message) -> Message:
     if not isinstance(message, Observed):
         return message
     seen = replace(message.observation, request=ObservedBody(), response=ObservedBody())
-    return Observed(seen, message.durable, is_lightened=True)
+    return replace(message, observation=seen, is_lightened=True)
 
 
 class LostError(AuditLogError):

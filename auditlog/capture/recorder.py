@@ -10,19 +10,19 @@ threads and chain.
 
 from __future__ import annotations
 
-import atexit
+import asyncio
 import logging
 import os
 import threading
-import time
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Any
+from dataclasses import replace
 
 from auditlog import __version__
-from auditlog.capture.coverage import Coverage, CoverageNote
+from auditlog.capture.awaiting import Waiter
+from auditlog.capture.exits import close_at_exit
 from auditlog.capture.intake import Losses
+from auditlog.capture.known_models import KnownModels, model_body
 from auditlog.capture.messages import (
     Message,
     ModelExpected,
@@ -32,17 +32,16 @@ from auditlog.capture.messages import (
     lightened,
 )
 from auditlog.capture.metrics import Counters
-from auditlog.capture.observation import Exchange, Observation, Recorded
+from auditlog.capture.minting import RANDOM_BYTES, Clock, Random, mint_exchange, mint_id, wall_clock_us
+from auditlog.capture.observation import Exchange, Observation, Recorded, Settled
+from auditlog.capture.redaction import Redactor
 from auditlog.capture.running import RunningCapture
 from auditlog.capture.safety import Guard
 from auditlog.capture.settings import CaptureSettings
+from auditlog.capture.telling import Telling
 from auditlog.capture.unguarded import Unguarded
-from auditlog.core.commitment import BodyCommitment
 
-Clock = Callable[[], int]
-"""Gives the time in Unix microseconds."""
-Random = Callable[[int], bytes]
-"""Gives that many random bytes, fit for keys."""
+__all__ = ["Recorder", "mint_id", "wall_clock_us"]
 
 SOFTWARE = f"auditlog/{__version__}"
 RETRY_FIRST_S = 1.0
@@ -50,21 +49,7 @@ RETRY_LONGEST_S = 30.0
 """How soon, and how rarely at last, a start that failed is tried again."""
 
 
-def wall_clock_us() -> int:
-    """The system clock, in Unix microseconds."""
-    return time.time_ns() // 1000
-
-
-def mint_id(now_us: int, random: bytes) -> str:
-    """A UUIDv7 (RFC 9562 section 5.7) from a time and 10 random bytes."""
-    value = (now_us // 1000 & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(random, "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-class Recorder:
+class Recorder(Telling):
     """Records observations of one process. One per process; any thread may call it.
 
     Nothing here blocks on disk or network or raises (unless `settings.strict`), except `close`, which waits.
@@ -74,10 +59,14 @@ class Recorder:
         self, settings: CaptureSettings, clock: Clock = wall_clock_us, rng: Random = os.urandom
     ) -> None:
         """Keep the settings; nothing starts before `start` or the first exchange."""
+        super().__init__()
         self.settings = settings
         self.metrics = Counters()
         self.logger = logging.getLogger("auditlog.capture")
         self.guard = Guard(self.metrics, self.logger, strict=settings.strict)
+        self.redactor = Redactor.for_recording(
+            settings.redact, lambda failure: self.guard.failed("redaction", failure)
+        )
         self._clock = clock
         self._rng = rng
         self._lock = threading.Lock()
@@ -87,14 +76,15 @@ class Recorder:
         self._is_closed = False
         self._ending = threading.Event()
         self._unguarded = Unguarded(settings.state_dir, rng)
-        self._models: dict[str, dict[str, Any]] = {}
-        self._expects_model: bool | None = None
-        self.coverage = Coverage()
+        self._models = KnownModels()
 
     @classmethod
     def from_environ(cls, env: Mapping[str, str] | None = None) -> Recorder:
         """A recorder with the settings of `env` (the process's own by default), not started."""
-        return cls(CaptureSettings.from_environ(os.environ if env is None else env))
+        env = os.environ if env is None else env
+        recorder = cls(CaptureSettings.from_environ(env))
+        recorder.environ = env
+        return recorder
 
     @property
     def is_recording(self) -> bool:
@@ -124,7 +114,7 @@ class Recorder:
         with self._lock:
             if self._running is None and not self._is_closed:
                 self._running = self._new_running()
-                _close_at_exit(self)
+                close_at_exit(self, within_s=2 * self.settings.close_timeout_s)
                 self.guard.call("start", None, self._open, self._running)
                 if not self._running.is_open and self.settings.enabled:
                     self._unguarded.begin(self._clock())
@@ -139,6 +129,7 @@ class Recorder:
         with self._lock:
             running, self._running = self._running, None
             self._is_closed = True
+        self.hide_metrics()
         if running is not None and self._pid == os.getpid():
             self.guard.call("close", None, running.close)
             if self._unguarded.losses is not None and self.settings.is_usable:
@@ -152,10 +143,11 @@ class Recorder:
             rng=self._rng,
             metrics=self.metrics,
             guard=self.guard,
+            redactor=self.redactor,
             logger=self.logger,
             software=SOFTWARE,
             on_gone=self._gone,
-            coverage=self.coverage,
+            telling=self,
         )
 
     def _open(self, running: RunningCapture) -> None:
@@ -163,10 +155,8 @@ class Recorder:
         running.open()
         if not running.is_open:
             return
-        if self._expects_model is not None:
-            running.intake.push(ModelExpected(self._expects_model))
-        for body in self._models.values():
-            running.intake.push(ModelKnown(body, Future()))
+        for message in self._models.messages():
+            running.intake.push(message)
         self._declare(running)
 
     def _declare(self, running: RunningCapture) -> None:
@@ -220,14 +210,6 @@ class Recorder:
                 self._unguarded.begin(self._clock())
             wait_s = min(RETRY_LONGEST_S, 2 * wait_s)
 
-    def cover(self, note: CoverageNote) -> None:
-        """Say which routes this process records and how: a `coverage` entry tells the log (entry.md)."""
-        self.guard.call("coverage", None, self.coverage.cover, note)
-
-    def note_port(self, port: int) -> None:
-        """Say on which port of the server a request came in; a set look-up for one that is known."""
-        self.coverage.note_port(port)
-
     def new_exchange(self) -> Exchange | None:
         """Mint id, exchange key and both body commitments for a request that just arrived.
 
@@ -244,10 +226,50 @@ class Recorder:
         """
         return self.guard.call("record", None, self._record, observation, want_durable=want_durable)
 
-    def record_outcome(self, decision: str, facts: Mapping[str, object], *, item: str | None = None) -> None:
-        """Record what became known later about a decision (label, override ...) as an `outcome` entry."""
+    def record_awaited(self, observation: Observation) -> Waiter | None:
+        """As `record`, for a coroutine that waits (see `awaiting`). None if it was not taken."""
+        return self.guard.call("record", None, self._record_awaited, observation)
+
+    def drop(self, exchange: Exchange) -> None:
+        """Say that an exchange will never be recorded: nothing is owed for it, and what `reserve` kept is
+        given back. Who drops it counts why (`refused.<status>` or `failed`).
+        """
+        if exchange.attempt is not None:
+            exchange.attempt.settle()
+        if self.settings.mode == "fail_closed":
+            self.release()
+
+    def reserve(self) -> bool:
+        """Keep room for one record before the application is called (fail_closed): queue, spool and disk,
+        and a writer that works. If False the call must be refused. `record`, `drop`, `release` use it up.
+        """
+        return self.guard.call("reserve", False, self._reserve)
+
+    def release(self) -> None:
+        """Give back what `reserve` kept."""
+        running = self._running
+        if running is not None:
+            running.intake.release()
+
+    @property
+    def expects_quick(self) -> bool:
+        """Whether waiting for durability is likely to end in time; if not, nobody should wait."""
+        running = self._running
+        return running is not None and running.expects_quick
+
+    def promised(self, id: str, promise: str) -> None:  # noqa: A002  the word of the format
+        """Have a promise shown at the log, for an answer whose headers had left before it was made."""
+        running = self._running
+        if running is not None:
+            self.guard.call("promised", None, running.promised, id, promise)
+
+    def record_outcome(self, decision: str, facts: Mapping[str, object], *, item: str | None = None) -> bool:
+        """Record what became known later about a decision (label, override ...) as an `outcome` entry.
+
+        Whether it was taken; what is not is counted and declared like a decision.
+        """
         message = OutcomeKnown(decision, dict(facts), item)
-        self.guard.call("record_outcome", False, self._offer, message)
+        return self.guard.call("record_outcome", False, self._offer, message)
 
     def register_model(
         self,
@@ -266,14 +288,7 @@ class Recorder:
         `draft:<number>` while the producer is not enrolled. Until the first model, decisions say "pending"
         if one is expected, else "unregistered".
         """
-        body: dict[str, Any] = {"name": name, "fingerprint": _fingerprint(method, root, files)}
-        if adapters:
-            body["adapters"] = [
-                {"name": one, "fingerprint": _fingerprint(method, its_root, count)}
-                for one, its_root, count in adapters
-            ]
-        if source is not None:
-            body["source"] = source
+        body = model_body(name=name, root=root, files=files, method=method, adapters=adapters, source=source)
         reference: Future[str] = Future()
         if not self.guard.call("register_model", False, self._push, ModelKnown(body, reference)):
             reference.cancel()
@@ -294,31 +309,56 @@ class Recorder:
         running = self._begun()
         if running is None:
             return None
-        random = self._rng(42)
-        key = random[:32]
-        now_us = self._clock()
-        id = mint_id(now_us, random[32:])  # noqa: A001  the word of the format
-        return Exchange(
-            id=id,
-            exchange_key=key,
-            start_us=now_us,
-            request=BodyCommitment(key, "request"),
-            response=BodyCommitment(key, "response"),
-            receipt_url=running.receipt_url(id),
-        )
+        now_us, random = self._clock(), self._rng(RANDOM_BYTES)
+        self.metrics.add("started")
+        return mint_exchange(now_us, random, receipt_url=running.receipt_url, attempts=running.attempts)
 
     def _record(self, observation: Observation, *, want_durable: bool) -> Recorded | None:
         durable: Future[None] | None = Future() if want_durable else None
-        size = len(observation.request.data or b"") + len(observation.response.data or b"")
+        # Who answers over HTTP has a caller who may ask for the promise; in process there is none.
+        wants_promise = observation.capture != "in_process"
+        running = self._hand_over(Observed(observation, durable, wants_promise=wants_promise))
+        if running is None:
+            return None
+        exchange = observation.exchange
+        return Recorded(exchange.id, exchange.exchange_key, exchange.receipt_url, durable)
+
+    def _record_awaited(self, observation: Observation) -> Waiter | None:
+        running = self._running
+        name = observation.exchange.id
+
+        def on_late(settled: Settled) -> None:
+            if running is not None and settled.promise is not None:
+                running.promised(name, settled.promise)
+
+        waiter = Waiter(asyncio.get_running_loop(), on_late)
+        taken = self._hand_over(Observed(observation, waiter=waiter, wants_promise=True))
+        return None if taken is None else waiter
+
+    def _hand_over(self, message: Observed) -> RunningCapture | None:
+        """Queue it; None if nothing records. What a full queue refuses is settled here, and counted there."""
+        seen = message.observation
+        self.metrics.add("finished" if seen.ended == "ok" else "failed")
         running = self._begun()
         if running is None:
             return None
-        message = Observed(observation, durable)
-        is_taken = running.intake.offer(message, size, self._clock(), lighten=lightened)
-        if not is_taken and durable is not None:
-            durable.set_exception(running.refusal())
-        exchange = observation.exchange
-        return Recorded(exchange.id, exchange.exchange_key, exchange.receipt_url, durable)
+        if seen.mode == "fail_closed":
+            message = replace(message, is_reserved=True)
+        is_taken = running.intake.offer(
+            message,
+            len(seen.request.data or b"") + len(seen.response.data or b""),
+            self._clock(),
+            lighten=lightened,
+            attempts=seen.exchange.attempt is not None and seen.exchange.attempt is running.attempts,
+            is_reserved=message.is_reserved,
+        )
+        if not is_taken:
+            running.turn_away(message)
+        return running
+
+    def _reserve(self) -> bool:
+        running = self._begun(is_call=False)
+        return running is not None and running.reserve()
 
     def _offer(self, message: Message) -> bool:
         running = self._begun()
@@ -328,12 +368,8 @@ class Recorder:
         """Hand over what is known of the model, and remember it for a slot that is opened later."""
         self._begun(is_call=False)
         with self._lock:
-            if isinstance(message, ModelExpected):
-                self._expects_model = message.is_expected
-            else:
-                name = message.body["name"]
-                self._models.pop(name, None)
-                self._models[name] = message.body
+            self._models.remember(message)
+            if isinstance(message, ModelKnown):
                 self.coverage.changed()
             if self._running is None or not self._running.is_open:
                 return False
@@ -361,21 +397,3 @@ class Recorder:
         running = self._running
         if running is not None and running.is_open:
             self._declare(running)
-
-
-def _fingerprint(method: str, root: bytes, files: int) -> dict[str, Any]:
-    return {"method": method, "root": root.hex(), "files": files}
-
-
-def _close_at_exit(recorder: Recorder) -> None:
-    """A script that never calls `close` still ends in order; the reference does not keep the
-    recorder alive.
-    """
-    reference = weakref.ref(recorder)
-
-    def close() -> None:
-        held = reference()
-        if held is not None:
-            held.close()
-
-    atexit.register(close)

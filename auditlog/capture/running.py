@@ -12,34 +12,39 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from auditlog.capture.adoption import Opening
-from auditlog.capture.backlog import write_note
+from auditlog.capture.attempts import Attempts
 from auditlog.capture.client import LogClient
-from auditlog.capture.coverage import Coverage
-from auditlog.capture.disclosures import DisclosureStore, load_store_key
-from auditlog.capture.enrolling import enrol
+from auditlog.capture.clocks import HostClock
 from auditlog.capture.enrolment import Enrolment
-from auditlog.capture.field_roots import FieldRootProcess, root_here
+from auditlog.capture.frames import Record
 from auditlog.capture.intake import Intake, Losses
-from auditlog.capture.journal import Journal
 from auditlog.capture.leftovers import Leftovers
-from auditlog.capture.messages import Adopt, Flush, LostError, Message, OwnEntry, Unrecorded
+from auditlog.capture.messages import Adopt, Flush, LostError, Message, Observed, OwnEntry, Unrecorded
 from auditlog.capture.metrics import Counters
-from auditlog.capture.models import UNREGISTERED, ModelNames
-from auditlog.capture.preparing import Preparation
+from auditlog.capture.models import UNREGISTERED
+from auditlog.capture.outbox import PromiseOutbox
+from auditlog.capture.pace import Pace
+from auditlog.capture.promises import PromiseMaker
+from auditlog.capture.redaction import Redactor
 from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route, Sender
 from auditlog.capture.settings import CaptureSettings
+from auditlog.capture.settling import Settling
 from auditlog.capture.signals import Signals
 from auditlog.capture.slots import Slot, acquire_slot
-from auditlog.capture.sqlite_store import SqliteDisclosureStore
+from auditlog.capture.startup import state_doubt
 from auditlog.capture.unguarded import claim_unguarded
 from auditlog.capture.vitals import SpoolDepth
+from auditlog.capture.wiring import Wiring
 from auditlog.capture.writer import Writer
 from auditlog.core.capability import receipt_capability
 from auditlog.errors import Pushback
+
+if TYPE_CHECKING:
+    from auditlog.capture.telling import Telling
 
 _T = TypeVar("_T")
 _POLL_S = 0.02
@@ -57,18 +62,21 @@ class RunningCapture:
         rng: Callable[[int], bytes],
         metrics: Counters,
         guard: Guard,
+        redactor: Redactor | None = None,
         logger: logging.Logger,
         software: str,
         on_gone: Callable[[RunningCapture, Losses], None],
-        coverage: Coverage,
-        problems: Callable[[], tuple[str, ...]] = tuple,
-        on_refresh: Callable[[], None] = lambda: None,
+        telling: Telling,
     ) -> None:
         """`on_gone` is told, from the writer's thread, that the slot's files were deleted, and since when
-        entries may be lost: nothing runs any more then. `coverage`, `problems`, `on_refresh`: see `Signals`.
+        entries may be lost: nothing runs any more then. `telling` is the recorder, which outlives this.
         """
         self._settings = settings
-        self._clock = clock
+        self._clock = HostClock(clock)
+        self._wiring = Wiring(
+            settings, software, clock=self._clock, rng=rng, metrics=metrics, guard=guard, redactor=redactor,
+            logger=logger,
+        )  # fmt: skip
         self._rng = rng
         self._metrics = metrics
         self._guard = guard
@@ -87,19 +95,16 @@ class RunningCapture:
         self.writer: Writer | None = None
         self.sender: Sender | None = None
         self.leftovers: Leftovers | None = None
-        self._field_roots: FieldRootProcess | None = None
-        self._is_open = False
-        self.signals = Signals(
-            self,
-            settings,
-            coverage=coverage,
-            clock=clock,
-            metrics=metrics,
-            guard=guard,
-            logger=logger,
-            problems=problems,
-            on_refresh=on_refresh,
+        self.outbox = PromiseOutbox(open_client=self._wiring.open_client, metrics=metrics, guard=guard)
+        """Promises that did not travel with their answer."""
+        self.pace = Pace(settings.wait_ms / 1000)
+        self._settling = Settling(
+            waits_for_log=settings.durability == "log", pace=self.pace, post=self.outbox.push
         )
+        self._attempts: Attempts | None = None
+        self._is_open = False
+        self._telling = telling
+        self.signals = Signals(self, telling, clock=clock)
 
     @property
     def is_open(self) -> bool:
@@ -112,13 +117,17 @@ class RunningCapture:
         Raises OSError, MalformedError, ConfigurationError: nothing then runs, and it may be called again.
         """
         settings = self._settings
-        for problem in settings.problems:
-            self._logger.error("auditlog: not recording: %s", problem)
+        self._telling.report_settings()
         if not settings.is_usable:
+            self.signals.mark_disabled(self._rng)
             return
-        slot = acquire_slot(
-            settings.state_dir, settings.producer, origin=settings.origin, passed_over=self._passed_over
-        )
+        try:
+            slot = acquire_slot(
+                settings.state_dir, settings.producer, origin=settings.origin, passed_over=self._passed_over
+            )
+        except OSError as error:
+            self._telling.report(state_doubt(settings, error.strerror or type(error).__name__))
+            raise
         try:
             self._open_in(slot)
         except BaseException:
@@ -127,7 +136,7 @@ class RunningCapture:
 
     def _open_in(self, slot: Slot) -> None:
         enrolment = slot.load_enrolment()
-        opening = None if enrolment is None else self._opening(slot, enrolment)
+        opening = None if enrolment is None else self._wiring.opening(slot, enrolment)
         if enrolment is not None:
             self._remember(enrolment)
         self.slot = slot
@@ -146,8 +155,8 @@ class RunningCapture:
         try:
             writer.run()
         finally:
-            if self._field_roots is not None:
-                self._field_roots.close()
+            self._settling.end()
+            self._wiring.close()
 
     def declare(self, losses: Losses, settled: Callable[[bool], None]) -> None:
         """Have a gap entry written for what passed unrecorded; `settled` is told whether it is durable."""
@@ -217,11 +226,13 @@ class RunningCapture:
         flushed: Future[None] = Future()
         self.intake.push(Flush(flushed))
         # First what is queued becomes durable and, if the log answers, sent; then the writer ends in order.
+        self.sender.hurry()
         self._wait_until(lambda: (flushed.done() or writer.is_gone) and self._is_sent, deadline)
         writer.stop(within_s=max(_POLL_S, deadline - time.monotonic()))
         writer_thread.join(max(_POLL_S, deadline - time.monotonic()) + _POLL_S)
         self._wait_until(lambda: self._is_sent, deadline)
         self.sender.stop()
+        self.outbox.stop(within_s=max(_POLL_S, deadline - time.monotonic()))
         sender_thread.join(max(_POLL_S, deadline - time.monotonic()))
         leftovers_thread.join(max(_POLL_S, deadline - time.monotonic()))
         # A thread stuck in a disk or socket keeps the slot until the process is gone: nobody else may have
@@ -242,23 +253,48 @@ class RunningCapture:
         while not condition() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
+    @property
+    def attempts(self) -> Attempts | None:
+        """The marks of the calls that this life began."""
+        return self._attempts
+
+    @property
+    def expects_quick(self) -> bool:
+        """Whether a decision handed over now is likely to be durable within the settings' wait."""
+        return self.is_open and self.pace.is_quick
+
+    def reserve(self) -> bool:
+        """Keep room for one record: a place in the queue, bytes in the spool and on the disk, and a writer
+        (with AUDITLOG_DURABILITY=log: and a log) that works. False if any of it is missing.
+        """
+        writer = self.writer
+        if writer is None or not self.is_open or not writer.is_working:
+            return False
+        if self._settings.durability == "log" and (self._enrolment is None or not self._is_answering):
+            return False
+        return writer.has_room(self.intake.reserved + 1) and self.intake.reserve()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.sender is not None and self.sender.state in {"idle", "sending"}
+
+    def promised(self, id: str, promise: str) -> None:  # noqa: A002  the word of the format
+        """Have a promise that did not travel in the headers of its answer shown at the log."""
+        self.outbox.push(id, promise)
+
     def receipt_url(self, id: str) -> str | None:  # noqa: A002  the word of the format
         """Where the receipt of a decision will be found, None before enrolment (api.md)."""
         if self._enrolment is None:
             return None
         return f"{self._receipt_prefix}{id}/{receipt_capability(self._enrolment.receipt_key, id)}"
 
-    def refusal(self) -> LostError:
-        """What a caller who wanted durability is told when the queue was full."""
-        return LostError("record: expected room in the queue, found it full")
+    def turn_away(self, message: Observed) -> None:
+        """Tell whoever waits for it that the queue had no room."""
+        self._settling.lost([message], LostError("record: expected room in the queue, found it full"))
 
     def _remember(self, enrolment: Enrolment) -> None:
         self._receipt_prefix = f"{self._settings.receipt_base}/receipts/{enrolment.producer[:16]}/"
         self._enrolment = enrolment
-
-    def _opening(self, slot: Slot, enrolment: Enrolment) -> Opening:
-        signer = slot.signer(enrolment.origin, self._rng)
-        return Opening(enrolment, signer, self._software, self._clock)
 
     def _open_route(self, client: LogClient) -> Route:
         """Enrol if that has not happened yet, and wait until the writer has its place in the chain."""
@@ -266,28 +302,13 @@ class RunningCapture:
         assert self.slot is not None
         if self._enrolment is None:
             if self._adopting is None:
-                self._adopting = Adopt(self._enrol(self.slot, client), Future())
+                self._adopting = Adopt(self._wiring.enrol(self.slot, client), Future())
                 self.intake.push(self._adopting)
             self._await(self._adopting.done)
             self._remember(self._adopting.opening.enrolment)
         spool = self._await(self.writer.ready)
         assert self._enrolment is not None
-        return Route(self._enrolment, self._opening(self.slot, self._enrolment).signer, spool)
-
-    def _enrol(self, slot: Slot, client: LogClient) -> Opening:
-        enrolment, signer = enrol(slot, client, origin=self._settings.origin, rng=self._rng)
-        self._logger.info("auditlog: producer %s enrolled with %s", enrolment.name, enrolment.origin)
-        return Opening(enrolment, signer, self._software, self._clock)
-
-    def _open_leftover(self, slot: Slot, client: LogClient) -> tuple[Journal, Route]:
-        """Open the chain of a slot that another life left, as the next life of that producer."""
-        enrolment = slot.load_enrolment()
-        opening = self._enrol(slot, client) if enrolment is None else self._opening(slot, enrolment)
-        journal = self._new_journal(slot)
-        instance = self._rng(16).hex()
-        journal.open(opening, instance=instance, software=self._software, now_us=self._clock())
-        assert journal.spool is not None
-        return journal, Route(opening.enrolment, opening.signer, journal.spool)
+        return Route(self._enrolment, self._wiring.opening(self.slot, self._enrolment).signer, spool)
 
     def _gone(self) -> None:
         """The writer found the slot deleted: from now on no receipt is promised, and all is declared."""
@@ -310,81 +331,57 @@ class RunningCapture:
             ) from None
 
     def _new_writer(self, slot: Slot, opening: Opening | None) -> Writer:
+        instance = self._rng(16).hex()
+        self._attempts = Attempts(slot.directory, instance)
         return Writer(
-            preparation=self._new_preparation(),
-            journal=self._new_journal(slot),
+            preparation=self._wiring.new_preparation(),
+            journal=self._wiring.new_journal(slot),
             intake=self.intake,
             opening=opening,
-            instance=self._rng(16).hex(),
+            instance=instance,
             software=self._software,
             clock=self._clock,
-            open_store=lambda: self._open_store(slot),
+            attempts=self._attempts,
+            merge_by_s=self._settings.merge_by_s,
+            pace=self.pace,
+            settling=self._settling,
+            open_store=lambda: self._wiring.open_store(slot),
             on_durable=self._notify_sender,
             on_gone=self._gone,
             metrics=self._metrics,
             guard=self._guard,
         )
 
-    def _new_preparation(self) -> Preparation:
-        helper = self._field_roots = FieldRootProcess(self._logger) if self._settings.helper else None
-        return Preparation(
-            models=ModelNames(is_expected=self._settings.model_path is not None),
-            rng=self._rng,
-            max_body_bytes=self._settings.max_body_bytes,
-            field_roots=helper or root_here,
-            metrics=self._metrics,
-            guard=self._guard,
+    def _new_sender(
+        self, slot: Slot, open_route: Callable[[LogClient], Route], *, until_drained: bool = False
+    ) -> Sender:
+        return self._wiring.new_sender(
+            slot,
+            open_route,
+            until_drained=until_drained,
+            on_acknowledged=self._promise_again if until_drained else self._acknowledged,
         )
 
-    def _new_journal(self, slot: Slot) -> Journal:
-        settings = self._settings
-        return Journal(
-            slot,
-            segment_bytes=settings.segment_bytes,
-            max_bytes=settings.max_spool_bytes,
-            commits=self._metrics.commits,
-        )
+    def _acknowledged(self, route: Route, number: int, batch: list[Record]) -> None:
+        """The log has the records before `number`, these last: settle; promise an earlier life's again."""
+        self._settling.acknowledged(number)
+        if self.writer is not None and batch and batch[0].instance != self.writer.instance:
+            self._promise_again(route, number, batch)
+
+    def _promise_again(self, route: Route, _: int, batch: list[Record]) -> None:
+        maker = PromiseMaker(route.enrolment, route.signer, merge_by_s=self._settings.merge_by_s)
+        self.outbox.push_again(maker, batch)
 
     def _new_leftovers(self, own: Slot) -> Leftovers:
         return Leftovers(
             self._settings.state_dir,
             own=own.directory,
             origin=lambda: None if self._enrolment is None else self._enrolment.origin,
-            open_journal=self._open_leftover,
+            open_journal=self._wiring.open_leftover,
+            clock=self._clock,
             new_sender=lambda slot, route: self._new_sender(slot, route, until_drained=True),
             guard=self._guard,
             logger=self._logger,
-        )
-
-    def _new_sender(
-        self, slot: Slot, open_route: Callable[[LogClient], Route], *, until_drained: bool = False
-    ) -> Sender:
-        return Sender(
-            open_route=open_route,
-            open_client=self._open_client,
-            on_conflict=slot.mark_conflict,
-            note=lambda state, detail, number: write_note(slot.directory, state, detail, number),
-            until_drained=until_drained,
-            rng=self._rng,
-            metrics=self._metrics,
-            guard=self._guard,
-            logger=self._logger,
-            max_batch_entries=self._settings.max_batch_entries,
-            max_batch_bytes=self._settings.max_batch_bytes,
-        )
-
-    def _open_client(self) -> LogClient:
-        settings = self._settings
-        return LogClient(settings.log_url, settings.read_token, timeout_s=settings.request_timeout_s)
-
-    def _open_store(self, slot: Slot) -> DisclosureStore:
-        key = load_store_key(slot.store_key_path, self._rng)
-        return SqliteDisclosureStore(
-            slot.store_path,
-            key,
-            self._rng,
-            keep_s=self._settings.keep_s,
-            max_bytes=self._settings.max_store_bytes,
         )
 
     def _notify_sender(self) -> None:

@@ -47,8 +47,9 @@ REFUSED_WAIT_S = 60.0
 IDLE_WAIT_S = 5.0
 NOTE_EVERY_S = 5.0
 """How often, under load, it is noted how far the log has come."""
-LINGER_S = 0.05
-"""Pause after a batch that was not full: at low rates a head and a commit then cover several decisions."""
+LINGER_S = 0.25
+"""Pause after a batch that was not full: a request to the log costs milliseconds of this host's CPU, and a
+head and a commit then cover several decisions. The first entry after a pause goes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Sender:
         metrics: Counters,
         guard: Guard,
         logger: logging.Logger,
+        on_acknowledged: Callable[[Route, int, list[Record]], None] = lambda _route, _number, _batch: None,
+        gathers: bool = True,
         note: Callable[[str, str, int | None], None] = lambda _state, _detail, _acknowledged: None,
         until_drained: bool = False,
         max_batch_entries: int = 500,
@@ -89,13 +92,16 @@ class Sender:
     ) -> None:
         """`open_route` enrols if need be and waits for the writer; it may raise what `LogClient` raises.
 
-        `note` keeps state, detail and how far the log has come. With `until_drained`, `run` ends when all is
+        `on_acknowledged` is told the number before which the log has everything, and the batch it took last
+        (none after a look at the log's newest entry). Without `gathers` each entry goes at once. `note` keeps
+        state, detail and how far the log has come. With `until_drained`, `run` ends when all is
         sent, or at the first failure.
         """
         self._open_route = open_route
         self._open_client = open_client
         self._on_conflict = on_conflict
         self._rng = rng
+        self._on_acknowledged = on_acknowledged
         self._note = note
         self._until_drained = until_drained
         self._metrics = metrics
@@ -105,6 +111,9 @@ class Sender:
         self._max_bytes = max_batch_bytes
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._hurrying = threading.Event()
+        if not gathers:
+            self._hurrying.set()
         self._failures = 0
         self._route: Route | None = None
         self._next: int | None = None
@@ -120,9 +129,15 @@ class Sender:
         """Say that there may be something to send."""
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Send what there is at once from now on: the process is ending."""
+        self._hurrying.set()
+        self._wake.set()
+
     def stop(self) -> None:
         """End `run` after the request in flight."""
         self._stopping.set()
+        self._hurrying.set()
         self._wake.set()
 
     @property
@@ -179,7 +194,7 @@ class Sender:
         route = self._route
         if self._next is None:
             self._next = self._position(route, client.head(route.enrolment.producer))
-            route.spool.acknowledge(self._next)
+            self._acknowledge(route, self._next, [])
         batch = self._next_batch(route.spool, self._next)
         if not batch:
             self.state = "idle"
@@ -194,12 +209,16 @@ class Sender:
         self._next += len(batch)
         self._conflict_at = None
         # Dying before this line sends the batch once more after the restart; the log skips what it has.
-        route.spool.acknowledge(self._next)
+        self._acknowledge(route, self._next, batch)
         self.acknowledged_us = batch[-1].time_us
         self._note_progress(every_s=NOTE_EVERY_S)
         self._metrics.add("sender.batches")
         self._metrics.add("sender.entries", len(batch))
-        return 0.0 if len(batch) >= self._max_entries else LINGER_S
+        return 0.0 if len(batch) >= self._max_entries or self._hurrying.is_set() else LINGER_S
+
+    def _acknowledge(self, route: Route, number: int, batch: list[Record]) -> None:
+        route.spool.acknowledge(number)
+        self._guard.call("acknowledged", None, self._on_acknowledged, route, number, batch)
 
     def _next_batch(self, spool: Spool, number: int) -> list[Record]:
         records = spool.read(number, max_records=self._max_entries, max_bytes=self._max_bytes)
@@ -231,7 +250,7 @@ class Sender:
             raise SenderStopped("conflict", {"expected": conflict.expected, "found": conflict.found})
         self._conflict_at = position
         self._next = position
-        route.spool.acknowledge(position)
+        self._acknowledge(route, position, [])
 
     def _position(self, route: Route, head: LogHead) -> int:
         """The number of the first record the log does not have, judged by its leaf hash and nothing else."""
@@ -286,6 +305,8 @@ class Sender:
             # Only an idle wait ends early: new work is no reason to ask a sick log sooner.
             self._wake.wait(wait_s)
             self._wake.clear()
+        elif self.state == "sending" and not self._failures:
+            self._hurrying.wait(wait_s)
         else:
             self._stopping.wait(wait_s)
 

@@ -30,7 +30,6 @@ from auditlog.capture.frames import (
     scan_frames,
 )
 from auditlog.capture.segments import NEW_SUFFIX, Recovery, Segment, recover, segment_path
-from auditlog.capture.unacknowledged import Unacknowledged
 from auditlog.core.merkle import hash_leaf
 from auditlog.errors import StorageError
 
@@ -190,7 +189,6 @@ class Spool:
         with self._lock:
             self._acknowledged = max(self._acknowledged, min(number, self._next))
             self._drop()
-        self.unacknowledged.acknowledge(number)
 
     def erase_all(self) -> None:
         """Delete every segment (drafts that have been sealed elsewhere); durable on return.
@@ -301,12 +299,6 @@ class Spool:
             if at == number:
                 return scanned.end
         raise StorageError(f"spool: expected record {number} to be readable, found a damaged frame")
-
-    def _first_time_us(self) -> int:
-        try:
-            return self.read(self.first, max_records=1, max_bytes=1)[0].time_us
-        except (StorageError, IndexError):
-            return 0  # Damaged: as old as can be.
 
     def _drop(self) -> None:
         while len(self._segments) > 1 and self._segments[0].next <= self._acknowledged:

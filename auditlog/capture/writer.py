@@ -1,13 +1,10 @@
 """The writer: the one thread that commits, seals and makes durable, in groups (README.md, "The life of a
 decision").
 
-Takes what is queued, keeps keys and bodies in the disclosure store (one transaction), seals the entries in
-order, writes them to the spool with one fdatasync, and only then resolves the futures and wakes the sender.
-The store comes first: a key without an entry is harmless, an entry without its key could never be opened. If
-the store fails, the entry says so (`values: not_kept`). If the spool fails, the same sealed bytes are tried
-again until the disk takes them: their numbers are used. If someone deletes the slot's files the writer says
-so and ends: a deleted file takes writes without a word. Must never: let one bad observation stop the rest,
-or lose one silently.
+Takes what is queued: observations go to `runs`, which keeps, seals and spools them with one fdatasync and
+only then settles whoever waits; messages of the layer itself (a model, an enrolment, a heartbeat) take their
+place between. At the end it says so: `notice {what: stopped}` and the mark of a clean end. Must never: change
+the order of what was handed over, or end without declaring what is owed.
 """
 
 from __future__ import annotations
@@ -17,10 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from auditlog.capture.adoption import Opening
-from auditlog.capture.committing import Prepared
+from auditlog.capture.attempts import Attempts
+from auditlog.capture.clocks import HostClock
+from auditlog.capture.declaring import Declarations
 from auditlog.capture.disclosures import DisclosureStore
-from auditlog.capture.frames import Record
-from auditlog.capture.intake import Intake, Losses
+from auditlog.capture.intake import Intake
 from auditlog.capture.journal import Journal
 from auditlog.capture.messages import (
     Adopt,
@@ -35,28 +33,27 @@ from auditlog.capture.messages import (
     Unrecorded,
 )
 from auditlog.capture.metrics import Counters
+from auditlog.capture.pace import Pace
+from auditlog.capture.persisting import Persistence
 from auditlog.capture.preparing import Preparation
+from auditlog.capture.promises import PromiseMaker
+from auditlog.capture.runs import Runs
 from auditlog.capture.safety import Guard
+from auditlog.capture.settling import Settling
 from auditlog.capture.spool import Spool
 from auditlog.capture.vitals import SpoolDepth
-from auditlog.errors import StorageError
 
-GROUP = 256
-"""At most this many observations share one write to disk."""
+GROUP = 64
+"""At most this many observations share one write to disk while somebody waits: the first waits for the last.
+"""
+GATHERED = 256
+"""The same while nobody waits."""
 GROUP_BYTES = 8 << 20
 """And at most about so many bytes of bodies: what is taken here no longer counts in the queue's bound."""
 LINGER_S = 0.02
-"""While nobody waits for durability, the writer gathers this long, so that one write to disk
-serves several.
+"""While nobody waits for durability, the writer gathers this long, so that one write to disk serves several.
 """
 TICK_S = 1.0
-BREATH = 4
-"""After so many records the writer sleeps for an instant: it shares the interpreter with the application,
-which
-would otherwise get it back only after the switch interval (5 ms)."""
-RETRY_FIRST_S = 0.1
-RETRY_LONGEST_S = 5.0
-EXPIRE_EVERY_S = 600.0
 
 
 class Writer:
@@ -70,7 +67,11 @@ class Writer:
         opening: Opening | None,
         instance: str,
         software: str,
-        clock: Callable[[], int],
+        clock: HostClock,
+        attempts: Attempts,
+        merge_by_s: int,
+        pace: Pace,
+        settling: Settling,
         preparation: Preparation,
         open_store: Callable[[], DisclosureStore],
         on_durable: Callable[[], None],
@@ -82,27 +83,45 @@ class Writer:
         self._journal = journal
         self._intake = intake
         self._opening = opening
-        self._instance = instance
+        self.instance = instance
+        """This process life, in hex."""
         self._software = software
         self._clock = clock
+        self._attempts = attempts
+        self._merge_by_s = merge_by_s
+        self._pace = pace
+        self._settling = settling
         self._preparation = preparation
-        self._open_store = open_store
         self._on_durable = on_durable
         self._on_gone = on_gone
         self._metrics = metrics
         self._guard = guard
-        self._store: DisclosureStore | None = None
-        self._owed: Losses | None = None
-        self._deadline: float | None = None
-        self._expire_at = 0.0
-        self._settled = 0
         self._is_stopping = False
-        self.decisions = 0
-        """How many `decision` entries this instance has sealed: exact inside a body made at sealing."""
-        self.is_gone = False
-        """Whether someone deleted the slot's files: nothing that is handed over from now on is kept."""
+        self._disk = Persistence(journal, on_durable=on_durable, metrics=metrics, guard=guard)
+        self._losses = Declarations(
+            journal, take_losses=intake.take_losses, attempts=attempts, clock=clock, metrics=metrics
+        )
+        self.runs = Runs(
+            journal=journal, disk=self._disk, losses=self._losses, settling=settling, attempts=attempts,
+            clock=clock, preparation=preparation, open_store=open_store, metrics=metrics, guard=guard,
+        )  # fmt: skip
         self.ready: Future[Spool] = Future()
         """Resolves to the spool of entries once it is open and this process's `instance` entry is in it."""
+
+    @property
+    def decisions(self) -> int:
+        """How many `decision` entries this instance has sealed: exact inside a body made at sealing."""
+        return self.runs.decisions
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether someone deleted the slot's files: nothing that is handed over from now on is kept."""
+        return self._disk.is_gone
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the slot is open and the disk took the last thing it was given."""
+        return self._disk.is_working and not self._is_stopping
 
     @property
     def model(self) -> str:
@@ -113,15 +132,19 @@ class Writer:
         """What the log has not acknowledged, from memory. Any thread may ask."""
         return self._journal.depth()
 
+    def has_room(self, records: int) -> bool:
+        """Whether the spool's bound and the disk leave room for so many more records. Any thread may ask."""
+        return self._disk.is_working and self._journal.has_room_for(records)
+
     def stop(self, *, within_s: float) -> None:
         """Write what is queued, then end `run`; a disk that fails is given up on after `within_s`."""
-        self._deadline = time.monotonic() + within_s
+        self._disk.give_up_after(within_s)
         self._is_stopping = True
         self._intake.close()
 
     def run(self) -> None:
         """Open the slot, then write groups until stopped."""
-        if self._retry("open", self._open):
+        if self._disk.retry("open", self._open):
             while True:
                 group = self._next_group()
                 if not group and self._is_stopping:
@@ -139,141 +162,76 @@ class Writer:
 
     def _next_group(self) -> list[Message]:
         """What is queued. Nobody waiting, it gathers for a moment: one write to disk then serves several."""
+        self._pace.end()
         group = self._intake.take(GROUP, TICK_S, max_bytes=GROUP_BYTES)
-        is_awaited = any(not isinstance(one, Observed) or one.durable is not None for one in group)
-        if group and len(group) < GROUP and not is_awaited and not self._intake.is_closed:
+        if group and not self._intake.is_closed and not any(map(_is_awaited, group)):
             time.sleep(LINGER_S)
-            group += self._intake.take(GROUP - len(group), 0.0, max_bytes=GROUP_BYTES)
+            group += self._intake.take(GATHERED - len(group), 0.0, max_bytes=GROUP_BYTES)
+        if group:
+            self._pace.begin()
         return group
 
     def _open(self) -> None:
         """Recover the spools and take our place in the chain. Called again after an OSError."""
-        instance, software = self._instance, self._software
+        instance, software = self.instance, self._software
         self._journal.open(self._opening, instance=instance, software=software, now_us=self._clock())
-        if self._journal.spool is not None:
-            self.ready.set_result(self._journal.spool)
-            self._on_durable()
+        if self._opening is not None and self._journal.spool is not None:
+            self._enrolled(self._opening, self._journal.spool)
+
+    def _enrolled(self, opening: Opening, spool: Spool) -> None:
+        self.runs.promises = PromiseMaker(opening.enrolment, opening.signer, merge_by_s=self._merge_by_s)
+        self.ready.set_result(spool)
+        self._on_durable()
 
     def _handle_all(self, group: list[Message]) -> None:
         """Write one group; whatever goes wrong in our own code, what was not written counts as lost."""
-        given = sum(isinstance(message, Observed | OutcomeKnown) for message in group)
-        self._settled = 0
+        self.runs.begin([message for message in group if isinstance(message, Observed | OutcomeKnown)])
         try:
             self._handle(group)
         finally:
-            for _ in range(given - self._settled):
-                self._lose(None)
+            self.runs.end()
 
     def _handle(self, group: list[Message]) -> None:
         """Write one group. A message of the layer itself ends a run of observations, since order matters."""
-        run: list[tuple[Prepared, Future[None] | None]] = []
         for message in group:
             if isinstance(message, Observed | OutcomeKnown):
-                prepared = self._prepare(message)
-                _breathe(len(run), every=BREATH)
-                if prepared is not None:
-                    run.append((prepared, message.durable if isinstance(message, Observed) else None))
-                continue
-            self._write(run)
-            run = []
-            if isinstance(message, ModelKnown):
-                self._register(message)
-            elif isinstance(message, ModelExpected):
-                self._preparation.models.is_expected = message.is_expected
-            elif isinstance(message, Unrecorded):
-                self._declare(message)
-            elif isinstance(message, OwnEntry):
-                self._write_own(message)
-            elif isinstance(message, Flush):
-                message.done.set_result(None)
+                self.runs.add(message)
             else:
-                self._adopt(message)
-        self._write(run)
+                self.runs.write()
+                self._obey(message)
+        self.runs.write()
         if not group:
             self._idle()
 
-    def _prepare(self, message: Observed | OutcomeKnown) -> Prepared | None:
-        try:
-            prepared = self._preparation.prepare(message)
-        except Exception as failure:  # noqa: BLE001  whatever one observation holds, the next must be recorded
-            self._guard.failed("prepare", failure)
-            self._lose(message.durable if isinstance(message, Observed) else None)
-            return None
-        for name in prepared.left_out:
-            self._metrics.add(f"left_out.{name}")
-        return prepared
-
-    def _write(self, run: list[tuple[Prepared, Future[None] | None]]) -> None:
-        """Keep, seal and spool one run; on return all of it is durable, or counted as lost."""
-        if not run:
-            return
-        if not self._journal.has_room:
-            self._metrics.add("spool_full", len(run))
-            for _, durable in run:
-                self._lose(durable)
-            return
-        self._keep([prepared for prepared, _ in run])
-        records = self._declare_losses()
-        sealed: list[Future[None]] = []
-        count = 0
-        for prepared, durable in run:
-            _breathe(count, every=4 * BREATH)
-            record = self._seal(prepared)
-            if record is None:
-                self._lose(durable)
-                continue
-            records.append(record)
-            count += 1
-            self.decisions += prepared.kind == "decision"
-            if durable is not None:
-                sealed.append(durable)
-        is_durable = self._append(records)
-        self._metrics.add("recorded" if is_durable else "lost", count)
-        self._settled += count
-        failure = None if is_durable else LostError("record: expected the disk to take it, found it failing")
-        for durable in sealed:
-            _settle(durable, failure)
-
-    def _keep(self, prepared: list[Prepared]) -> None:
-        kept = [one.kept for one in prepared if one.kept is not None]
-        try:
-            if self._store is None:
-                self._store = self._open_store()
-            self._store.keep(kept, self._clock())
-        except (StorageError, OSError) as failure:
-            self._guard.failed("disclosure_store", failure)
-            for one in prepared:
-                if one.kind == "decision":
-                    one.body["values"] = "not_kept"
-
-    def _seal(self, prepared: Prepared) -> Record | None:
-        for left_out in ((), ("sampling", "defaults", "adapters", "route")):
-            body = {name: value for name, value in prepared.body.items() if name not in left_out}
-            try:
-                return self._journal.add(prepared.kind, body, self._clock())[0]
-            except Exception as failure:  # noqa: BLE001  an escape here would leave sealed entries unwritten
-                # Too large or without canonical form: no number was used. Once more without the free texts.
-                self._guard.failed("seal", failure)
-        return None
-
-    def _register(self, message: ModelKnown) -> None:
-        reference = self._write_own(OwnEntry("model", message.body, message.reference))
-        if reference is not None:
-            self._preparation.models.learn(message.body, reference)
+    def _obey(self, message: Message) -> None:
+        if isinstance(message, ModelKnown):
+            reference = self._write_own(OwnEntry("model", message.body, message.reference))
+            if reference is not None:
+                self._preparation.models.learn(message.body, reference)
+        elif isinstance(message, ModelExpected):
+            self._preparation.models.is_expected = message.is_expected
+        elif isinstance(message, Unrecorded):
+            self._declare(message)
+        elif isinstance(message, OwnEntry):
+            self._write_own(message)
+        elif isinstance(message, Flush):
+            message.done.set_result(None)
+        elif isinstance(message, Adopt):
+            self._adopt(message)
 
     def _write_own(self, message: OwnEntry) -> str | None:
         """Seal and spool an entry of the layer itself; returns its reference, None if it failed."""
         is_awaited = message.reference.set_running_or_notify_cancel()
-        records, failure = self._declare_losses(), None
+        records, failure = self._losses.records(), None
         try:
             body = message.body() if callable(message.body) else message.body
             record, reference = self._journal.add(message.kind, body, self._clock())
         except Exception as error:  # noqa: BLE001  a body that cannot be made must not stop the decisions
             self._guard.failed(message.kind, error)
-            self._append(records)
+            self.runs.append(records)
             failure = error
         else:
-            if not self._append([*records, record]):
+            if not self.runs.append([*records, record]):
                 failure = LostError(f"{message.kind}: expected the disk to take it, found it failing")
         if failure is None and is_awaited:
             message.reference.set_result(reference)
@@ -287,32 +245,18 @@ class Writer:
         def seal_drafts() -> None:
             models.update(self._journal.adopt(message.opening))
 
-        if not self._retry("adopt", seal_drafts):
+        if not self._disk.retry("adopt", seal_drafts):
             message.done.set_exception(LostError("enrolment: expected the disk to take it, found it failing"))
             return
         self._preparation.models.seal(models)
         assert self._journal.spool is not None
-        self.ready.set_result(self._journal.spool)
+        self._enrolled(message.opening, self._journal.spool)
         message.done.set_result(None)
-        self._on_durable()
-
-    def _declare_losses(self) -> list[Record]:
-        """The gap entry that is owed, as the next of the chain; nothing if nothing was lost."""
-        fresh = self._intake.take_losses()
-        if fresh is not None:
-            self._metrics.add("lost", fresh.count or 0)
-            self._owed = fresh.merged(self._owed)
-        if self._owed is None:
-            return []
-        record = self._journal.add_gap(self._owed, self._clock())
-        self._owed = None
-        self._metrics.add("gaps")
-        return [record]
 
     def _declare(self, message: Unrecorded) -> None:
         """A gap entry for what passed while nothing worked."""
         record = self._journal.add_gap(message.losses, self._clock())
-        if self._append([record]):
+        if self.runs.append([record]):
             self._metrics.add("gaps")
             message.done.set_result(None)
         else:
@@ -321,96 +265,40 @@ class Writer:
     def _turn_away(self) -> None:
         """The slot is gone: whoever waits for what is still queued hears of it."""
         failure = LostError("record: expected the slot's files in their place, found them gone")
-        while group := self._intake.take(GROUP, 0.0):
+        while group := self._intake.take(GATHERED, 0.0):
             for message in group:
-                if isinstance(message, Observed) and message.durable is not None:
-                    _settle(message.durable, failure)
+                if isinstance(message, Observed):
+                    self._settling.lost([message], failure)
                 elif isinstance(message, ModelKnown | OwnEntry):
                     message.reference.cancel()
                 elif isinstance(message, Adopt | Flush | Unrecorded):
                     message.done.cancel()
-
-    def _lose(self, durable: Future[None] | None) -> None:
-        now_us = self._clock()
-        self._metrics.add("lost")
-        self._settled += 1
-        self._owed = Losses(1, now_us, now_us).merged(self._owed)
-        if durable is not None:
-            _settle(durable, LostError("record: expected room on this host, found none"))
-
-    def _append(self, records: list[Record]) -> bool:
-        """Write a group until the disk takes it: its numbers are used, so these bytes and no
-        others may follow.
-        """
-        if not records:
-            return True
-        if self.is_gone or not self._retry("spool", lambda: self._journal.append(records)):
-            return False
-        if not self._is_still_there():
-            return False
-        self._metrics.set("spool_bytes", self._journal.size_bytes)
-        self._on_durable()
-        return True
-
-    def _retry(self, place: str, action: Callable[[], None]) -> bool:
-        """Do `action` until it no longer raises OSError, or the stop's deadline has passed."""
-        wait_s = RETRY_FIRST_S
-        while True:
-            try:
-                action()
-            except OSError as failure:
-                self._guard.failed(place, failure)
-                if not self._is_still_there():
-                    return False
-            else:
-                return True
-            if self._deadline is not None and time.monotonic() + wait_s > self._deadline:
-                return False
-            time.sleep(wait_s)
-            wait_s = min(RETRY_LONGEST_S, 2 * wait_s)
-
-    def _is_still_there(self) -> bool:
-        """Whether the slot is in its place; asked after each write and once a second, it costs two calls."""
-        if not self.is_gone and not self._journal.is_in_place():
-            self.is_gone = True
-            self._metrics.add("state_gone")
-        return not self.is_gone
+        self._settling.end()
 
     def _idle(self) -> None:
-        if not self._is_still_there():
+        if not self._disk.is_still_there():
             return
         if self._journal.has_room:
-            self._append(self._declare_losses())
-        now = time.monotonic()
-        if self._store is not None and now >= self._expire_at:
-            self._expire_at = now + EXPIRE_EVERY_S
-            expired = self._store.expire(self._clock())
-            self._metrics.add("expired", expired)
+            self.runs.append(self._losses.records())
+        self.runs.idle()
 
     def _finish(self) -> None:
-        """Declare what is owed and mark the clean end: without the mark the next start declares a gap."""
+        """Declare what is owed, say that we stop, and mark the clean end.
+
+        Dying anywhere here leaves no mark: the next start declares a gap, bounded by the attempt marks.
+        """
         with self._guard.protect("finish"):
-            if not self._append(self._declare_losses()):
-                return
-            self._retry("spool", self._journal.mark_clean)
+            records = [*self._losses.records(), *self._losses.at_the_end()]
+            is_said = self.runs.append([*records, self._journal.add_stopped(self._clock())])
+            if is_said and self._disk.retry("spool", self._journal.mark_clean):
+                self._attempts.end()
 
     def _close(self) -> None:
         with self._guard.protect("close"):
+            self._attempts.close()
             self._journal.close()
-            if self._store is not None:
-                self._store.close()
+            self.runs.close()
 
 
-def _settle(future: Future[None], failure: Exception | None) -> None:
-    """Tell who waits; who has stopped waiting (a cancelled future) is not told."""
-    if not future.set_running_or_notify_cancel():
-        return
-    if failure is None:
-        future.set_result(None)
-    else:
-        future.set_exception(failure)
-
-
-def _breathe(count: int, *, every: int) -> None:
-    if count % every == every - 1:
-        time.sleep(0.000_02)
+def _is_awaited(message: Message) -> bool:
+    return not isinstance(message, Observed) or message.durable is not None or message.waiter is not None

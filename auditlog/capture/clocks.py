@@ -1,0 +1,54 @@
+"""The time of this host, as entries and promises use it (README.md of this package, "Clocks").
+
+Entries carry the host's clock at sealing. Set back by up to `SLACK_US` (clocks are disciplined in small
+steps) it stands still until it has caught up, so that order and time agree; set back further, entries say
+what the clock says: hiding the correction would be a lie about one of the two. Promises are judged by others'
+clocks, so none is made while ours is behind what the log said last, or behind the time that has passed since.
+Must never: trust the log's clock for anything but refusing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+SLACK_US = 1_000_000
+
+
+class HostClock:
+    """The wall clock, steadied. Thread-safe."""
+
+    def __init__(self, wall_us: Callable[[], int], *, steady_s: Callable[[], float] = time.monotonic) -> None:
+        """`wall_us` gives Unix microseconds, `steady_s` seconds that never go back."""
+        self._wall_us = wall_us
+        self._steady_s = steady_s
+        self._lock = threading.Lock()
+        self._last_us = 0
+        self._anchor = (wall_us(), steady_s())
+        self.jumps = 0
+        """How often the clock went back by more than it may."""
+
+    def __call__(self) -> int:
+        """The time for the next entry, Unix microseconds."""
+        now_us = self._wall_us()
+        with self._lock:
+            if now_us < self._last_us:
+                if self._last_us - now_us <= SLACK_US:
+                    return self._last_us
+                self.jumps += 1
+            self._last_us = now_us
+            return now_us
+
+    def heard(self, log_us: int) -> None:
+        """The log's clock said this, just now."""
+        with self._lock:
+            self._anchor = (max(log_us, self._wall_us()), self._steady_s())
+
+    def latest_us(self) -> int:
+        """The latest time it may be now, as far as this host can know: its own clock, or what the log said
+        (what our clock said at the start, before that) and the time that has passed since.
+        """
+        with self._lock:
+            then_us, then_s = self._anchor
+        return max(self._wall_us(), then_us + int((self._steady_s() - then_s) * 1_000_000))

@@ -1,0 +1,57 @@
+"""What an application said of its models, kept for a slot that is opened later. Thread-safe by its caller."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+from auditlog.capture.messages import ModelExpected, ModelKnown
+
+
+class KnownModels:
+    """The models registered so far, by name, the newest last."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[str, dict[str, Any]] = {}
+        self._is_expected: bool | None = None
+
+    def remember(self, message: ModelKnown | ModelExpected) -> None:
+        """Keep what was said."""
+        if isinstance(message, ModelExpected):
+            self._is_expected = message.is_expected
+            return
+        name = message.body["name"]
+        self._bodies.pop(name, None)
+        self._bodies[name] = message.body
+
+    def messages(self) -> list[ModelKnown | ModelExpected]:
+        """All of it again, for a new life."""
+        expected = [] if self._is_expected is None else [ModelExpected(self._is_expected)]
+        return [*expected, *(ModelKnown(body, Future()) for body in self._bodies.values())]
+
+
+def model_body(
+    *,
+    name: str,
+    root: bytes,
+    files: int,
+    method: str,
+    adapters: tuple[tuple[str, bytes, int], ...],
+    source: str | None,
+) -> dict[str, Any]:
+    """The body of a `model` entry (entry.md): a 32-byte manifest root over so many files; an adapter is
+    (name, root, files).
+    """
+    body: dict[str, Any] = {"name": name, "fingerprint": _fingerprint(method, root, files)}
+    if adapters:
+        body["adapters"] = [
+            {"name": one, "fingerprint": _fingerprint(method, its_root, count)}
+            for one, its_root, count in adapters
+        ]
+    if source is not None:
+        body["source"] = source
+    return body
+
+
+def _fingerprint(method: str, root: bytes, files: int) -> dict[str, Any]:
+    return {"method": method, "root": root.hex(), "files": files}

@@ -1,0 +1,54 @@
+"""Whether durability can be expected in time: while the disk is slow, nobody waits for it.
+
+A smoothed figure of how long those who waited did wait, and since when the writer has been at its present
+group. While it says slow, one request a second may try, so that a disk that is quick again is noticed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PROBE_S = 1.0
+_WEIGHT = 0.3
+
+
+class Pace:
+    """How quick the way to durability is. Any thread may ask; figures may be an instant old."""
+
+    def __init__(self, wait_s: float, *, steady_s: Callable[[], float] = time.monotonic) -> None:
+        """`wait_s` is how long a request would wait at most."""
+        self._wait_s = wait_s
+        self._steady_s = steady_s
+        self._usual_s = 0.0
+        self._busy_since: float | None = None
+        self._tried_s = steady_s()
+
+    def begin(self) -> None:
+        """The writer starts on a group."""
+        self._busy_since = self._steady_s()
+
+    def end(self) -> None:
+        """The group is done."""
+        self._busy_since = None
+
+    def took(self, seconds: float) -> None:
+        """So long did somebody wait."""
+        self._usual_s += _WEIGHT * (seconds - self._usual_s)
+
+    @property
+    def usual_s(self) -> float:
+        """The smoothed figure, in seconds."""
+        return self._usual_s
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a wait is likely to end in time; True once a second whatever the figures say."""
+        now, busy_since = self._steady_s(), self._busy_since
+        is_stuck = busy_since is not None and now - busy_since > self._wait_s
+        if not is_stuck and self._usual_s <= self._wait_s:
+            return True
+        if now - self._tried_s < PROBE_S:
+            return False
+        self._tried_s = now
+        return True

@@ -1,0 +1,77 @@
+"""Making promises: the producer's word that this entry will be in the log by a stated time (spec/promise.md).
+
+A promise is made only of an entry that is durable, and only while it can be kept: not before enrolment, not
+while the oldest entry that the log has not acknowledged is older than half the time promised, and not while
+this host's clock is behind. So an honest host never breaks one. It is a function of the entry and the
+settings, so it can be made again in a later life. Must never: be made of what is not durable yet.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Callable
+from typing import Any
+
+from auditlog.capture.clocks import HostClock
+from auditlog.capture.enrolment import Enrolment
+from auditlog.capture.frames import Record
+from auditlog.core.entry import Entry, format_time, parse_entry
+from auditlog.core.keys import Ed25519Signer
+from auditlog.core.merkle import hash_leaf
+from auditlog.core.promise import PROMISE_HEADER
+from auditlog.errors import AuditLogError
+
+DECISION = "decision"
+LEAST_SLACK_US = 5_000_000
+"""The log's clock is known to the second and to one round trip: a smaller lag is no lag."""
+
+
+class PromiseMaker:
+    """Signs promises of one producer. The signer is the key in force; a rotation replaces it."""
+
+    def __init__(self, enrolment: Enrolment, signer: Ed25519Signer, *, merge_by_s: int) -> None:
+        """Promise `merge_by_s`, or the log's own longest delay where that is longer."""
+        self.signer = signer
+        self.merge_by_us = max(merge_by_s, enrolment.max_merge_delay_s or 0) * 1_000_000
+        self._head = f"{PROMISE_HEADER}\n{enrolment.origin}\n{enrolment.producer}\n"
+
+    def sign(self, record: Record, leaf_hash: bytes, body: dict[str, Any]) -> str:
+        """The signed note for a durable `decision` entry with this body (core.promise has the form)."""
+        # Written here and not by `core.promise`, which reads back what it wrote: the members are our own, and
+        # this is on the way of every answer. A test holds both to the same bytes.
+        text = (
+            f"{self._head}{record.instance}\n{record.seq}\n{_base64(leaf_hash)}\n{body['model']}\n"
+            f"{_base64(bytes.fromhex(body['request']['commitment']))}\n"
+            f"{_base64(bytes.fromhex(body['response']['commitment']))}\n"
+            f"{format_time(record.time_us)}\n{format_time(record.time_us + self.merge_by_us)}\n"
+        )
+        return f"{text}\n{self.signer.sign(text)}"
+
+    def sign_again(self, record: Record) -> tuple[str, str] | None:
+        """Decision id and promise for a sealed record; None if it is no decision of ours."""
+        try:
+            entry: Entry = parse_entry(record.payload)
+            if entry.kind != DECISION:
+                return None
+            return str(entry.body["id"]), self.sign(record, hash_leaf(record.payload), entry.body)
+        except (AuditLogError, KeyError, TypeError, ValueError):
+            return None
+
+
+def may_promise(maker: PromiseMaker, clock: HostClock, *, time_us: int, oldest_us: int | None) -> bool:
+    """Whether an entry sealed at `time_us` may be promised, where the log may lack entries since `oldest_us`.
+
+    Half of the time promised must be left for what waits before it; a quarter for a clock that is behind.
+    """
+    latest_us = clock.latest_us()
+    if latest_us - time_us > max(maker.merge_by_us // 4, LEAST_SLACK_US):
+        return False
+    return oldest_us is None or latest_us - oldest_us <= maker.merge_by_us // 2
+
+
+def _base64(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode("ascii")
+
+
+Posted = Callable[[str, str], None]
+"""Takes a decision id and its promise, to be shown at the log."""

@@ -1,0 +1,145 @@
+"""The parts of one running capture, made from its settings: which class gets which value, nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from auditlog.capture.adoption import Opening
+from auditlog.capture.backlog import write_note
+from auditlog.capture.client import LogClient
+from auditlog.capture.clocks import HostClock
+from auditlog.capture.disclosures import DisclosureStore, load_store_key
+from auditlog.capture.enrolling import enrol
+from auditlog.capture.enrolment import Enrolment
+from auditlog.capture.field_roots import FieldRootProcess, root_here
+from auditlog.capture.frames import Record
+from auditlog.capture.journal import Journal
+from auditlog.capture.metrics import Counters
+from auditlog.capture.models import ModelNames
+from auditlog.capture.preparing import Preparation
+from auditlog.capture.redaction import Redactor
+from auditlog.capture.safety import Guard
+from auditlog.capture.sender import Route, Sender
+from auditlog.capture.settings import CaptureSettings
+from auditlog.capture.slots import Slot
+from auditlog.capture.sqlite_store import SqliteDisclosureStore
+
+
+class Wiring:
+    """Makes the parts of one running capture."""
+
+    def __init__(
+        self,
+        settings: CaptureSettings,
+        software: str,
+        *,
+        clock: HostClock,
+        rng: Callable[[int], bytes],
+        metrics: Counters,
+        guard: Guard,
+        redactor: Redactor | None,
+        logger: logging.Logger,
+    ) -> None:
+        self._settings = settings
+        self._software = software
+        self._clock = clock
+        self._rng = rng
+        self._metrics = metrics
+        self._guard = guard
+        self._redactor = redactor
+        self._logger = logger
+        self._field_roots: FieldRootProcess | None = None
+
+    def close(self) -> None:
+        """End what was started here: the helper process."""
+        if self._field_roots is not None:
+            self._field_roots.close()
+
+    def new_preparation(self) -> Preparation:
+        """What makes bodies of entries."""
+        helper = self._field_roots = FieldRootProcess(self._logger) if self._settings.helper else None
+        return Preparation(
+            models=ModelNames(is_expected=self._settings.model_path is not None),
+            rng=self._rng,
+            max_body_bytes=self._settings.max_body_bytes,
+            field_roots=helper or root_here,
+            redactor=self._redactor,
+            metrics=self._metrics,
+            guard=self._guard,
+        )
+
+    def new_journal(self, slot: Slot) -> Journal:
+        """The journal of a slot, not open."""
+        settings = self._settings
+        return Journal(
+            slot,
+            segment_bytes=settings.segment_bytes,
+            max_bytes=settings.max_spool_bytes,
+            commits=self._metrics.commits,
+        )
+
+    def new_sender(
+        self,
+        slot: Slot,
+        open_route: Callable[[LogClient], Route],
+        *,
+        on_acknowledged: Callable[[Route, int, list[Record]], None],
+        until_drained: bool,
+    ) -> Sender:
+        """The sender of a slot, not running."""
+        return Sender(
+            open_route=open_route,
+            open_client=self.open_client,
+            on_conflict=slot.mark_conflict,
+            on_acknowledged=on_acknowledged,
+            gathers=self._settings.durability == "local",
+            note=lambda state, detail, number: write_note(slot.directory, state, detail, number),
+            until_drained=until_drained,
+            rng=self._rng,
+            metrics=self._metrics,
+            guard=self._guard,
+            logger=self._logger,
+            max_batch_entries=self._settings.max_batch_entries,
+            max_batch_bytes=self._settings.max_batch_bytes,
+        )
+
+    def open_client(self) -> LogClient:
+        """A client of the log, for the thread that calls this."""
+        settings = self._settings
+        return LogClient(
+            settings.log_url,
+            settings.read_token,
+            timeout_s=settings.request_timeout_s,
+            on_time=self._clock.heard,
+        )
+
+    def opening(self, slot: Slot, enrolment: Enrolment) -> Opening:
+        """What is needed to write entries of an enrolled slot. Raises ConfigurationError, OSError."""
+        return Opening(enrolment, slot.signer(enrolment.origin, self._rng), self._software, self._clock)
+
+    def enrol(self, slot: Slot, client: LogClient) -> Opening:
+        """Enrol a slot. Raises as `enrolling.enrol`."""
+        enrolment, signer = enrol(slot, client, origin=self._settings.origin, rng=self._rng)
+        self._logger.info("auditlog: producer %s enrolled with %s", enrolment.name, enrolment.origin)
+        return Opening(enrolment, signer, self._software, self._clock)
+
+    def open_leftover(self, slot: Slot, client: LogClient) -> tuple[Journal, Route]:
+        """Open the chain of a slot that another life left, as the next life of that producer."""
+        enrolment = slot.load_enrolment()
+        opening = self.enrol(slot, client) if enrolment is None else self.opening(slot, enrolment)
+        journal = self.new_journal(slot)
+        instance = self._rng(16).hex()
+        journal.open(opening, instance=instance, software=self._software, now_us=self._clock())
+        assert journal.spool is not None
+        return journal, Route(opening.enrolment, opening.signer, journal.spool)
+
+    def open_store(self, slot: Slot) -> DisclosureStore:
+        """The disclosure store of a slot. Raises StorageError, OSError."""
+        return SqliteDisclosureStore(
+            slot.store_path,
+            load_store_key(slot.store_key_path, self._rng),
+            self._rng,
+            keep_s=self._settings.keep_s,
+            max_bytes=self._settings.max_store_bytes,
+        )
