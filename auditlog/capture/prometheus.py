@@ -13,6 +13,7 @@ itself, register twice, or fail a scrape.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -174,15 +175,13 @@ class Exporter:
     def refresh(self) -> None:
         """Bring up to date what does not do so by itself; called by the pulse."""
 
-    def _values(self) -> Iterator[tuple[Metric, float]]:
+    def _values(self) -> Iterator[tuple[Metric, float | None]]:
         recorder = self._recorder()
         if recorder is None:
             return
         vitals, counters = recorder.vitals(), recorder.metrics.snapshot()
         for metric in METRICS:
-            value = metric.read(vitals, counters)
-            if value is not None:
-                yield metric, float(value)
+            yield metric, metric.read(vitals, counters)
 
 
 class _Collector(Exporter):
@@ -207,11 +206,13 @@ class _Collector(Exporter):
         recorder = self._recorder()
         if recorder is None:
             return
-        nothing = list[tuple[Metric, float]]()
+        nothing = list[tuple[Metric, float | None]]()
         found = recorder.guard.call("metrics", nothing, lambda: list(self._values()))
         for metric, value in found:
+            if value is None:
+                continue
             family = _family(metric)
-            family.add_metric([], value)
+            family.add_metric([], float(value))
             yield family
         yield _commits(recorder)
 
@@ -281,8 +282,9 @@ class _Mirror(Exporter):
             if recorder is None or not self._metrics:
                 return
             for metric, value in self._values():
-                if not metric.is_total:
-                    self._metrics[metric.name].set(value)
+                if value is None or not metric.is_total:
+                    # A file has no "unknown": beside other processes' lowest, infinity says nothing.
+                    self._metrics[metric.name].set(math.inf if value is None else value)
                     continue
                 self._metrics[metric.name].inc(max(0.0, value - self._told.get(metric.name, 0.0)))
                 self._told[metric.name] = value
