@@ -73,10 +73,13 @@ def _signed_facts(entry: Entry, standing: Standing) -> tuple[Fact, ...]:
     """Who sealed the entry, and at which number: the numbers are dense, so a hole shows."""
     if standing.producer is None:
         return (_proven("seq", str(entry.seq), f"It is number {entry.seq} of the log's own entries.", _LOG),)
-    name, vkey = standing.producer.name, standing.producer.key.vkey
+    name, vkey = standing.producer.name, (standing.key or standing.producer.key).vkey
+    whose = "is enrolled in the log"
+    if standing.rotations:
+        whose = f"is its newest, after {len(standing.rotations)} rotation(s) that both keys signed"
     return (
         _proven("producer", name, f"It was sealed with the key of producer {name}.", _HEAD),
-        _proven("producer_key", vkey, f"That key is enrolled in the log: {vkey}.", _HEAD),
+        _proven("producer_key", vkey, f"That key {whose}: {vkey}.", _HEAD),
         _proven(
             "instance",
             entry.instance,
@@ -99,11 +102,16 @@ def _stated_facts(content: Content, standing: Standing) -> tuple[Fact, ...]:
     for name, value in _members(entry.body):
         if _is_unknown(name, content.unknown):
             found.append(_not_understood(name, value, by))
-        elif name.split("/")[0] not in _SHOWN_ELSEWHERE and (entry.kind, name) != ("instance", "note"):
+        elif name.split("/")[0] not in _SHOWN_ELSEWHERE and not _is_note(entry.kind, name):
             found.append(Fact(name, value, Grade.STATED, by, _sentence(name, value)))
     if entry.kind == "decision" and entry.understood:
         found.extend(_model_facts(entry, standing.model, by))
     return tuple(sorted(found, key=_place))
+
+
+def _is_note(kind: str, name: str) -> bool:
+    """Whether a member is a signed note, which steps 8 and 9 checked and nobody reads as text."""
+    return (kind, name) == ("instance", "note") or (kind == "rotation" and name.startswith("notes/"))
 
 
 def _place(fact: Fact) -> int:

@@ -23,12 +23,14 @@ from auditlog.core.scalars import is_hash_hex
 from auditlog.core.signed import open_one
 from auditlog.core.statements import (
     InstanceStatement,
+    open_rotation,
     parse_instance_text,
     parse_producer_text,
     producer_key_name,
 )
 from auditlog.errors import InclusionError, MalformedError, SignatureError, VerificationError
 from auditlog.verify.run import Checked, not_checked
+from auditlog.verify.steps_keys import follow_rotations, key_at, take_rotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """The enrolled writer of the entry: its name and the key that its head must be signed with."""
+    """The enrolled writer of the entry: its name and the key it enrolled with."""
 
     placed: Placed
     name: str
@@ -64,6 +66,14 @@ class Standing:
     producer: Producer | None
     instance: Placed | None
     model: Placed | None
+    rotations: tuple[Placed, ...] = ()
+    keys: tuple[Ed25519Verifier, ...] = ()
+    """Of the producer, by its rotations: the enrolled one first. Empty without the producer's entry."""
+
+    @property
+    def key(self) -> Ed25519Verifier | None:
+        """The key in force for the entry."""
+        return self.keys[-1] if self.keys else None
 
 
 def read_content(data: bytes, origin: str) -> Checked[Content]:
@@ -80,18 +90,23 @@ def read_content(data: bytes, origin: str) -> Checked[Content]:
     return Checked(Content(entry, unknown), f"{entry.kind} of {origin}, sealed {entry.time}{more}")
 
 
-def check_related(entry: Entry, related: Sequence[Related], checkpoint: Checkpoint) -> Checked[Standing]:
+def check_related(
+    entry: Entry, index: int, related: Sequence[Related], checkpoint: Checkpoint
+) -> Checked[Standing]:
     """(8) Verify each related entry and find out what it is to this one."""
     left = [_place(item, checkpoint) for item in related]
     producer = _take_producer(left, entry)
-    instance = _take_instance(left, entry, producer)
+    rotations = take_rotations(left, entry, index)
+    keys = () if producer is None else follow_rotations(producer.key, rotations)
+    instance = _take_instance(left, entry)
     model = _take_model(left, entry)
     if left:
         raise VerificationError(
             "expected only entries that this one refers to, "
             f"found entry {left[0].index} of kind {left[0].entry.kind}"
         )
-    standing = Standing(producer, instance, model)
+    standing = Standing(producer, instance, model, rotations, keys)
+    _check_notes(entry, standing)
     missing = missing_entries(entry, standing)
     if missing:
         return not_checked(standing, f"the receipt lacks its {' and '.join(missing)} entry", is_required=True)
@@ -100,6 +115,7 @@ def check_related(entry: Entry, related: Sequence[Related], checkpoint: Checkpoi
     found = [
         name for name, item in (("producer", producer), ("instance", instance), ("model", model)) if item
     ]
+    found += ["rotation"] * len(rotations)
     return Checked(
         standing, f"{', '.join(found)}: each in the same checkpoint of {checkpoint.tree_size} entries"
     )
@@ -147,10 +163,8 @@ def _take_producer(left: list[Placed], entry: Entry) -> Producer | None:
     return Producer(placed, body["name"], key)
 
 
-def _take_instance(left: list[Placed], entry: Entry, producer: Producer | None) -> Placed | None:
-    """Find the start of the entry's run; without the producer's entry its note cannot be checked."""
-    if entry.kind == "instance" and entry.understood and producer is not None:
-        _check_instance_note(entry, producer)
+def _take_instance(left: list[Placed], entry: Entry) -> Placed | None:
+    """Find the start of the entry's run."""
     if entry.by_log or entry.kind == "instance":
         return None
     placed = _take(left, "instance")
@@ -161,17 +175,30 @@ def _take_instance(left: list[Placed], entry: Entry, producer: Producer | None) 
         raise VerificationError(
             "instance entry: expected the producer and instance of this entry, found others"
         )
-    if producer is not None:
-        _check_instance_note(start, producer)
     return placed
 
 
-def _check_instance_note(start: Entry, producer: Producer) -> None:
+def _check_notes(entry: Entry, standing: Standing) -> None:
+    """What the producer signed about itself, each with the key in force there; without the producer's entry
+    none is known.
+    """
+    if not standing.keys:
+        return
+    if entry.kind == "rotation" and entry.understood:
+        open_rotation(entry.body, origin=entry.origin, producer=entry.producer, keys=standing.keys)
+    if entry.kind == "instance" and entry.understood:
+        _check_instance_note(entry, standing.keys[-1])
+    if standing.instance is not None:
+        start = standing.instance
+        _check_instance_note(start.entry, key_at(standing.keys, standing.rotations, start.index))
+
+
+def _check_instance_note(start: Entry, key: Ed25519Verifier) -> None:
     """The start of a process is signed: a thief of the log's key alone cannot begin an instance."""
     if start.seq != 0:
         raise VerificationError(f"instance entry: expected number 0, found {start.seq}")
     try:
-        stated = parse_instance_text(open_one(start.body["note"], producer.key))
+        stated = parse_instance_text(open_one(start.body["note"], key))
     except (SignatureError, MalformedError) as error:
         raise type(error)(f"instance entry: {error}") from error
     if stated != InstanceStatement(start.origin, start.producer, start.instance, start.prev):
@@ -204,18 +231,18 @@ def missing_entries(entry: Entry, standing: Standing) -> list[str]:
 
 
 def check_head(
-    entry: Entry, leaf_hash: bytes, head: ReceiptHead | None, producer: Producer | None
+    entry: Entry, leaf_hash: bytes, head: ReceiptHead | None, key: Ed25519Verifier | None
 ) -> Checked[Head | None]:
-    """(9) The producer's own signature over the batch this entry was sent in."""
+    """(9) The producer's own signature, with the key in force, over the batch this entry was sent in."""
     if entry.by_log:
         if head is not None:
             raise VerificationError("expected no head beside an entry of the log itself, found one")
         return Checked(None, "written by the log itself: covered by the log's signature")
     if head is None:
         return not_checked(None, "the receipt has no head", is_required=True)
-    if producer is None:
+    if key is None:
         return not_checked(None, "without the producer's entry its key is not known", is_required=True)
-    opened = open_head(head.note, producer.key)
+    opened = open_head(head.note, key)
     verify_head_path(opened, seq=entry.seq, leaf_hash=leaf_hash, path=list(head.path))
-    detail = f"signed by {producer.key.name}; covers numbers {opened.first_seq} to {opened.seq}"
+    detail = f"signed by {key.name}; covers numbers {opened.first_seq} to {opened.seq}"
     return Checked(opened, detail)

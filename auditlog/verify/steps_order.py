@@ -24,7 +24,7 @@ def check_chain(this: Placed, standing: Standing, head: Head | None) -> Checked[
     """
     entry = this.entry
     home = standing.producer.placed if standing.producer is not None else None
-    others = [item for item in (standing.instance, standing.model) if item is not None]
+    others = [item for item in (standing.instance, standing.model, *standing.rotations) if item is not None]
     for item in (this, *others, *([home] if home is not None else [])):
         _check_log_number(item)
     if entry.by_log:
@@ -35,6 +35,8 @@ def check_chain(this: Placed, standing: Standing, head: Head | None) -> Checked[
         entry.instance,
     ):
         raise VerificationError("expected a head of this entry's producer and instance, found another's")
+    if head is not None:
+        _check_batch(head, [this, *standing.rotations])
     _check_numbers([this, *others])
     if home is not None:
         _check_enrolment(home, [this, *others])
@@ -44,6 +46,19 @@ def check_chain(this: Placed, standing: Standing, head: Head | None) -> Checked[
         return not_checked(False, "no contradiction, but no head to compare with", is_required=True)
     detail = f"number {entry.seq} of instance {entry.instance[:8]} of producer {standing.producer.name}"
     return Checked(not missing_entries(entry, standing), detail)
+
+
+def _check_batch(head: Head, placed: Sequence[Placed]) -> None:
+    """A batch has one key: a rotation is the last entry of its own."""
+    for item in placed:
+        entry = item.entry
+        if (entry.kind, entry.v) != ("rotation", 1) or entry.instance != head.instance:
+            continue
+        if head.first_seq <= entry.seq < head.seq:
+            raise VerificationError(
+                f"expected a batch that ends with its rotation at number {entry.seq}, "
+                f"found one that goes on to {head.seq}"
+            )
 
 
 def _check_log_number(item: Placed) -> None:

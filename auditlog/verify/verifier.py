@@ -95,14 +95,14 @@ class Verifier:
         content = run.must(7, lambda: steps_chain.read_content(receipt.entry, log.origin))
         shown.add_kind(content.entry.kind)
 
-        # (8) The entries it stands on are in the same tree: its producer, its process life, its model.
+        # (8) The entries it stands on are in the same tree: producer, rotations, process life, model.
         standing = run.must(
-            8, lambda: steps_chain.check_related(content.entry, receipt.related, opened.checkpoint)
+            8, lambda: steps_chain.check_related(content.entry, index, receipt.related, opened.checkpoint)
         )
 
         # (9) The producer signed a batch that holds it at this number.
         head = run.must(
-            9, lambda: steps_chain.check_head(content.entry, leaf_hash, receipt.head, standing.producer)
+            9, lambda: steps_chain.check_head(content.entry, leaf_hash, receipt.head, standing.key)
         )
 
         # (10) Everything that names a producer, a process life, a number or an order says the same.
