@@ -30,6 +30,7 @@ from auditlog.log.reader import Reader
 from auditlog.log.receipts import Receipts
 from auditlog.log.rollback import RollbackSource
 from auditlog.log.sequencer import Sequencer
+from auditlog.log.witnesses import Witnesses
 from auditlog.storage.records import ChainHead, ProducerRecord
 
 
@@ -59,6 +60,7 @@ class Log:
         outside: Sequence[RollbackSource],
         workers: Workers,
         on_close: Callable[[], None],
+        witnesses: Witnesses | None = None,
     ) -> None:
         """Put the parts together; the tree in `live` must be recovered and guarded already."""
         self._live = live
@@ -67,7 +69,8 @@ class Log:
         self._closed = False
         self._awake = False
         self.reader = Reader(live)
-        self._publisher = Publisher(live, lambda delay: workers.later(delay, self._publisher.step))
+        self.witnesses = witnesses
+        self._publisher = Publisher(live, self._publish_later, self.reader.consistency, witnesses)
         self.index = Index(live, self.reader, lambda delay: workers.later(delay, self.index.step))
         self.anchors = Anchors(live, self.reader)
         self.outbox = Outbox(live)
@@ -114,6 +117,11 @@ class Log:
     def publication_lag_s(self) -> float:
         """How long the oldest commit that is not published has waited, in seconds; 0 if all are."""
         return self._publisher.lag_s
+
+    @property
+    def cosignatures(self) -> int:
+        """How many witnesses cosigned the newest published checkpoint."""
+        return self._publisher.cosignatures
 
     @property
     def fault(self) -> str | None:
@@ -221,6 +229,11 @@ class Log:
         self._publisher.load(self.reader)
         self._committed()
 
+    def _publish_later(self, delay_s: float, step: Callable[[], None]) -> None:
+        """Publish on a thread that may wait for witnesses; the engine's serve other logs as well."""
+        witnesses = self.witnesses
+        self._workers.later(delay_s, step if witnesses is None else lambda: witnesses.run(step))
+
     def run_pending(self) -> None:
         """Commit what is in the pool in the caller's thread. For a start, and for tests without threads."""
         while self._sequencer.step():
@@ -237,6 +250,8 @@ class Log:
         self._live.halt(LogHalted("expected a running log, found a closed one"))
         self.run_pending()
         self._publisher.wake()
+        if self.witnesses is not None:
+            self.witnesses.close()
         self._on_close()
 
     def _wake(self) -> None:

@@ -23,6 +23,7 @@ from auditlog.log.reader import Reader
 from auditlog.log.recover import recover
 from auditlog.log.rollback import RollbackSource, check_not_rolled_back, check_nothing_seen
 from auditlog.log.tree import EMPTY_TREE
+from auditlog.log.witnesses import Witnesses
 
 
 def create_log(
@@ -33,6 +34,7 @@ def create_log(
     *,
     outside: Sequence[RollbackSource] = (),
     engine: Workers | None = None,
+    witnesses: Witnesses | None = None,
 ) -> Log:
     """Create a log in empty stores: write genesis, commit and publish it. Returns the running log.
 
@@ -55,7 +57,7 @@ def create_log(
     nothing = sign_checkpoint(Checkpoint(config.origin, 0, EMPTY_ROOT), signer)
     for source in outside:
         source.record(nothing)
-    log = _assemble(Live(config, stores, signer, clock, EMPTY_TREE), outside, engine)
+    log = _assemble(Live(config, stores, signer, clock, EMPTY_TREE), outside, engine, witnesses)
     genesis = {
         "vkeys": [signer.vkey],
         "visibility": str(config.visibility),
@@ -82,6 +84,7 @@ def open_log(
     *,
     outside: Sequence[RollbackSource] = (),
     engine: Workers | None = None,
+    witnesses: Witnesses | None = None,
 ) -> Log:
     """Open a log that exists: recover it, ask every outside source, then run.
 
@@ -107,18 +110,20 @@ def open_log(
     )
     for source in outside:
         source.record(found.committed.note)
-    log = _assemble(live, outside, engine)
+    log = _assemble(live, outside, engine, witnesses)
     log.start()
     if not guarded:
         _note_unguarded(log)
     return log
 
 
-def _assemble(live: Live, outside: Sequence[RollbackSource], engine: Workers | None) -> Log:
+def _assemble(
+    live: Live, outside: Sequence[RollbackSource], engine: Workers | None, witnesses: Witnesses | None
+) -> Log:
     if engine is not None:
-        return Log(live, outside, engine, on_close=lambda: None)
+        return Log(live, outside, engine, lambda: None, witnesses)
     own = Engine()
-    return Log(live, outside, own, on_close=own.close)
+    return Log(live, outside, own, own.close, witnesses)
 
 
 def _note_unguarded(log: Log) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from auditlog.core.checkpoint import Checkpoint
-from auditlog.core.entry import parse_time
+from auditlog.core.entry import parse_entry, parse_time
 from auditlog.core.merkle import verify_inclusion
 from auditlog.core.note import split_note
 from auditlog.core.promise import Promise, open_promise, parse_promise_text
@@ -64,6 +64,10 @@ class LookUp:
     gaps: tuple[Proven, ...]
     notices: tuple[Proven, ...]
     """`declared_lost` notices that cover the number."""
+    base: Proven | None = None
+    """What `next` follows, where that is the start of another life: shows whether it leaves this one out."""
+    life: Proven | None = None
+    """The first entry of the promised life."""
 
 
 class Promises:
@@ -141,7 +145,7 @@ class Promises:
             logger.warning("could not forget old promises: %s", error)
 
     def of(self, id_: str, producer: bytes | None = None) -> list[KeptPromise]:
-        """Every promise kept under an id, the oldest first; of one producer, if given. Raises: StorageError."""
+        """Every promise kept under an id, oldest first; of one producer, if given. Raises: StorageError."""
         found = self._live.stores.state.promises_of(id_)
         return [each for each in found if producer in {None, each.producer}]
 
@@ -167,14 +171,17 @@ class Promises:
         if enrolled >= size or self._index.size < size:
             raise NotYetPublished(f"expected the enrolment and an index of {size} entries, found less")
         places = _Places(self._live, self._index, producer, promise)
+        following = next(iter(self._all(places.next(), checkpoint)), None)
         return LookUp(
             checkpoint=published,
             producer=self._proven(enrolled, checkpoint),
             rotations=self._all(places.rotations(), checkpoint),
             entry=next(iter(self._all(places.own(), checkpoint)), None),
-            next=next(iter(self._all(places.next(), checkpoint)), None),
+            next=following,
             gaps=self._all(places.gaps(), checkpoint),
             notices=self._all(places.notices(), checkpoint),
+            base=next(iter(self._all(places.base(following), checkpoint)), None),
+            life=next(iter(self._all(places.life(), checkpoint)), None),
         )
 
     def _all(self, indices: Sequence[int], checkpoint: Checkpoint) -> tuple[Proven, ...]:
@@ -215,6 +222,15 @@ class _Places:
             return []
         life = state.life_after(self._producer, last.first_index + last.seq - last.first_seq)
         return [] if life is None else [life.first_index]
+
+    def base(self, following: Proven | None) -> list[int]:
+        start = None if following is None else parse_entry(following.entry)
+        if start is None or start.instance == self._instance:
+            return []
+        return self._index.by_leaf(bytes.fromhex(start.prev))
+
+    def life(self) -> list[int]:
+        return self._index.by_chain(self._producer, self._instance, 0)
 
     def gaps(self) -> list[int]:
         found = self._index.gaps_covering(self._producer, self._instance, self._seq, _SHOWN)

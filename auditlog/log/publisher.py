@@ -5,6 +5,10 @@ Spec: design section 6. The order of writes, and what a death after each one lea
     1 partial tiles and bundle of exactly this size     extra partials, of a size nobody hears of
     2 `checkpoint` replaced                             published; the next start goes on from it
 
+Before the first of them the witnesses are asked (`witnesses`), for a bounded time: what is published carries
+the cosignatures that came. Those that are missing are asked again about the same checkpoint, and the
+cosignatures of a quiet log are made anew now and then, so that a date is never much older than a look.
+
 Full tiles were applied by the commit, so every tile that a checkpoint implies is there before it is. A
 committed checkpoint that is passed over is never shown. Superseded partial tiles stay until their full tile
 is published, as C2SP tlog-tiles allows. A partial tile with wrong bytes is written again: it follows
@@ -26,6 +30,7 @@ from auditlog.log.live import Live
 from auditlog.log.reader import Reader
 from auditlog.log.recover import open_own
 from auditlog.log.tree import Object, Tree
+from auditlog.log.witnesses import Prove, Witnesses
 
 logger = logging.getLogger("auditlog.log")
 
@@ -35,8 +40,22 @@ CHECKPOINT = "checkpoint"
 class Publisher:
     """Publishes one log. `step` may be called from any thread."""
 
-    def __init__(self, live: Live, later: Callable[[float], None]) -> None:
-        """`later(seconds)` runs `step` after that time on some thread."""
+    def __init__(
+        self,
+        live: Live,
+        later: Callable[[float, Callable[[], None]], None],
+        prove: Prove,
+        witnesses: Witnesses | None = None,
+    ) -> None:
+        """`later(seconds, step)` runs a step of ours after that time on some thread; with `witnesses` one may
+        take as long as their time-out. `prove` makes the consistency proofs that they check.
+        """
+        self._prove = prove
+        self._witnesses = witnesses
+        self._cosigned: dict[str, str] = {}
+        """Cosignature lines of the published checkpoint, by vkey of the witness."""
+        self._recosign_at: float | None = None
+        """When its cosignatures are to be completed or made anew, on the monotonic clock."""
         self._live = live
         self._later = later
         self._turn = threading.Lock()
@@ -58,6 +77,11 @@ class Publisher:
     def size(self) -> int:
         """Tree size of the newest published checkpoint; 0 before the first."""
         return self._size
+
+    @property
+    def cosignatures(self) -> int:
+        """How many witnesses cosigned the newest published checkpoint."""
+        return len(self._cosigned)
 
     def published(self) -> str:
         """The newest published checkpoint.
@@ -93,6 +117,9 @@ class Publisher:
                 f"{tree.size}, found another history"
             )
         self._note, self._size = note, checkpoint.tree_size
+        if self._witnesses is not None:
+            self._cosigned = self._witnesses.remember(note, self._size)
+            self._plan_recosigning()
         if self._size == tree.size:
             store_of = self._live.layout.store_of
             self._put_partials(
@@ -110,7 +137,8 @@ class Publisher:
             if self._planned or live.halted is not None:
                 return
             self._planned = True
-        self._later(max(0.0, self._last + live.config.publish_interval_s - live.clock.monotonic()))
+        wait_s = max(0.0, self._last + live.config.publish_interval_s - live.clock.monotonic())
+        self._later(wait_s, self.step)
 
     def step(self) -> None:
         """Publish the newest committed checkpoint, if it is newer than the published one."""
@@ -121,24 +149,63 @@ class Publisher:
                 tree = self._live.tree
                 if self._live.halted is None and tree.note is not None and tree.size > self._size:
                     self._last = self._live.clock.monotonic()
-                    self._publish(tree, tree.note)
+                    self._publish(tree, *self._cosign(tree, tree.note, {}))
         except StorageError as error:
             logger.warning("publication failed, trying again: %s", error)
         finally:
             self.request()
 
-    def _publish(self, tree: Tree, note: str) -> None:
-        layout, old_size = self._live.layout, self._size
+    def _cosign(self, tree: Tree, note: str, known: dict[str, str]) -> tuple[str, dict[str, str]]:
+        """The note with what the witnesses added to it, and their lines."""
+        if self._witnesses is None:
+            return note, {}
+        # Dying here leaves witnesses that know a checkpoint nobody was shown: they are asked about the next
+        # one from there, and what they know is in the committed tree.
+        lines = self._witnesses.gather(note, tree.size, self._prove, known)
+        return self._witnesses.attach(note, lines), lines
+
+    def recosign(self) -> None:
+        """Complete the cosignatures of the published checkpoint, or make them anew, if that is due."""
+        with self._turn:
+            tree, due = self._live.tree, self._recosign_at
+            if due is None or self._live.clock.monotonic() < due or self._live.halted is not None:
+                return
+            if tree.note is None or tree.size != self._size:
+                return  # a newer one is about to be published, and plans its own
+            try:
+                note, lines = self._cosign(tree, tree.note, self._cosigned)
+                if lines != self._cosigned:
+                    self._show(note, tree.size, lines)
+            except StorageError as error:
+                logger.warning("new cosignatures could not be published, trying again: %s", error)
+            self._plan_recosigning()
+
+    def _plan_recosigning(self) -> None:
+        if self._witnesses is None:
+            return
+        is_complete = self._witnesses.is_complete(self._cosigned)
+        delay = self._witnesses.refresh_s if is_complete else self._witnesses.retry_s
+        self._recosign_at = self._live.clock.monotonic() + delay
+        self._later(delay, self.recosign)
+
+    def _publish(self, tree: Tree, note: str, lines: dict[str, str]) -> None:
+        old_size = self._size
         self._put_partials(tree.partials())
-        layout.stores.public.replace_unless(
-            CHECKPOINT, note.encode("utf-8"), lambda found: self._is_larger(found, tree.size)
-        )
+        self._show(note, tree.size, lines)
         with self._changed:
-            self._note, self._size = note, tree.size
             # What was committed meanwhile is younger than this attempt.
             self._behind_since = self._last if self._live.tree.size > tree.size else None
             self._changed.notify_all()
+        self._plan_recosigning()
         self._drop_superseded(old_size, tree.size)
+
+    def _show(self, note: str, size: int, lines: dict[str, str]) -> None:
+        """Replace `checkpoint`; what it implies is there already."""
+        self._live.layout.stores.public.replace_unless(
+            CHECKPOINT, note.encode("utf-8"), lambda found: self._is_larger(found, size)
+        )
+        with self._changed:
+            self._note, self._size, self._cosigned = note, size, lines
 
     def _put_partials(self, partials: list[Object]) -> None:
         for path, data in partials:

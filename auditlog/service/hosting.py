@@ -131,6 +131,23 @@ class HostedLog:
         """How many entries were flagged since the start, by flag."""
         return {} if self._log is None else dict(self._log.index.flagged)
 
+    def witness_asks(self) -> dict[tuple[str, str], int]:
+        """How often witnesses were asked since the start, by (key name, outcome)."""
+        witnesses = None if self._log is None else self._log.witnesses
+        return {} if witnesses is None else dict(witnesses.counts)
+
+    def cosignatures(self) -> int | None:
+        """How many witnesses cosigned the published checkpoint; None for a log that has none."""
+        if self._log is None or self._log.witnesses is None:
+            return None
+        return self._log.cosignatures
+
+    def promises(self) -> dict[str, int]:
+        """How many promises were kept since the start, and of them contradict another."""
+        if self._log is None:
+            return {}
+        return {"kept": self._log.promises.kept, "conflicting": self._log.promises.conflicting}
+
     def producer_by_prefix(self, prefix: str) -> bytes | None:
         """The enrolled producer whose id begins with these 16 hex digits (attacker-controlled)."""
         found = self._prefixes.get(prefix)

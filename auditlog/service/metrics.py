@@ -91,7 +91,15 @@ class _LogCollector(Collector):
             "Entries recorded and found odd since the start, by flag",
             labels=["log", "flag"],
         )
+        yield from self._of_witnesses()
+        promises = CounterMetricFamily(
+            "auditlog_promises",
+            "Promises handed over for callers since the start (kept), and those that contradict another",
+            labels=["log", "state"],
+        )
         for each in self._hosted():
+            for state, count in each.promises().items():
+                promises.add_metric([each.name, state], count)
             for flag, count in sorted(each.flagged().items()):
                 flagged.add_metric([each.name, flag], count)
             ready.add_metric([each.name], float(each.unready is None))
@@ -103,3 +111,25 @@ class _LogCollector(Collector):
         yield size
         yield lag
         yield flagged
+        yield promises
+
+    def _of_witnesses(self) -> Iterator[Metric]:
+        """What witnesses said, and how many of them the published checkpoint shows."""
+        asked = CounterMetricFamily(
+            "auditlog_witness_asks",
+            "Witnesses asked for a cosignature since the start, by outcome (cosigned is the good one)",
+            labels=["log", "witness", "outcome"],
+        )
+        shown = GaugeMetricFamily(
+            "auditlog_checkpoint_cosignatures",
+            "Witnesses that cosigned the published checkpoint, of those configured",
+            labels=["log"],
+        )
+        for each in self._hosted():
+            for (witness, outcome), count in sorted(each.witness_asks().items()):
+                asked.add_metric([each.name, witness, outcome], count)
+            cosignatures = each.cosignatures()
+            if cosignatures is not None:
+                shown.add_metric([each.name], cosignatures)
+        yield asked
+        yield shown

@@ -12,15 +12,18 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auditlog.core.cosignature import CosignatureVerifier
 from auditlog.errors import ConfigurationError, StorageError
 from auditlog.log.clock import SystemClock
 from auditlog.log.config import LogConfig, Stores
 from auditlog.log.engine import Engine
 from auditlog.log.opening import create_log, open_log
 from auditlog.log.rollback import HighWaterFile, RollbackSource
+from auditlog.log.witnesses import Witness, Witnesses
 from auditlog.service import ledgers
 from auditlog.service.secretfiles import make_key, make_receipt_secret, read_log_key, read_receipt_secret
 from auditlog.service.settings import LogSettings, Settings
+from auditlog.service.witness_client import HttpWitness
 from auditlog.storage.files import FileStore
 from auditlog.storage.owned import FolderLock, make_dir
 from auditlog.storage.sql.database import Database
@@ -66,7 +69,15 @@ class EngineOpener:
         signer = self._signer(settings)
         config, stores = self._config(settings), self._stores(settings)
         guards = self._guards(settings, signer)
-        return open_log(config, stores, signer, self._clock, outside=guards, engine=self._engine)
+        return open_log(
+            config,
+            stores,
+            signer,
+            self._clock,
+            outside=guards,
+            engine=self._engine,
+            witnesses=self._witnesses(settings),
+        )
 
     def create(self, settings: LogSettings) -> Log:
         """Create a log, or open it if it exists; its key and receipt secret are made if it has none.
@@ -83,7 +94,15 @@ class EngineOpener:
         signer = self._signer(settings)
         guards = self._guards(settings, signer)
         config = self._config(settings)
-        return create_log(config, stores, signer, self._clock, outside=guards, engine=self._engine)
+        return create_log(
+            config,
+            stores,
+            signer,
+            self._clock,
+            outside=guards,
+            engine=self._engine,
+            witnesses=self._witnesses(settings),
+        )
 
     def anchorer(self, log: Log) -> Anchorer | None:
         """What anchors the log; built once. The first call may take seconds."""
@@ -104,6 +123,17 @@ class EngineOpener:
         if self._held is not None:
             self._held.release()
             self._held = None
+
+    def _witnesses(self, settings: LogSettings) -> Witnesses | None:
+        """Whoever cosigns the log's checkpoints; None if nobody does."""
+        if not settings.witnesses:
+            return None
+        timeout_s = settings.witness_timeout_s
+        members = [
+            Witness(CosignatureVerifier.from_vkey(each.vkey), HttpWitness(each.url, timeout_s=timeout_s))
+            for each in settings.witnesses
+        ]
+        return Witnesses(members, self._clock, timeout_s=timeout_s, refresh_s=settings.witness_refresh_s)
 
     def _signer(self, settings: LogSettings) -> Ed25519Signer:
         return read_log_key(self._settings.paths(settings).key_file, settings.origin)

@@ -62,6 +62,7 @@ TABLE = (
     Row(errors.SubmissionRefused, 400, "Refused"),
     Row(errors.MalformedError, 422, "Not well formed"),
     Row(errors.EvidenceError, 422, "Well formed, but not true"),
+    Row(errors.FactsError, 422, "Facts that cannot be recorded"),
     Row(errors.ConfigurationError, 422, "Configuration refused"),
     # What a store or the engine says may name files of this machine: it goes to the structured log, not to
     # the caller.

@@ -104,6 +104,14 @@ class ServiceSettings(_Strict):
     log_format: Literal["json", "console"] = "json"
 
 
+class WitnessSettings(_Strict):
+    """One witness that is asked to cosign."""
+
+    vkey: str = Field(min_length=1, max_length=2048)
+    url: str = Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")
+    """Prefix of its submission address; `/add-checkpoint` is appended."""
+
+
 class LogSettings(_Strict):
     """One log. Every path has a default under `data_dir/logs/NAME`."""
 
@@ -120,6 +128,12 @@ class LogSettings(_Strict):
     max_merge_delay_s: int = Field(default=60, ge=1, le=86400)
     publish_interval_s: float = Field(default=1.0, gt=0, le=3600)
     contact: str = Field(default="", max_length=255)
+    witnesses: list[WitnessSettings] = Field(default_factory=list, max_length=32)
+    """Asked to cosign each checkpoint before it is published; their lines keep this order."""
+    witness_timeout_s: float = Field(default=2.0, gt=0, le=60)
+    """A publication waits for cosignatures this long, and goes on with what came."""
+    witness_refresh_s: float = Field(default=300.0, ge=1)
+    """Cosignatures of a log that does not grow are made anew when they are this old."""
 
 
 class AnchoringSettings(_Strict):

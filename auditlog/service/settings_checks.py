@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from auditlog.errors import ConfigurationError
+from auditlog.core.cosignature import CosignatureVerifier
+from auditlog.core.keys import split_vkey
+from auditlog.errors import ConfigurationError, MalformedError
 
 if TYPE_CHECKING:
     from auditlog.service.settings import LogSettings, Settings
@@ -157,6 +159,7 @@ def check_log(settings: Settings, log: LogSettings) -> None:
         ConfigurationError: a path of `log` lies where it must not.
     """
     paths = settings.paths(log)
+    _check_witnesses(log)
     secrets = [paths.key_file, paths.receipt_secret_file, paths.private_dir]
     for secret in secrets:
         _expect_outside(secret, paths.public_dir, f"log {log.name}: secrets and private bundles")
@@ -177,6 +180,27 @@ def check_log(settings: Settings, log: LogSettings) -> None:
         raise ConfigurationError(
             f"log {log.name}: expected publish_interval_s <= max_merge_delay_s ({log.max_merge_delay_s}), "
             f"found {log.publish_interval_s}"
+        )
+
+
+def _check_witnesses(log: LogSettings) -> None:
+    """Every witness has a cosigner's key of its own: one that is there twice would count twice."""
+    seen: dict[bytes, str] = {}
+    for each in log.witnesses:
+        try:
+            verifier = CosignatureVerifier.from_vkey(each.vkey)
+        except MalformedError as error:
+            raise ConfigurationError(f"log {log.name}: witnesses: {error}") from None
+        public_key = split_vkey(verifier.vkey)[2]
+        if public_key in seen or verifier.name in seen.values():
+            raise ConfigurationError(
+                f"log {log.name}: expected every witness once, found {verifier.name} again"
+            )
+        seen[public_key] = verifier.name
+    if log.witnesses and log.witness_timeout_s >= log.max_merge_delay_s:
+        raise ConfigurationError(
+            f"log {log.name}: expected witness_timeout_s < max_merge_delay_s ({log.max_merge_delay_s}), "
+            f"found {log.witness_timeout_s}"
         )
 
 

@@ -23,6 +23,7 @@ from auditlog.core.tiles import TILE_WIDTH, bundle_path, decode_bundle, partial_
 from auditlog.log import Batch, LogConfig, Stores, create_log, open_log
 from auditlog.log.log import Log
 from auditlog.log.rollback import SeenTree
+from auditlog.log.witnesses import Witnesses
 from auditlog.storage.memory import FaultHook, MemoryState, MemoryStore
 from tests.support.clock import ManualClock
 
@@ -195,6 +196,8 @@ class TestBench:
     fault: FaultHook | None = None
     clock: ManualClock = field(default_factory=ManualClock)
     settings: dict[str, Any] = field(default_factory=dict)
+    witnesses: Callable[[], Witnesses] | None = None
+    """Makes the witnesses of each life."""
 
     def __post_init__(self) -> None:
         self.signer = Ed25519Signer.from_seed(ORIGIN, bytes(32))
@@ -224,18 +227,19 @@ class TestBench:
     def create(self) -> Log:
         """Create the log."""
         self.workers = ManualWorkers()
-        self.log = create_log(
-            self.config, self.stores, self.signer, self.clock, outside=[self.outside], engine=self.workers
-        )
+        self.log = create_log(self.config, self.stores, self.signer, self.clock, **self._around())
         self.settle()
         return self.log
+
+    def _around(self) -> dict[str, Any]:
+        """What a life of the log has beside its stores."""
+        witnesses = self.witnesses() if self.witnesses else None
+        return {"outside": [self.outside], "engine": self.workers, "witnesses": witnesses}
 
     def restart(self) -> Log:
         """Forget the running log, as a kill does, and open it again from the stores."""
         self.workers = ManualWorkers()
-        self.log = open_log(
-            self.config, self.stores, self.signer, self.clock, outside=[self.outside], engine=self.workers
-        )
+        self.log = open_log(self.config, self.stores, self.signer, self.clock, **self._around())
         self.settle()
         return self.log
 

@@ -250,6 +250,10 @@ class PromiseLookUp(_Model):
     """`gap` entries that cover the number."""
     notices: list[ProvenEntry]
     """`declared_lost` notices that cover the number."""
+    base: ProvenEntry | None = None
+    """What `next` follows, where that is the start of another life."""
+    life: ProvenEntry | None = None
+    """The first entry of the promised life."""
 
 
 class NewToken(_Model):

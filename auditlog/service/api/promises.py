@@ -117,6 +117,8 @@ def _answer(found: LookUp) -> PromiseLookUp:
         next=None if found.next is None else _proven(found.next),
         gaps=[_proven(each) for each in found.gaps],
         notices=[_proven(each) for each in found.notices],
+        base=None if found.base is None else _proven(found.base),
+        life=None if found.life is None else _proven(found.life),
     )
 
 

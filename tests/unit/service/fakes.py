@@ -47,6 +47,8 @@ class FakeLog:
         self.index = self
         self.receipts = self
         self.absence = self
+        self.witnesses = None
+        self.promises = SimpleNamespace(kept=3, conflicting=1)
 
     def published(self) -> str:
         """A checkpoint with a signature nobody checks."""
