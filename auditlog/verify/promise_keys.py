@@ -1,4 +1,4 @@
-"""Whose promise it is: entries proven to be in the log, a producer's enrolment, its keys and their order.
+"""Whose promise it is: entries proven to be in the log, a producer's enrolment, and every key it had.
 
 Spec: auditlog/spec/promise.md, "Whose promise". Every byte here is attacker-controlled until its inclusion in
 a checkpoint that the trusted log signed was verified. Promises: each function returns or raises an
@@ -14,7 +14,6 @@ from auditlog.core.checkpoint import Checkpoint
 from auditlog.core.entry import parse_entry
 from auditlog.core.merkle import hash_leaf, verify_inclusion
 from auditlog.core.note import Ed25519Verifier
-from auditlog.core.promise import Promise
 from auditlog.core.receipt import Related
 from auditlog.core.signed import open_one
 from auditlog.core.statements import open_rotation, parse_producer_text, producer_key_name
@@ -83,41 +82,3 @@ def prove_rotations(
         placed.append(found)
         last = found.index
     return tuple(placed), tuple(keys)
-
-
-def keys_at(
-    promise: Promise,
-    rotations: Sequence[Placed],
-    keys: Sequence[Ed25519Verifier],
-    landmarks: Sequence[Placed],
-) -> tuple[Ed25519Verifier, ...]:
-    """The keys that may have been in force at the promised number; one, wherever the log shows the order.
-
-    A rotation in the promised instance is before the number or after it. One of another instance is placed by
-    `landmarks`, proven entries of the promised instance: lives of a producer follow one another in the log.
-    Without a landmark it may be either, and both keys are possible.
-
-    Raises:
-        VerificationError: the rotations contradict each other.
-    """
-    first, last = 0, len(rotations)
-    for number, rotation in enumerate(rotations):
-        side = _side(promise, rotation, landmarks)
-        if side < 0:
-            first = number + 1
-        elif side > 0:
-            last = min(last, number)
-    if first > last:
-        raise VerificationError("rotations: expected one order of the producer's lives, found two")
-    return tuple(keys[first : last + 1])
-
-
-def _side(promise: Promise, rotation: Placed, landmarks: Sequence[Placed]) -> int:
-    """-1: before the promised entry; 1: after it; 0: not shown."""
-    if rotation.entry.instance == promise.instance:
-        return -1 if rotation.entry.seq < promise.seq else 1
-    for landmark in landmarks:
-        at = landmark.entry
-        if (at.producer, at.instance) == (promise.producer, promise.instance):
-            return -1 if rotation.index < landmark.index else 1
-    return 0

@@ -30,7 +30,7 @@ from auditlog.errors import (
     VerificationError,
 )
 from auditlog.verify.promise_evidence import Cause, Earlier, Evidence, Leaf
-from auditlog.verify.promise_keys import keys_at, place_entry, prove_producer, prove_rotations
+from auditlog.verify.promise_keys import place_entry, prove_producer, prove_rotations
 from auditlog.verify.steps import LogTrust, Opened, find_log
 from auditlog.verify.steps_chain import Placed, Producer
 
@@ -75,14 +75,11 @@ def open_evidence_log(note: str, trust: Trust) -> tuple[LogTrust, Opened]:
     return log, log.open(note)
 
 
-def prove_promise(
-    note: str,
-    opened: Opened,
-    producer: Related,
-    rotations: Sequence[Related],
-    landmarks: Sequence[Placed] = (),
-) -> Promised:
-    """Check that the producer a promise names is enrolled in this log and that its key signed the promise.
+def prove_promise(note: str, opened: Opened, producer: Related, rotations: Sequence[Related]) -> Promised:
+    """Check that the producer a promise names is enrolled in this log, and that a key it had signed it.
+
+    Any key it ever had: if only the one in force at the promised number counted, whoever holds the keys could
+    unsay a promise by writing a rotation where the promised entry should be.
 
     Raises:
         EvidenceError: it did not.
@@ -95,14 +92,13 @@ def prove_promise(
         )
     enrolled = prove_producer(producer, checkpoint, promise.producer)
     placed, keys = prove_rotations(rotations, checkpoint, enrolled)
-    possible = keys_at(promise, placed, keys, landmarks)
-    for key in reversed(possible):
+    for key in keys:
         try:
             open_promise(note, key)
         except SignatureError:
             continue
         return Promised(promise, enrolled, opened, len(placed))
-    raise SignatureError("promise: expected the signature of the producer's key in force, found another")
+    raise SignatureError("promise: expected the signature of a key of its producer, found another")
 
 
 def contradictions(promise: Promise, placed: Placed) -> list[str]:
@@ -180,11 +176,7 @@ def prove_evidence(evidence: Evidence, trust: Trust) -> Proof:
         if (item := getattr(evidence, name)) is not None
     }
     promised = prove_promise(
-        _needed(evidence.promise),
-        opened,
-        _needed(evidence.producer),
-        evidence.rotations,
-        tuple(placed.values()),
+        _needed(evidence.promise), opened, _needed(evidence.producer), evidence.rotations
     )
     if evidence.verdict is Cause.CONFLICT:
         return _prove_conflict(promised, placed["entry"])

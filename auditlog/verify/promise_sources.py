@@ -94,7 +94,7 @@ def _check_status(status: int) -> None:
     reason: Any = "unreachable"
     if status in (401, 403):
         reason = "refused"
-    elif status in (404, 405, 410):
+    elif status in (202, 404, 405, 410, 422):  # nothing published yet, no such route, or nobody it knows
         reason = "missing"
     raise SourceError(f"expected an answer about the promise, found status {status}", reason=reason)
 

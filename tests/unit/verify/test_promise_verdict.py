@@ -230,17 +230,17 @@ def test_a_promise_by_another_key_is_none() -> None:
     assert (report.verdict, report.exit_code) == (Verdict.WITHHELD, 3)
 
 
-def test_the_key_in_force_at_the_number_counts() -> None:
-    """After a rotation the old key promises nothing at later numbers of that life, nor in later lives."""
+def test_no_rotation_unsays_a_promise() -> None:
+    """An operator who writes a change of keys before the promised number is caught all the same."""
     world = honest_start()
-    old = world.key
+    with world.drop():
+        world.decide()
+        kept = world.decide()
     world.rotate()
-    new, world.key = world.key, old
-    kept = world.decide()
-    world.key = new
+    world.decide()
     world.now_s += 61
     world.publish()
-    assert judged(world, kept).verdict is Verdict.NO_PROMISE
+    assert judged(world, kept).cause is Cause.CONFLICT
 
 
 def test_another_log_is_the_callers_mistake() -> None:
