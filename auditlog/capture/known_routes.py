@@ -149,7 +149,6 @@ class AdminEffect(Enum):
 ADMIN: dict[str, AdminEffect] = {
     "/v1/load_lora_adapter": AdminEffect.ADAPTER_LOADED,
     "/load_lora_adapter": AdminEffect.ADAPTER_LOADED,
-    "/v1/set_lora": AdminEffect.ADAPTER_LOADED,
     "/v1/unload_lora_adapter": AdminEffect.ADAPTER_REMOVED,
     "/unload_lora_adapter": AdminEffect.ADAPTER_REMOVED,
     "/load_lora_adapter_from_tensors": AdminEffect.ADAPTER_UNKNOWN,
@@ -159,7 +158,7 @@ ADMIN: dict[str, AdminEffect] = {
             "/update_weights", "/start_weight_update", "/start_draft_weight_update", "/finish_weight_update",
             "/begin_weight_update", "/end_weight_update", "/update_weights_from_tensor",
             "/update_weights_from_distributed", "/update_weights_from_ipc", "/v1/merge_lora_weights",
-            "/v1/unmerge_lora_weights", "/lora-adapters", "/collective_rpc",
+            "/v1/unmerge_lora_weights", "/v1/set_lora", "/lora-adapters", "/collective_rpc",
         ),
         AdminEffect.WEIGHTS_UNKNOWN,
     ),

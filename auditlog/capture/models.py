@@ -8,14 +8,14 @@ or `unregistered`; a name nobody registered never counts as one that was. Used b
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from auditlog.capture.books import DRAFT_MODEL
 from auditlog.capture.observation import Observation
 from auditlog.capture.request_fields import RequestFields
 
-PENDING = "pending"
-UNREGISTERED = "unregistered"
+PENDING: Literal["pending"] = "pending"
+UNREGISTERED: Literal["unregistered"] = "unregistered"
 
 
 class ModelNames:
@@ -25,13 +25,28 @@ class ModelNames:
         self._references: dict[str, str] = {}
         self._adapters: frozenset[str] = frozenset()
         self._default: str | None = None
+        self._odd_adapters: dict[str, Literal["pending", "unregistered"]] = {}
         self.is_expected = is_expected
         """Whether a model is being fingerprinted: until it is known, decisions say so."""
+
+    def expect(self, *, is_expected: bool, is_changed: bool = False, adapter: str | None = None) -> None:
+        """Whether a fingerprint is on its way: of the model, or of one adapter.
+
+        `is_changed`: other weights serve now, so nothing that was known before may be named any more.
+        """
+        if adapter is not None:
+            self._odd_adapters[adapter] = PENDING if is_expected else UNREGISTERED
+            return
+        self.is_expected = is_expected
+        if is_changed:
+            self._references, self._default, self._adapters = {}, None, frozenset()
 
     def learn(self, body: dict[str, Any], reference: str) -> None:
         """A `model` entry with this body is durable: it is the default from now on."""
         self._references[str(body["name"])] = self._default = reference
         self._adapters = frozenset(str(one["name"]) for one in body.get("adapters", ()))
+        for name in self._adapters:
+            self._odd_adapters.pop(name, None)
 
     def seal(self, leaf_hashes: dict[int, str]) -> None:
         """The drafts were sealed: every reference to a draft becomes the leaf hash of its entry."""
@@ -56,7 +71,9 @@ class ModelNames:
         """`seen`, whose request can no longer be read: where it might have named a model or adapter other
         than the default, saying the default would be a guess.
         """
-        is_certain = seen.read_request is None or (len(self._references) < 2 and not self._adapters)
+        is_certain = seen.read_request is None or (
+            len(self._references) < 2 and not self._adapters and not self._odd_adapters
+        )
         if is_certain or seen.model is not None or seen.model_override is not None:
             return seen
         return replace(seen, model_override="unregistered")
@@ -67,6 +84,10 @@ class ModelNames:
         The name in a request is the caller's: only one that was registered counts, any other leaves the
         default. What the hook said itself wins.
         """
+        if fields.model in self._odd_adapters and not seen.adapters and seen.model_override is None:
+            # An adapter that serves but has no fingerprint (yet): the model alone would be a false claim.
+            word = self._odd_adapters[str(fields.model)]
+            seen = replace(seen, model_override=word, adapters=(str(fields.model),))
         is_adapter = not seen.adapters and fields.model in self._adapters
         model = seen.model or (fields.model if fields.model in self._references else None)
         if model is None and not is_adapter and not fields.sampling:

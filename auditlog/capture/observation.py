@@ -97,7 +97,7 @@ class Observation:
     content_encoding: str | None = None
     mode: Literal["fail_open", "fail_closed"] = "fail_open"
     model: str | None = None
-    model_override: Literal["unregistered"] | None = None
+    model_override: Literal["unregistered", "pending"] | None = None
     adapters: tuple[str, ...] = ()
     sampling: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)

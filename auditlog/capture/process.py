@@ -79,7 +79,8 @@ class RecorderSource:
         environ = os.environ if self._environ is None else self._environ
         recorder = Recorder.from_environ(environ)
         if recorder.settings.model_path is not None and recorder.settings.is_usable:
-            measure_model(recorder, adapters=parse_adapters(environ.get("AUDITLOG_ADAPTERS", ""))).start()
+            recorder.adapter_paths = parse_adapters(environ.get("AUDITLOG_ADAPTERS", ""))
+            measure_model(recorder, adapters=recorder.adapter_paths).start()
         return recorder
 
 
