@@ -149,8 +149,10 @@ class HttpExchange:
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             self.fail(failure)
 
-    async def settle(self, ending: Ending | None = None) -> Settled | None:
+    async def settle(self, ending: Ending | None = None, *, travels: bool = False) -> Settled | None:
         """Hand the observation over and wait, as the mode and the disk have it; None if it took too long.
+
+        `travels`: the promise goes with the headers; any other is shown at the log.
 
         Raises:
             CancelledError: the task was cancelled meanwhile; the observation stays handed over.
@@ -160,7 +162,9 @@ class HttpExchange:
             return None
         settled = None
         try:
-            settled = await settle(self._recorder, observation, is_awaited=not self._disconnected)
+            settled = await settle(
+                self._recorder, observation, is_awaited=not self._disconnected, travels=travels
+            )
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             self.fail(failure)
         except BaseException:

@@ -37,16 +37,22 @@ def mint(recorder: Recorder) -> Exchange | None:
     return exchange
 
 
-async def settle(recorder: Recorder, observation: Observation, *, is_awaited: bool = True) -> Settled | None:
+async def settle(
+    recorder: Recorder, observation: Observation, *, is_awaited: bool = True, travels: bool = False
+) -> Settled | None:
     """Hand `observation` over and wait for its record; None if it was not waited for, or took too long.
 
+    Unless the promise `travels` in the headers of the answer it is shown at the log.
     Raises only CancelledError, and what the recorder raises in strict mode.
     """
     wait_s = wait_of(recorder, observation, is_awaited=is_awaited)
     if wait_s is None:
         hand_over(recorder, observation)
         return None
-    return await record_and_wait(recorder, observation, wait_s=wait_s)
+    settled = await record_and_wait(recorder, observation, wait_s=wait_s)
+    if settled is not None and settled.promise is not None and not travels:
+        recorder.promised(observation.exchange.id, settled.promise)
+    return settled
 
 
 def hand_over(recorder: Recorder, observation: Observation) -> None:

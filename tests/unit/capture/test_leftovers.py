@@ -183,7 +183,7 @@ def test_what_is_settled_is_left_alone(make: Callable[..., Recorder], log: FakeL
     until(lambda: len(log.decisions()) == 2)
     time.sleep(0.3)
     recorder.close()
-    assert kinds_of(log, "old-0") == ["instance", "decision"]
+    assert kinds_of(log, "old-0") == ["instance", "decision", "notice"]
 
 
 def kinds_of(log: FakeLog, name: str) -> list[str]:
@@ -236,7 +236,7 @@ def test_a_note_that_cannot_be_read_hides_nothing(
     assert json.loads((slot / "sending.json").read_bytes())["state"] in {"idle", "sending"}
     (slot / "sending.json").write_bytes(content)
     assert read_note(slot) == SendingNote()
-    assert read_backlog(slot).unsent == 2
+    assert read_backlog(slot).unsent == 3
 
 
 def test_a_segment_that_is_no_segment_is_not_a_clean_end(tmp_path: Path) -> None:

@@ -159,7 +159,8 @@ def test_instance_statement_is_signed_by_the_producer(make: Callable[..., Record
     recorder = make()
     recorder.start()
     recorder.close()
-    (entry,) = log.entries()
+    entry, stopped = log.entries()
+    assert (stopped.kind, stopped.body) == ("notice", {"what": "stopped"})
     chain = log.chain()
     opened = open_note(entry.body["note"], [Ed25519Verifier.from_vkey(chain.vkey)])
     assert opened.text == instance_text(log.origin, chain.producer, entry.instance, chain.producer)
@@ -173,7 +174,7 @@ def test_restart_continues_the_chain_without_gap(make: Callable[..., Recorder], 
         recorder.close()
     chain = log.chain()
     check_chain(log.entries(), chain.producer, chain.entries)
-    assert kinds(log) == ["instance", "decision"] * 3
+    assert kinds(log) == ["instance", "decision", "notice"] * 3
     assert log.enrolments == 1
 
 
@@ -352,7 +353,7 @@ def test_forked_child_gets_its_own_producer(make: Callable[..., Recorder], log: 
     decide(recorder)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     recorder.close()
-    assert sorted(len(chain.entries) for chain in log.chains.values()) == [2, 3]
+    assert sorted(len(chain.entries) for chain in log.chains.values()) == [3, 4]
     for chain in log.chains.values():
         check_chain(log.entries(chain.producer), chain.producer, chain.entries)
 
@@ -517,6 +518,6 @@ def test_own_entries_take_their_place_and_know_what_is_sealed(
     assert len(reference.result(10)) == 64 or reference.result(0).startswith("draft:")
     assert failing.exception(10) is not None
     recorder.close()
-    assert kinds(log) == ["instance", "decision", "decision", "notice", "decision"]
-    (notice,) = [entry for entry in log.entries() if entry.kind == "notice"]
+    assert kinds(log) == ["instance", "decision", "decision", "notice", "decision", "notice"]
+    notice = next(entry for entry in log.entries() if entry.kind == "notice")
     assert notice.body["detail"] == {"recorded": 2}

@@ -268,7 +268,7 @@ def test_deleted_state_directory_is_noticed_made_anew_and_declared(
     assert first.name == "p-0"
     assert second.name.startswith("p-0-")
     kinds = [entry.kind for entry in log.entries(second.producer)]
-    assert sorted(kinds) == ["decision", "gap", "instance"]
+    assert sorted(kinds) == ["decision", "gap", "instance", "notice"]
     assert gaps(log)[0].body["count"] == "unknown"
 
 
