@@ -23,6 +23,7 @@ from auditlog.cli import (
     initialise,
     keys,
     log,
+    promise,
     registry,
     serve,
     token,
@@ -56,6 +57,7 @@ app.command("disclose")(disclose.disclose)
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(log.app, name="log")
 app.add_typer(keys.app, name="keys")
+app.add_typer(promise.app, name="promise")
 app.add_typer(token.app, name="token")
 app.add_typer(trust.app, name="trust")
 app.add_typer(witness.app, name="witness")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from auditlog.cli.reading import MAX_TRUST_BYTES, read_text_line
 from auditlog.cli.secretfile import write_new
 from auditlog.cli.verify import read_trust
 from auditlog.errors import ConfigurationError, MalformedError, SourceError
+
+if TYPE_CHECKING:
+    from auditlog.core.trust import Trust
 
 app = typer.Typer(help="Show, make and compare trust files.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -149,6 +152,20 @@ def _vkey(text: str) -> str:
 
 def _is_vkey(value: object) -> bool:
     return isinstance(value, str) and "+" in value
+
+
+def pinned_trust(source: str) -> Trust:
+    """The trust that follows from what a log says of itself: marked as the operator's, no witnesses.
+
+    Raises:
+        ConfigurationError: no log answers at that URL.
+    """
+    from auditlog.core.trust import parse_trust
+
+    said = _ask_log(source)
+    issuer = {"name": said["origin"], "role": "operator"}
+    text = trust_text(policy_text([said["vkey"]], [], 0), devnet=None, require=[], issuer=issuer)
+    return parse_trust(text.encode("utf-8"))
 
 
 def _ask_log(source: str) -> dict[str, Any]:

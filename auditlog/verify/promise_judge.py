@@ -7,6 +7,7 @@ evidence proves what it says. Must never: read a network or a clock.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Final
 
 from auditlog.core.trust import Trust
 from auditlog.errors import EvidenceError, QuorumError
@@ -22,7 +23,7 @@ from auditlog.verify.promise_words import (
 )
 from auditlog.verify.report import Fact, Outcome, Step
 
-_NAMES = ("evidence", "proof")
+EVIDENCE_REPORT_VERSION: Final = "auditlog/evidence-report@v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class EvidenceReport:
     report: PromiseReport | None = None
     proof: Proof | None = None
     evidence: Evidence | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable JSON form: members are added in later versions, never renamed or removed."""
+        return {
+            "v": EVIDENCE_REPORT_VERSION,
+            "exit_code": self.exit_code,
+            "headline": self.headline,
+            "report": None if self.report is None else self.report.to_json(),
+        }
 
 
 def judge_evidence(data: bytes, trust: Trust) -> EvidenceReport:

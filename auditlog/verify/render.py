@@ -60,11 +60,11 @@ def render_report(name: str, report: Report, console: Console | None = None) -> 
     out.line(printable(name), "dim")
     out.line(report.headline, _STYLE[report.verdict])
     _print_time(out, report)
-    _print_facts(out, "PROVEN (signatures and hashes)", report.graded(Grade.PROVEN))
+    print_facts(out, "PROVEN (signatures and hashes)", report.graded(Grade.PROVEN))
     for by in _writers(report):
         facts = [fact for fact in report.graded(Grade.STATED) if fact.by == by]
-        _print_facts(out, f"STATED by {by}: only their word", facts)
-    _print_facts(out, "NOT CHECKED", report.graded(Grade.NOT_CHECKED))
+        print_facts(out, f"STATED by {by}: only their word", facts)
+    print_facts(out, "NOT CHECKED", report.graded(Grade.NOT_CHECKED))
     out.line()
     out.line("STEPS", "bold")
     for step in report.steps:
@@ -100,7 +100,8 @@ def _print_time(out: Printer, report: Report) -> None:
         out.line(f"The devnet says {report.on_record_by_devnet}, which binds nobody.", first="      ")
 
 
-def _print_facts(out: Printer, heading: str, facts: Sequence[Fact]) -> None:
+def print_facts(out: Printer, heading: str, facts: Sequence[Fact]) -> None:
+    """Print facts under a heading; nothing if there are none."""
     if not facts:
         return
     out.line()

@@ -1,0 +1,187 @@
+"""`auditlog promise check|evidence`: what became of a promise, and proof of it for others.
+
+Spec: auditlog/spec/promise.md, "Verdicts"; auditlog/spec/evidence.md. Promises: `evidence` reads no network;
+checkpoints and evidence are written before anything is printed. Must never: send a promise anywhere but to
+the log it names.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auditlog.cli.output import say_json, say_note
+from auditlog.cli.promise_files import keep_checkpoints, kept_checkpoints, read_promise_note
+from auditlog.cli.reading import read_bounded, read_text_line
+from auditlog.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from auditlog.core.trust import Trust
+    from auditlog.verify.promise_report import PromiseReport
+    from auditlog.verify.promise_verdict import OwnBytes
+    from auditlog.verify.promise_view import LogSight
+
+app = typer.Typer(
+    help="Check promises, and evidence of broken ones.", no_args_is_help=True, rich_markup_mode=None
+)
+
+LOG_BUDGET_S = 600.0
+"""Seconds for all that one call reads of a log."""
+_MAX_BODY_BYTES = 1 << 30
+
+LogOption = Annotated[
+    str | None,
+    typer.Option("--log", metavar="TARGET", help="URL or folder of the log (else the trust file's)."),
+]
+TrustOption = Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="Your trust file.")]
+TokenOption = Annotated[
+    Path | None, typer.Option("--token-file", metavar="FILE", help="Token with scope read, for entries.")
+]
+KeepOption = Annotated[
+    Path | None, typer.Option("--keep", metavar="DIR", help="Read and keep the checkpoints seen here.")
+]
+CheckpointOption = Annotated[
+    list[Path] | None,
+    typer.Option("--checkpoint", metavar="FILE", help="A checkpoint kept from earlier; repeatable."),
+]
+
+
+@app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A note, a header or a comment line.")],
+    *,
+    log: LogOption = None,
+    trust: TrustOption = None,
+    token_file: TokenOption = None,
+    checkpoint: CheckpointOption = None,
+    keep: KeepOption = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option("--evidence", metavar="OUT", help="Write the proof here, if broken."),
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", metavar="FILE", help="Exchange key (the header Audit-Key).")
+    ] = None,
+    request: Annotated[
+        Path | None, typer.Option("--request", metavar="FILE", help="Bytes of the request you sent.")
+    ] = None,
+    response: Annotated[
+        Path | None, typer.Option("--response", metavar="FILE", help="Bytes of the answer you got.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Say what became of a promise. Exit 0 in the log, 1 broken or declared lost, 2 usage, 3 not decided."""
+    from auditlog.verify.promise_verdict import check_promise, read_promise
+
+    note = read_promise_note(file)
+    own = _own_bytes(key_file, request, response)
+    origin = read_promise(note).origin
+    sight = open_sight(origin, log, trust, token_file, kept_checkpoints(checkpoint or [], keep))
+    report = check_promise(note, sight, now_us=time.time_ns() // 1000, own=own)
+    if keep is not None:
+        keep_checkpoints(keep, sight)
+    if evidence is not None and report.evidence is not None:
+        _write_evidence(evidence, report)
+    if json:
+        say_json(report.to_json())
+    else:
+        from auditlog.verify.promise_render import render_promise
+
+        render_promise(str(file), report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command("evidence")
+def check_evidence(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An evidence file.")],
+    *,
+    trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="Your trust file.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check evidence offline. Exit 0 it proves what it says, 1 it does not, 3 the trust file cannot tell."""
+    from auditlog.cli.verify import read_trust
+    from auditlog.verify.promise_evidence import MAX_EVIDENCE_BYTES
+    from auditlog.verify.promise_judge import judge_evidence
+
+    told = judge_evidence(read_bounded(file, MAX_EVIDENCE_BYTES, "evidence"), read_trust(trust))
+    if json:
+        say_json(told.to_json())
+    else:
+        from auditlog.verify.promise_render import render_evidence
+
+        render_evidence(str(file), told)
+    raise typer.Exit(told.exit_code)
+
+
+def open_sight(
+    origin: str, target: str | None, trust_file: Path | None, token_file: Path | None, kept: list[str]
+) -> LogSight:
+    """The log of an origin, as these options show it.
+
+    Raises:
+        ConfigurationError: no way to the log, or a trust file without it.
+    """
+    from auditlog.cli.progress import Bar
+    from auditlog.verify.promise_sources import HttpLookup
+    from auditlog.verify.promise_view import LogSight
+    from auditlog.verify.sources import open_source
+
+    believed, target = believe(origin, target, trust_file)
+    token = None if token_file is None else read_text_line(token_file, "--token-file")
+    is_url = target.lower().startswith(("http://", "https://"))
+    return LogSight(
+        believed,
+        origin,
+        open_source(target, token, budget_s=LOG_BUDGET_S),
+        lookup=HttpLookup(target) if is_url else None,
+        kept=kept,
+        progress=Bar("entries"),
+    )
+
+
+def believe(origin: str, target: str | None, trust_file: Path | None) -> tuple[Trust, str]:
+    """The trust to judge by, and where the log is: each from the other, where one is not given."""
+    from auditlog.cli.trust import pinned_trust
+    from auditlog.cli.verify import read_trust
+
+    if trust_file is None:
+        if target is None:
+            raise ConfigurationError("expected --log or --trust, found neither")
+        return pinned_trust(target), target
+    believed = read_trust(trust_file)
+    if target is None:
+        target = next((log.url for log in believed.policy.logs if log.verifier.name == origin), "")
+    if not target:
+        raise ConfigurationError(f"expected --log, or a URL of {origin} in the trust file, found neither")
+    return believed, target
+
+
+def _own_bytes(key_file: Path | None, request: Path | None, response: Path | None) -> OwnBytes | None:
+    given = [key_file, request, response]
+    if not any(given):
+        return None
+    if key_file is None or request is None or response is None:
+        raise ConfigurationError("expected --key-file, --request and --response together, found some of them")
+    from auditlog.core.scalars import parse_base64
+    from auditlog.errors import MalformedError
+    from auditlog.verify.promise_verdict import OwnBytes
+
+    try:
+        key = parse_base64(read_text_line(key_file, "--key-file"), "exchange key")
+    except MalformedError as error:
+        raise ConfigurationError(str(error)) from error
+    if len(key) != 32:
+        raise ConfigurationError(f"expected an exchange key of 32 bytes, found {len(key)}")
+    bodies = [read_bounded(path, _MAX_BODY_BYTES, "a body") for path in (request, response)]
+    return OwnBytes(key, *bodies)
+
+
+def _write_evidence(path: Path, report: PromiseReport) -> None:
+    from auditlog.verify.promise_evidence import format_evidence
+
+    if report.evidence is not None:
+        path.write_bytes(format_evidence(report.evidence))
+        say_note(f"evidence: {path}")
