@@ -75,9 +75,9 @@ METRICS: Final = (
         lambda v, _: v.depth.oldest_ms(time.time_ns() // 1000) / 1000,
         "livemax",
     ),
-    Metric("started_total", True, "Requests that began to be observed.", _counted("started")),
-    Metric("finished_total", True, "Requests handed over to be recorded.", _counted("finished")),
-    Metric("failed_total", True, "Observed requests that ended without a record.", _counted("failed")),
+    Metric("started_total", True, "Calls that began to be observed.", _counted("started")),
+    Metric("finished_total", True, "Calls whose answer was delivered whole.", _counted("finished")),
+    Metric("failed_total", True, "Calls that ended otherwise.", _counted("failed")),
     Metric("recorded_total", True, "Decisions that became durable entries.", _counted("recorded")),
     Metric(
         "refused_total",

@@ -42,6 +42,8 @@ UNCOVERED_S = 10.0
 """After so long without a word of any hook (a script, a hook in the process) the coverage names no routes."""
 LOOK_S = 2.0
 """Longest wait of the pulse for a look outside."""
+EARLY = 0.9
+"""The part of the interval after which the next heartbeat is made: what it states is the longest time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class Pulse:
     def run(self) -> None:
         """Beat until `stop`."""
         begun = time.monotonic()
-        beat_at = begun + self._interval_s if self._interval_s else float("inf")
+        every_s = EARLY * self._interval_s
+        beat_at = begun + every_s if every_s else float("inf")
         cover_at = begun + UNCOVERED_S if self._interval_s else float("inf")
         self._coverage.listen(self._wake.set)
         self._guard.call("pulse", None, self._refresh)
@@ -107,12 +110,12 @@ class Pulse:
                 cover_at = float("inf")
                 self._guard.call("coverage", None, self.cover)
             if now >= beat_at:
-                beat_at = now + self._interval_s
+                beat_at = now + every_s
                 self._guard.call("heartbeat", None, self.beat)
 
     def beat(self) -> None:
         """Write a heartbeat now, and a coverage entry if something of it changed."""
-        self._sighting = self._outside.look(wait_s=LOOK_S)
+        self._sighting = self._outside.look(wait_s=min(LOOK_S, (1 - EARLY) / 2 * self._interval_s))
         self.cover()
         self._write_heartbeat()
         self._note()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from auditlog.capture.covered import coverage_of
 from auditlog.capture.stack import order_problems
 
 if TYPE_CHECKING:
@@ -20,4 +21,4 @@ def begin(recorder: Recorder, app: object, table: RouteTable) -> None:
     """Check the layers inside, report what is wrong; say which routes are recorded how."""
     for problem in order_problems(app):
         recorder.report(problem)
-    _ = table
+    recorder.cover(coverage_of(app, table))

@@ -56,16 +56,17 @@ def refused_total(counters: dict[str, int]) -> int:
 def heartbeat_counts(counters: dict[str, int], recorded: int) -> dict[str, int]:
     """The naturals of a heartbeat (entry.md), from the counters of one instant.
 
-    `started` = `finished` + `failed` + `refused` + `in_flight`: every exchange that began is in one of them.
+    Every call that began is finished, failed, in flight, or was dropped: turned away by the application, or
+    given up by this layer, which is a failure counted elsewhere. Calls turned away before they began
+    (fail_closed) are among the refused only.
     """
-    refused = refused_total(counters)
     started, finished, failed = (counters.get(name, 0) for name in ("started", "finished", "failed"))
     return {
         "started": started,
         "finished": finished,
         "failed": failed,
-        "in_flight": max(0, started - finished - failed - refused),
-        "refused": refused,
+        "in_flight": max(0, started - finished - failed - counters.get("dropped", 0)),
+        "refused": refused_total(counters),
         "deferred": counters.get("deferred", 0),
         "lost": counters.get("lost", 0),
         "late_hangups": counters.get("late_hangups", 0),
