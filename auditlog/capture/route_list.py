@@ -53,7 +53,7 @@ def describe_routes(app: object, table: RouteTable) -> list[RouteLine]:
     """What will happen to the requests of each route of `app`, in the application's own order; [] if its
     routes cannot be seen.
     """
-    lines = [_line(route, table) for route in list_routes(app)]
+    lines = [describe_route(route, table) for route in list_routes(app)]
     return list(dict.fromkeys(lines))
 
 
@@ -103,7 +103,8 @@ def summary(app: object, table: RouteTable) -> list[str]:
     return text
 
 
-def _line(route: SeenRoute, table: RouteTable) -> RouteLine:
+def describe_route(route: SeenRoute, table: RouteTable) -> RouteLine:
+    """What will happen to the requests of one route."""
     path = _PARAMETER.sub(_SAMPLE, route.path)
     is_socket = route.method == WEBSOCKET
     policy = table.match_websocket(path) if is_socket else table.match(route.method, path)

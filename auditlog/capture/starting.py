@@ -7,10 +7,14 @@ or keep the application from serving.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from auditlog.capture.covered import coverage_of
+from auditlog.capture.route_list import summary, unmatched_rules
 from auditlog.capture.stack import order_problems
+
+logger = logging.getLogger("auditlog.capture")
 
 if TYPE_CHECKING:
     from auditlog.capture.recorder import Recorder
@@ -22,3 +26,8 @@ def begin(recorder: Recorder, app: object, table: RouteTable) -> None:
     for problem in order_problems(app):
         recorder.report(problem)
     recorder.cover(coverage_of(app, table))
+    logger.info("auditlog: %s", "\n".join(summary(app, table)), extra={"event": "routes"})
+    for rule in unmatched_rules(app, table):
+        rule_text = f"'{rule.method} {rule.path}={rule.mode}'"
+        problem = f"AUDITLOG_ROUTES: expected routes of the application, found {rule_text}, which none is"
+        recorder.report(problem, logging.WARNING)
