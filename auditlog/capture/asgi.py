@@ -20,6 +20,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from auditlog.capture.http_admin import AdminRequest
 from auditlog.capture.http_exchange import HttpExchange, Receive, Scope, Send, current_exchange
 from auditlog.capture.process import RecorderSource, recorder_of_this_process
 from auditlog.capture.route_names import request_path
@@ -90,6 +91,12 @@ class AuditMiddleware:
         if exchange is None:
             await self.app(scope, receive, send)
             return
+        if isinstance(exchange, AdminRequest):
+            try:
+                await self.app(exchange.scope, exchange.receive, exchange.send)
+            finally:
+                exchange.ended()
+            return
         if isinstance(exchange, _Refused) or exchange.must_refuse:
             await send_unrecordable(send, NOT_ASKED, method=scope["method"])
             return
@@ -125,7 +132,9 @@ class AuditMiddleware:
         else:
             exchange.returned()
 
-    def _open(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange | _Refused | None:
+    def _open(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> HttpExchange | AdminRequest | _Refused | None:
         """What observes a request; None: it passes. In fail_closed it may be refused."""
         recorder = self._source.get()
         if recorder is None:
@@ -134,6 +143,9 @@ class AuditMiddleware:
             policy = self._table(recorder, scope).match(scope["method"], request_path(scope))
             if policy is SKIP:
                 return None
+            if policy is not None and policy.is_admin:
+                scope[OBSERVED] = True
+                return AdminRequest(recorder, policy, scope, receive, send)
             scope = _without_bypasses(scope)
             scope[OBSERVED] = True
             exchange = HttpExchange(recorder, policy, scope, receive, send, ticks=self._ticks)

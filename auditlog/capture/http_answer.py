@@ -181,11 +181,14 @@ class HttpAnswer:
             self._exchange.fail(NotImplementedError(message["type"]))
             if self._exchange.fails_closed:
                 await self._refuse(cut=True)
-        await self._forward(message)
+        if self._phase is _Phase.ENDING:
+            self._held.append({**message})
+        else:
+            await self._forward(message)
 
     async def _whole(self, message: Message) -> None:
         """The start and all of the body: recorded first, so that the promise can be a header."""
-        settled = await self._exchange.settle()
+        settled = await self._exchange.settle(travels=True)
         if self._exchange.fails_closed and not _is_durable(settled):
             await self._refuse(cut=False)
             return
@@ -245,8 +248,9 @@ class HttpAnswer:
         if self._exchange.fails_closed and not _is_durable(settled):
             await self._refuse(cut=True)
         self._phase = _Phase.PASSING
-        if settled is not None and settled.promise is not None and finder.allows_comment:
-            _, value = promise_header(settled.promise)
+        promise = None if settled is None else settled.promise
+        if promise is not None and finder.allows_comment:
+            _, value = promise_header(promise)
             await self._forward(_body_of(promise_comment(value.decode("ascii"))))
         await self._forward_held()
 

@@ -284,21 +284,19 @@ class HttpExchange:
         self._done = True
         if not is_first or exchange is None:
             return None
-        if self.is_broken:
-            self._recorder.drop(exchange)
-            return None
         try:
-            if ending is None:
-                ending = "error" if (self._status or 0) >= _SERVER_FAILED else "ok"
-            return self._seen(exchange, "client_disconnected" if self._disconnected else ending)
+            if not self.is_broken:
+                if ending is None:
+                    ending = "error" if (self._status or 0) >= _SERVER_FAILED else "ok"
+                return self._seen(exchange, "client_disconnected" if self._disconnected else ending)
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             self.fail(failure)
-            return None
+        self._recorder.lose(exchange)
+        return None
 
-    def _seen(self, exchange: Exchange, ending: Ending) -> Observation | None:
+    def _seen(self, exchange: Exchange, ending: Ending) -> Observation:
         policy, headers = self._policy, self.scope["headers"]
-        if policy is None or self._request is None or self._response is None:
-            return None
+        assert policy is not None and self._request is not None and self._response is not None  # noqa: PT018
         asked = self._asked or RequestHeaders(headers)
         answered = self.answered or ResponseHeaders(())
         request, response = ObservedBody(), ObservedBody()

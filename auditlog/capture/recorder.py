@@ -17,6 +17,8 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditlog import __version__
 from auditlog.capture.awaiting import Waiter
@@ -40,6 +42,9 @@ from auditlog.capture.safety import Guard
 from auditlog.capture.settings import CaptureSettings
 from auditlog.capture.telling import Telling
 from auditlog.capture.unguarded import Unguarded
+
+if TYPE_CHECKING:
+    from auditlog.capture.admin_routes import ModelChanges
 
 __all__ = ["Recorder", "mint_id", "wall_clock_us"]
 
@@ -77,6 +82,10 @@ class Recorder(Telling):
         self._ending = threading.Event()
         self._unguarded = Unguarded(settings.state_dir, rng)
         self._models = KnownModels()
+        self.adapter_paths: Mapping[str, Path] = {}
+        """Where the adapters lie that the application was started with (AUDITLOG_ADAPTERS)."""
+        self.model_changes: ModelChanges | None = None
+        """What admin routes changed since (`admin_routes`)."""
 
     @classmethod
     def from_environ(cls, env: Mapping[str, str] | None = None) -> Recorder:
@@ -234,10 +243,20 @@ class Recorder(Telling):
         """Say that an exchange will never be recorded: nothing is owed for it, and what `reserve` kept is
         given back. Who drops it counts why (`refused.<status>` or `failed`).
         """
+        self.metrics.add("dropped")
         if exchange.attempt is not None:
             exchange.attempt.settle()
         if self.settings.mode == "fail_closed":
             self.release()
+
+    def lose(self, exchange: Exchange) -> None:
+        """Say that a call was made whose record would not be true, since observing it failed: a gap entry
+        declares it.
+        """
+        self.drop(exchange)
+        self.metrics.add("failed")
+        now_us = self._clock()
+        self.guard.call("lose", None, self._pass, Losses(1, now_us, now_us))
 
     def reserve(self) -> bool:
         """Keep room for one record before the application is called (fail_closed): queue, spool and disk,
@@ -300,6 +319,13 @@ class Recorder(Telling):
         AUDITLOG_MODEL says so from the start.
         """
         self.guard.call("expect_model", False, self._push, ModelExpected(True))
+
+    def change_model(self, *, is_expected: bool, adapter: str | None = None) -> None:
+        """Say that other weights serve from now on: decisions read `pending` if their fingerprint is on its
+        way, else `unregistered`, until the next model is registered. With `adapter` only those that name it.
+        """
+        message = ModelExpected(is_expected, is_changed=adapter is None, adapter=adapter)
+        self.guard.call("change_model", False, self._push, message)
 
     def give_up_model(self) -> None:
         """Say that no model is coming (its files could not be read): decisions read `unregistered` again."""

@@ -164,9 +164,7 @@ class WebSocketExchange:
         """Record the turn that this message ends: before it leaves in fail_closed, else after."""
         if self._fails_closed and self._turn is not None:
             observation = self._observation(ending)
-            settled = None
-            if observation is not None:
-                settled = await settle(self._recorder, observation)
+            settled = None if observation is None else await settle(self._recorder, observation)
             if settled is None or not settled.is_durable:
                 self._cut()
                 raise withheld()
@@ -246,7 +244,7 @@ class WebSocketExchange:
         turn, self._turn, self._is_done = self._turn, None, True
         self._recorder.guard.failed("websocket", failure)
         if turn is not None:
-            self._recorder.guard.call("websocket", None, self._recorder.drop, turn.exchange)
+            self._recorder.lose(turn.exchange)
         if self._fails_closed:
             self._cut()
         if self._recorder.settings.strict:

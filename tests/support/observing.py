@@ -64,6 +64,8 @@ class ObservingRecorder:
         self.reserved = 0
         self.late: list[Settled] = []
         self.dropped: list[Exchange] = []
+        self.lost: list[Exchange] = []
+        self.shown: list[str] = []
         self.problems: list[str] = []
         self.coverage: list[CoverageNote] = []
         self.ports: list[int] = []
@@ -105,6 +107,12 @@ class ObservingRecorder:
     def drop(self, exchange: Exchange) -> None:
         self.dropped.append(exchange)
 
+    def lose(self, exchange: Exchange) -> None:
+        self.lost.append(exchange)
+
+    def promised(self, id: str, promise: str) -> None:  # noqa: A002
+        self.shown.append(id)
+
     def reserve(self) -> bool:
         self.reserved += self.can_reserve
         return self.can_reserve
@@ -112,7 +120,7 @@ class ObservingRecorder:
     def release(self) -> None:
         self.reserved -= 1
 
-    def report(self, problem: str) -> None:
+    def report(self, problem: str, level: int = logging.ERROR) -> None:
         self.problems.append(problem)
 
     def cover(self, note: CoverageNote) -> None:

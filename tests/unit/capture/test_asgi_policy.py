@@ -216,5 +216,23 @@ def test_own_failures_never_reach_the_application(fault: str, caplog: pytest.Log
     sent = run(answering(START, body(b"a", more=True), body(b"b")), recorder, chunks=[b"{}"])
     assert [message.get("body") for message in sent] == [None, b"a", b"b"]
     assert recorder.observations == []
+    assert len(recorder.lost) == (fault in ("request.update", "response.update"))
     assert sum(count for name, count in recorder.metrics.snapshot().items() if "asgi" in name) >= 1
     assert "secret payload" not in caplog.text
+
+
+def test_admin_routes_are_no_decisions(recorder: ObservingRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They pass untouched; what they changed is followed once they were answered, or failed."""
+    seen: list[Any] = []
+
+    def observed(_: Any, policy: Any, path: str, data: bytes | None, status: int | None, **more: Any) -> None:
+        seen.append((policy.is_admin, path, data, status, more["query"]))
+
+    monkeypatch.setattr("auditlog.capture.http_admin.observed", observed)
+    path, ask = "/v1/load_lora_adapter", [b'{"lora_na', b'me":"a"}']
+    sent = run(answering(START, body(b"ok")), recorder, path=path, chunks=ask, query_string=b"a=1")
+    assert sent == [START, body(b"ok")]
+    with pytest.raises(RuntimeError):
+        run(answering(error=RuntimeError()), recorder, path=path, chunks=[b"x" * 70_000])
+    assert seen == [(True, path, b"".join(ask), 200, b"a=1"), (True, path, None, None, b"")]
+    assert (recorder.observations, recorder.minted) == ([], 0)

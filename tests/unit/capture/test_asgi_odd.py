@@ -1,0 +1,214 @@
+"""Odd answers: heads, hints, trailers, extensions, messages out of order, applications that stop anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from auditlog.capture import CaptureSettings
+from auditlog.capture.asgi import AuditMiddleware
+from auditlog.capture.redaction import Redactor
+from auditlog.capture.settings import parse_routes
+from auditlog.core.commitment import commit_body
+from tests.support.observing import START, ObservingRecorder, answering, body, drive, http_scope, run
+
+SSE = {**START, "headers": [(b"content-type", b"text/event-stream")]}
+EVENT, DONE = b"data: {}\n\n", b"data: [DONE]\n\n"
+
+
+@pytest.fixture
+def recorder() -> ObservingRecorder:
+    """A recorder in memory, raising the layer's own errors."""
+    return ObservingRecorder()
+
+
+class StrictServer:
+    """Takes messages as uvicorn does: what is out of order raises."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.phase = "start"
+
+    async def send(self, message: dict[str, Any]) -> None:
+        kind = message["type"].rpartition(".")[2]
+        if kind in ("early_hint", "push", "debug"):
+            self.sent.append(message)
+            return
+        if kind != self.phase:
+            raise RuntimeError(f"expected {self.phase}, found {kind}")
+        self.sent.append(message)
+        if kind == "start":
+            self.phase = "body"
+        elif not message.get("more_body", False):
+            self.phase = "trailers" if self.sent[0].get("trailers") else "nothing"
+
+
+def served(app: Any, recorder: ObservingRecorder | None, scope: dict[str, Any] | None = None) -> Any:
+    """What a strict server was sent, and what came out of the application; `recorder` None: without us."""
+    server = StrictServer()
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"{}"}
+
+    wrapped = app if recorder is None else AuditMiddleware(app, recorder)  # type: ignore[arg-type]
+    try:
+        asyncio.run(wrapped(scope or http_scope(), receive, server.send))
+    except Exception as error:
+        return server.sent, repr(error)
+    return server.sent, None
+
+
+def plain(sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages without what we add."""
+    kept = []
+    for message in sent:
+        if "headers" in message:
+            lines = [line for line in message["headers"] if not line[0].startswith(b"audit-")]
+            kept.append({**message, "headers": lines})
+        elif not message.get("body", b"").startswith(b": audit-promise "):
+            kept.append(message)
+    return kept
+
+
+HINT = {"type": "http.response.early_hint", "links": [b"</a>; rel=preload"]}
+PUSH = {"type": "http.response.push", "path": "/a", "headers": []}
+TRAILERS = {"type": "http.response.trailers", "headers": [(b"x", b"1")], "more_trailers": False}
+ODD: dict[str, list[dict[str, Any]]] = {
+    "nothing": [],
+    "start only": [START],
+    "body before start": [body(b"x")],
+    "two starts": [START, START, body(b"{}")],
+    "body after the end": [START, body(b"{}"), body(b"more")],
+    "start after the end": [START, body(b"{}"), START],
+    "hint before start": [HINT, START, body(b"{}")],
+    "push after start": [START, PUSH, body(b"{}")],
+    "push while ending": [SSE, body(EVENT, more=True), body(DONE, more=True), PUSH, body(b"")],
+    "trailers": [{**START, "trailers": True}, body(b"{}"), TRAILERS],
+    "trailers of a stream": [{**SSE, "trailers": True}, body(EVENT, more=True), body(DONE), TRAILERS],
+    "empty first chunk": [START, body(b"", more=True), body(b"{}")],
+    "no body member": [START, {"type": "http.response.body"}],
+    "no end": [START, body(b"half", more=True)],
+    "no end, a beginning of the end": [SSE, body(EVENT, more=True), body(b"data: [D", more=True)],
+    "no end after the terminal event": [SSE, body(EVENT, more=True), body(DONE, more=True)],
+    "unknown message": [START, {"type": "http.response.debug", "info": {}}, body(b"{}")],
+}
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("name", list(ODD))
+def test_the_server_sees_what_it_would_have_seen(
+    recorder: ObservingRecorder, name: str, raises: bool
+) -> None:
+    """The same messages and the same error, whatever the application sends and whether it fails then."""
+    app = answering(*ODD[name], error=ValueError("model") if raises else None)
+    bare, ours = served(app, None), served(app, recorder)
+    assert plain(ours[0]) == bare[0]
+    assert ours[1] == bare[1]
+    assert len(recorder.observations) == 1
+
+
+ENDED = {
+    "nothing": "error",
+    "start only": "error",
+    "body after the end": "ok",
+    "trailers": "ok",
+    "no end": "error",
+    "no end after the terminal event": "error",
+}
+
+
+@pytest.mark.parametrize("name", list(ENDED))
+def test_how_it_ended_is_recorded(recorder: ObservingRecorder, name: str) -> None:
+    """An answer that was whole is `ok`, any other an error; only bytes before its end are committed to."""
+    served(answering(*ODD[name]), recorder)
+    seen = recorder.only()
+    assert seen.ended == ENDED[name]
+    if name == "body after the end":
+        assert seen.exchange.response.digest() == commit_body(seen.exchange.exchange_key, "response", b"{}")
+
+
+def test_informational_starts_pass(recorder: ObservingRecorder) -> None:
+    """A status below 200 is not the answer."""
+    early = {**START, "status": 103}
+    sent = run(answering(early, START, body(b"{}")), recorder)
+    assert sent[0] is early
+    assert b"audit-promise" in dict(sent[1]["headers"])
+    assert recorder.only().status == 200
+
+
+def test_the_body_of_a_head_is_not_the_answers() -> None:
+    """Servers do not send it, so nothing is committed to; the declared length is not waited for."""
+    recorder = ObservingRecorder(
+        CaptureSettings(log_url="http://x.example/l", strict=True, routes=parse_routes("HEAD /a=values", []))
+    )
+    start = {**START, "headers": [(b"content-length", b"100")]}
+    sent = run(answering(start, body(b"{}")), recorder, path="/a", method="HEAD")
+    assert b"audit-promise" in dict(sent[0]["headers"])
+    seen = recorder.only()
+    assert seen.exchange.response.digest() == commit_body(seen.exchange.exchange_key, "response", b"")
+
+
+@pytest.mark.parametrize("held", [[], [START], [SSE, body(EVENT, more=True), body(DONE, more=True)]])
+def test_cancellation_sends_nothing_more(recorder: ObservingRecorder, held: list[Any]) -> None:
+    """What is held when the server cancels the task is not sent: there is nobody to read it."""
+    server, inside = StrictServer(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answering(*held)(scope, receive, send)
+        inside.set()
+        await asyncio.sleep(3600)
+
+    async def main() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"{}"}
+
+        task = asyncio.create_task(AuditMiddleware(app, recorder)(http_scope(), receive, server.send))  # type: ignore[arg-type]
+        await inside.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.12)
+
+    asyncio.run(main())
+    assert [message.get("body") for message in server.sent] == ([None, EVENT] if len(held) == 3 else [])
+    assert recorder.only().ended == "aborted"
+
+
+def test_an_abandoned_coroutine_is_closed_quietly(recorder: ObservingRecorder) -> None:
+    """GeneratorExit cannot wait for anything."""
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(START)
+        await asyncio.Future()
+
+    async def main() -> None:
+        running = drive(AuditMiddleware(app, recorder), http_scope())
+        running.send(None)
+        running.close()
+
+    asyncio.run(main())
+    assert recorder.only().ended == "aborted"
+
+
+@pytest.mark.parametrize("name", ["request", "response"])
+def test_a_body_to_be_redacted_is_kept_and_not_hashed(recorder: ObservingRecorder, name: str) -> None:
+    """The writer commits to what is left of it; here not one byte of it goes into a hash."""
+    recorder.redactor = Redactor.from_setting(f"{name}:/a")
+    run(answering(START, body(b'{"a":1}')), recorder, path="/anything", chunks=[b'{"a":1}'])
+    seen = recorder.only()
+    lengths = {"request": seen.exchange.request.length, "response": seen.exchange.response.length}
+    assert lengths == {**dict.fromkeys(lengths, 7), name: 0}
+    assert (seen.request.data, seen.response.data, seen.keep_values) == (b'{"a":1}', b'{"a":1}', False)
+
+
+def test_another_event_loop_is_served_without_waiting(recorder: ObservingRecorder) -> None:
+    """Where there is no asyncio nothing waits: no promise travels, everything else is as ever."""
+    messages = [body(EVENT, more=True), body(DONE, more=True), body(b"")]
+    for app in (answering(SSE, *messages), answering(START, body(b"{}"))):
+        without_loop = drive(AuditMiddleware(app, recorder), http_scope())
+        with pytest.raises(StopIteration):
+            without_loop.send(None)
+    assert [seen.ended for seen in recorder.observations] == ["ok", "ok"]
