@@ -264,3 +264,52 @@ def test_the_request_in_the_readme_is_one_the_demo_understands() -> None:
     found = re.search(r"/decide .*-d '(\{.*?\})'", text, re.S)
     assert found is not None
     assert set(json.loads(found[1])) == set(FEATURES)
+
+
+def alert_rules() -> list[dict[str, Any]]:
+    """The alert rules for hosts that record."""
+    found = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text("utf-8"))
+    assert set(found) == {"groups"}
+    assert all(set(group) == {"name", "rules"} for group in found["groups"])
+    return [rule for group in found["groups"] for rule in group["rules"]]
+
+
+def test_the_alert_rules_are_rules_of_prometheus() -> None:
+    """Members and durations as its rule files have them; every expression parses and is a vector."""
+    import promql_parser
+
+    rules = alert_rules()
+    assert len(rules) == len({rule["alert"] for rule in rules}) == 5
+    for rule in rules:
+        assert {"alert", "expr", "labels", "annotations"} <= set(rule) <= {
+            "alert", "expr", "for", "labels", "annotations",
+        }  # fmt: skip
+        assert re.fullmatch(r"[A-Z][A-Za-z]+", rule["alert"])
+        assert re.fullmatch(r"[0-9]+[smhd]", rule.get("for", "0s"))
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert {"summary", "description"} == set(rule["annotations"])
+        assert type(promql_parser.parse(rule["expr"])).__name__ == "BinaryExpr"
+
+
+def test_every_metric_an_alert_names_exists() -> None:
+    """And each of the conditions asked for has a rule: age, losses, promises, refusal, disk and key."""
+    from auditlog.capture.prometheus import METRIC_NAMES
+
+    named = {name for rule in alert_rules() for name in re.findall(r"auditlog_[a-z_]+", rule["expr"])}
+    assert named <= set(METRIC_NAMES)
+    words = (
+        "spool_oldest",
+        "gaps_total",
+        "lost_total",
+        "past_due",
+        "sender_refused",
+        "disk_free",
+        "key_expiry",
+    )
+    assert all(any(word in name for name in named) for word in words)
+
+
+def test_the_readme_explains_every_alert() -> None:
+    """What fires, and what to do then."""
+    text = (DEPLOY / "README.md").read_text("utf-8")
+    assert all(f"`{rule['alert']}`" in text for rule in alert_rules())

@@ -364,7 +364,7 @@ def test_a_fetch_is_bounded_and_silent(caplog: pytest.LogCaptureFixture) -> None
 
     transport = httpx.MockTransport(answer)
     assert fetch("http://x/", max_bytes=100, within_s=5, transport=transport) == b"body"
-    for url in ("http://x/long", "http://x/moved", "http://[", "http://x\x00/"):
+    for url in ("http://x/long", "http://x/moved", "http://["):
         with pytest.raises(LogUnreachable):
             fetch(url, max_bytes=100, within_s=5, transport=transport)
     assert caplog.text == ""
