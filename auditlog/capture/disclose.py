@@ -8,12 +8,12 @@ of the store; salts go out, and each opens one field or one body only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from auditlog.capture.committing import readable
 from auditlog.capture.disclosures import KeptBody, KeptRecord
-from auditlog.capture.sqlite_store import find_read_only
+from auditlog.capture.sqlite_store import FoundRecord, find_read_only, search_read_only
 from auditlog.core.commitment import field_leaves
 from auditlog.core.disclosure import (
     Disclosure,
@@ -37,15 +37,33 @@ def find_kept(state_dir: Path, id: str) -> list[KeptRecord]:  # noqa: A002  the 
         StorageError: a store cannot be read.
     """
     found: list[KeptRecord] = []
-    for path in sorted((state_dir / "slots").glob("*/disclosures.sqlite3")):
-        try:
-            key = (path.parent / "store.key").read_bytes()
-        except OSError as error:
-            raise StorageError(f"disclosure store: expected a readable store.key beside {path}") from error
-        found += find_read_only(path, key, id)
+    for path in _stores(state_dir):
+        found += find_read_only(path, _key_of(path), id)
     if not found:
         raise NotFoundError(f"disclosure: expected a record of decision {id} on this host, found none")
     return found
+
+
+def find_decisions(state_dir: Path, wanted: Mapping[str, str]) -> list[FoundRecord]:
+    """The decisions of this host that have all these facts, in themselves or in their outcomes; oldest first.
+
+    Raises:
+        StorageError: a store cannot be read.
+    """
+    found: dict[str, list[FoundRecord]] = {}
+    with_all: set[str] | None = None
+    for name, value in wanted.items():
+        records = [
+            record
+            for path in _stores(state_dir)
+            for record in search_read_only(path, _key_of(path), name, value)
+        ]
+        for record in records:
+            found.setdefault(record.id, []).append(record)
+        ids = {record.id for record in records}
+        with_all = ids if with_all is None else with_all & ids
+    matching = [one for key in with_all or () for one in dict.fromkeys(found[key])]
+    return sorted(matching, key=lambda one: (one.stored_us, one.id, one.kind))
 
 
 def find_record(state_dir: Path, id: str, kind: str = "decision") -> KeptRecord:  # noqa: A002
@@ -87,6 +105,17 @@ def build_disclosures(
     if not opened:
         raise DisclosureError("disclosure: expected at least one field or body to open, found none named")
     return format_disclosures(Disclosures(record.id, tuple(opened.values())))
+
+
+def _stores(state_dir: Path) -> list[Path]:
+    return sorted((state_dir / "slots").glob("*/disclosures.sqlite3"))
+
+
+def _key_of(path: Path) -> bytes:
+    try:
+        return (path.parent / "store.key").read_bytes()
+    except OSError as error:
+        raise StorageError(f"disclosure store: expected a readable store.key beside {path}") from error
 
 
 def _fields(record: KeptRecord, name: str) -> Iterator[Disclosure]:

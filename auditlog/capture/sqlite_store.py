@@ -4,7 +4,7 @@ One writer connection, rollback journal, synchronous=FULL, so a record is durabl
 Each record is sealed with AES-256-GCM under its own random key; that key is kept wrapped by the store key (a
 0600 file beside the database), in a table of its own. Erasing deletes both and SQLite overwrites the pages
 (secure_delete). Sealed bytes are bound to their row and decision id. Must never: hold a body or a record's
-key in clear.
+key in clear. Facts can be searched for by keyed digests (`private_index`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from auditlog.capture.disclosures import KeptRecord, StoreFullError
+from auditlog.capture.private_index import PrivateIndex
+from auditlog.core.sealing import RANDOM_BYTES, open_record, seal_record
 from auditlog.errors import StorageError
 
 _SCHEMA = """
@@ -27,14 +29,13 @@ CREATE TABLE IF NOT EXISTS record (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL, stored_us INTEGER NOT NULL, size INTEGER NOT NULL,
     sealed BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS record_key (number INTEGER PRIMARY KEY, wrapped BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS fact (digest BLOB NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS fact_digest ON fact (digest);
+CREATE INDEX IF NOT EXISTS fact_number ON fact (number);
 CREATE INDEX IF NOT EXISTS record_id ON record (id);
 CREATE INDEX IF NOT EXISTS record_stored ON record (stored_us);
 """
 _VERSION = 1
-_NONCE = bytes(12)
-"""A record key seals one message and then never another, so its nonce may be constant (NIST SP
-800-38D, 8.2.1).
-"""
 _DOMAIN = b"auditlog/disclosure-record@v1\0"
 _ERASE_AT_ONCE = 1000
 
@@ -56,6 +57,7 @@ class SqliteDisclosureStore:
         self._keep_us = keep_s * 1_000_000
         self._max_bytes = max_bytes
         self._wrapping = AESGCM(store_key)
+        self._index = PrivateIndex(store_key)
         self._lock = threading.Lock()
         try:
             path.touch(mode=0o600, exist_ok=True)
@@ -79,10 +81,14 @@ class SqliteDisclosureStore:
             return
         with self._lock:
             rows, keys, size = [], [], 0
+            facts: list[tuple[bytes, str, int]] = []
             for number, record in enumerate(records, self._next):
                 sealed, wrapped = self._seal(record, number)
                 rows.append((number, record.id, now_us, len(sealed) + len(wrapped), sealed))
                 keys.append((number, wrapped))
+                if record.facts is not None:
+                    digests = self._index.digests_of(record.facts)
+                    facts += [(digest, record.kind, number) for digest in digests]
                 size += rows[-1][3]
             if self._size + size > self._max_bytes:
                 raise StoreFullError(
@@ -92,6 +98,8 @@ class SqliteDisclosureStore:
                 with self._connection:
                     self._connection.executemany("INSERT INTO record_key VALUES (?, ?)", keys)
                     self._connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
+                    if facts:
+                        self._connection.executemany("INSERT INTO fact VALUES (?, ?, ?)", facts)
             except sqlite3.Error as error:
                 raise StorageError(f"disclosure store: expected to write, found {error}") from error
             self._next += len(rows)
@@ -126,6 +134,7 @@ class SqliteDisclosureStore:
                     rows = self._connection.execute(select, values).fetchall()
                     numbers = [(number,) for number, _ in rows]
                     self._connection.executemany("DELETE FROM record_key WHERE number = ?", numbers)
+                    self._connection.executemany("DELETE FROM fact WHERE number = ?", numbers)
                     self._connection.executemany("DELETE FROM record WHERE number = ?", numbers)
             except sqlite3.Error as error:
                 raise StorageError(f"disclosure store: expected to erase, found {error}") from error
@@ -133,21 +142,45 @@ class SqliteDisclosureStore:
             return len(rows)
 
     def _seal(self, record: KeptRecord, number: int) -> tuple[bytes, bytes]:
-        random = self._rng(44)
-        key, nonce = random[:32], random[32:]
-        name = _name(number, record.id)
-        sealed = AESGCM(key).encrypt(_NONCE, msgspec.msgpack.encode(record), name)
-        return sealed, nonce + self._wrapping.encrypt(nonce, key, name)
+        content, name = msgspec.msgpack.encode(record), _name(number, record.id)
+        return seal_record(self._wrapping, content, name, self._rng(RANDOM_BYTES))
 
 
 def find_read_only(path: Path, store_key: bytes, id: str) -> list[KeptRecord]:  # noqa: A002
     """What a store that another process may be writing holds of a decision. Raises StorageError."""
+    with _opened_read_only(path) as connection:
+        return _find(connection, AESGCM(store_key), id)
+
+
+@contextlib.contextmanager
+def _opened_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
     except (sqlite3.Error, ValueError) as error:
         raise StorageError(f"disclosure store: expected to open {path.name}, found {error}") from error
     with contextlib.closing(connection):
-        return _find(connection, AESGCM(store_key), id)
+        yield connection
+
+
+class FoundRecord(NamedTuple):
+    """A record with a fact that was searched for; `kind` is `decision` or `outcome`, `id` the decision's."""
+
+    id: str
+    kind: str
+    stored_us: int
+
+
+def search_read_only(path: Path, store_key: bytes, name: str, value: str) -> list[FoundRecord]:
+    """The records of a store with this fact, oldest first. Raises StorageError."""
+    query = "SELECT id, kind, stored_us FROM fact JOIN record USING (number) WHERE digest = ? ORDER BY number"
+    with _opened_read_only(path) as connection:
+        try:
+            rows = connection.execute(query, (PrivateIndex(store_key).digest(name, value),)).fetchall()
+        except sqlite3.Error as error:
+            if "no such table" in str(error):  # a store of an older version, which has no index
+                return []
+            raise StorageError(f"disclosure store: expected to read, found {error}") from error
+    return [FoundRecord(*row) for row in rows]
 
 
 def _find(connection: sqlite3.Connection, wrapping: AESGCM, id: str) -> list[KeptRecord]:  # noqa: A002
@@ -164,9 +197,8 @@ def _find(connection: sqlite3.Connection, wrapping: AESGCM, id: str) -> list[Kep
 
 def _unseal(wrapping: AESGCM, name: bytes, sealed: bytes, wrapped: bytes) -> KeptRecord:
     try:
-        key = wrapping.decrypt(wrapped[:12], wrapped[12:], name)
-        return msgspec.msgpack.decode(AESGCM(key).decrypt(_NONCE, sealed, name), type=KeptRecord)
-    except (InvalidTag, msgspec.MsgspecError, ValueError) as error:
+        return msgspec.msgpack.decode(open_record(wrapping, name, sealed, wrapped), type=KeptRecord)
+    except msgspec.MsgspecError as error:
         raise StorageError(
             "disclosure store: expected a record under this store key, found another"
         ) from error

@@ -17,14 +17,18 @@ import typer
 
 from auditlog.cli import (
     anchor,
+    completeness,
     disclose,
     doctor,
+    find,
     fsck,
     initialise,
     keys,
     log,
+    producer,
     promise,
     registry,
+    routes,
     serve,
     token,
     trust,
@@ -53,11 +57,15 @@ app.command("doctor")(doctor.doctor)
 app.command("serve")(serve.serve)
 app.command("verify")(verify.verify)
 app.command("fsck")(fsck.fsck)
+app.command("completeness")(completeness.completeness)
 app.command("disclose")(disclose.disclose)
+app.command("find")(find.find)
+app.command("routes")(routes.routes)
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(log.app, name="log")
 app.add_typer(keys.app, name="keys")
 app.add_typer(promise.app, name="promise")
+app.add_typer(producer.app, name="producer")
 app.add_typer(token.app, name="token")
 app.add_typer(trust.app, name="trust")
 app.add_typer(witness.app, name="witness")

@@ -1,0 +1,52 @@
+"""`auditlog find subject=123`: decisions of this host by what the operator knows of them.
+
+Searches the private index of every slot (`auditlog.capture.private_index`): keyed digests, on this host only.
+Must never: print a fact, or ask anything outside this host.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditlog.cli.output import say, say_json
+from auditlog.errors import ConfigurationError
+
+_NOT_FOUND = 1
+
+
+def find(
+    facts: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=VALUE...", help="subject, label, request_id, trace_id; all hold."),
+    ],
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="State of the capture layer (or AUDITLOG_STATE)."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON value.")] = False,
+) -> int:
+    """Find decisions of this host by subject, label, request id or trace."""
+    from auditlog.capture.disclose import find_decisions
+    from auditlog.capture.private_index import parse_search
+
+    wanted = parse_search(facts)
+    folder = state or (Path(os.environ["AUDITLOG_STATE"]) if os.environ.get("AUDITLOG_STATE") else None)
+    if folder is None:
+        raise ConfigurationError("expected --state or AUDITLOG_STATE, found neither")
+    if not (folder / "slots").is_dir():
+        raise ConfigurationError(f"expected the state of a capture layer in {folder}, found no slots")
+    found = find_decisions(folder, wanted)
+    if json:
+        say_json([{"id": one.id, "kind": one.kind, "kept": _time(one.stored_us)} for one in found])
+    for one in [] if json else found:
+        say(f"{one.id}  {one.kind:<8}  {_time(one.stored_us)}")
+    return 0 if found else _NOT_FOUND
+
+
+def _time(stored_us: int) -> str:
+    return datetime.fromtimestamp(stored_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
