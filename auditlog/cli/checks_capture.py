@@ -1,4 +1,8 @@
-"""`auditlog doctor`, the capture layer: its settings, routes and state folder, and the log it sends to."""
+"""`auditlog doctor`, the capture layer: its settings, routes and state folder, and the log it sends to.
+
+Settings are judged by the same functions as at a start (`capture.settings`, `capture.startup`), so that what
+the application's log says and what is said here are one. The slots' own files are read by `checks_slots`.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,24 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from auditlog.cli.checks_host import check_clock, check_fsync, check_space
+from auditlog.cli.checks_slots import check_slots
 from auditlog.cli.findings import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
     import httpx
 
-    from auditlog.capture.backlog import Backlog
     from auditlog.capture.settings import CaptureSettings
-    from auditlog.capture.slots import SlotReport
 
-_LONGEST_ON_THE_WAY_S = 60
 _TIMEOUT_S = 5.0
 _MAX_CLOCK_SKEW_S = 2
 _NOBODY = "0" * 64
+_NEEDED = {
+    "AUDITLOG_TOKEN_FILE: expected to read": "token",
+    "AUDITLOG_MODEL:": "model",
+    "AUDITLOG_STATE:": "state",
+}
+"""How doubts begin that keep something from working at all, and the check they belong to."""
+_WHERE = {"local": "this host's disk", "log": "the log"}
 
 
 def check_capture(environ: Mapping[str, str]) -> list[Finding]:
@@ -27,13 +36,35 @@ def check_capture(environ: Mapping[str, str]) -> list[Finding]:
     from auditlog.capture.settings import CaptureSettings
 
     settings = CaptureSettings.from_environ(environ)
-    findings = [problem("capture", text) for text in settings.problems]
-    if not settings.enabled:
-        findings.append(warning("capture", "AUDITLOG_ENABLED is off: decisions are not recorded"))
-    findings += [*_routes(settings), *_state(settings)]
+    findings = [*_settings(settings, environ), *_routes(settings), *_state(settings)]
     if settings.log_url:
         findings += _log(settings)
     return findings
+
+
+def _settings(settings: CaptureSettings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """What a start with this environment would say."""
+    from auditlog.capture.startup import doubts
+
+    for text in settings.problems:
+        yield problem("capture", text)
+    for text in doubts(settings, environ):
+        # What is only not as good as meant is a warning; a file that is not there is no matter of taste.
+        missing = next((check for begin, check in _NEEDED.items() if text.startswith(begin)), None)
+        yield warning("capture", text) if missing is None else problem(missing, text)
+    if not settings.enabled:
+        yield warning("capture", "AUDITLOG_ENABLED is off: decisions are not recorded")
+    else:
+        waits = (
+            f"waits {settings.wait_ms} ms"
+            if settings.mode == "fail_open"
+            else f"waits {settings.fail_after_ms} ms"
+        )
+        yield ok(
+            "capture",
+            f"{settings.mode}, durable on {_WHERE[settings.durability]}, {waits}, "
+            f"merge-by {settings.merge_by_s} s, heartbeat {settings.heartbeat_s or 'off'}",
+        )
 
 
 def _routes(settings: CaptureSettings) -> Iterator[Finding]:
@@ -49,55 +80,9 @@ def _state(settings: CaptureSettings) -> Iterator[Finding]:
     yield check_clock([settings.state_dir])
     yield check_space(settings.state_dir)
     yield check_fsync(settings.state_dir)
-    if settings.model_path is not None and not settings.model_path.exists():
-        yield problem("model", f"expected the model's files at {settings.model_path}, found nothing")
     yield from _unguarded(settings)
-    for slot in _slots(settings):
-        yield from _slot(slot)
-
-
-def _slots(settings: CaptureSettings) -> list[SlotReport]:
-    from auditlog.capture.slots import list_slots
-
-    return list_slots(settings.state_dir, origin=settings.origin)
-
-
-def _slot(slot: SlotReport) -> Iterator[Finding]:
-    """One slot: whether it can be used, and whether what it holds is on its way to the log."""
-    from auditlog.capture.backlog import REFUSED, STOPPED, read_backlog
-
-    try:
-        backlog = read_backlog(slot.directory)
-    except OSError as error:
-        yield problem("slot", f"{slot.name}: expected to read its spool, found: {error.strerror}")
-        return
-    where = "in use" if slot.is_held else "free"
-    if slot.is_conflicted:
-        yield problem(
-            "slot", f"{slot.name}: the log contradicts its chain, see {slot.directory}/conflict.json"
-        )
-    elif slot.flaw is not None:
-        yield problem("slot", f"{slot.name}: cannot be used: {slot.flaw}")
-    elif backlog.note.state in (REFUSED, STOPPED):
-        yield problem(
-            "slot", f"{slot.name}: the log refused it ({backlog.note.state}): {backlog.note.detail}"
-        )
-    else:
-        yield ok("slot", f"{slot.name}: {'enrolled' if slot.is_enrolled else 'not enrolled yet'}, {where}")
-    if backlog.waiting:
-        yield _waiting(slot, backlog)
-
-
-def _waiting(slot: SlotReport, backlog: Backlog) -> Finding:
-    """What the log does not have yet: normal for a moment in a slot that is in use, else a problem."""
-    from time import time
-
-    oldest_s = max(0, round(time() - (backlog.oldest_us or 0) / 1e6))
-    text = f"{slot.name}: {backlog.waiting} entries not in the log, the oldest for {oldest_s} s"
-    if slot.is_held and oldest_s <= _LONGEST_ON_THE_WAY_S:
-        return ok("unsent", text)
-    met = backlog.note.detail or ("the sender says nothing" if slot.is_held else "no process holds the slot")
-    return problem("unsent", f"{text}: {met}")
+    yield from _disabled(settings)
+    yield from check_slots(settings)
 
 
 def _unguarded(settings: CaptureSettings) -> Iterator[Finding]:
@@ -108,6 +93,21 @@ def _unguarded(settings: CaptureSettings) -> Iterator[Finding]:
     if lives:
         yield problem(
             "unrecorded", f"{lives} process(es) let decisions pass; the next that records declares the gap"
+        )
+
+
+def _disabled(settings: CaptureSettings) -> Iterator[Finding]:
+    """Starts that were switched off and are not in the log yet."""
+    from time import time_ns
+
+    from auditlog.capture.disabled import read_disabled
+    from auditlog.core.scalars import format_time
+
+    for mark in read_disabled(settings.state_dir, time_ns() // 1000):
+        since = f"from {format_time(mark.first_us)} to {format_time(mark.last_us)}"
+        yield warning(
+            "disabled",
+            f"{mark.starts} start(s) with AUDITLOG_ENABLED=0 {since}; the next that records says so",
         )
 
 
@@ -136,6 +136,8 @@ def _log(settings: CaptureSettings) -> list[Finding]:
 
 def _described(settings: CaptureSettings, answer: httpx.Response) -> Iterator[Finding]:
     """What the log says of itself: attacker-controlled, and only compared."""
+    from auditlog.capture.startup import merge_by_doubt
+
     try:
         said = json.loads(answer.content) if answer.status_code == 200 else None
     except (ValueError, RecursionError):
@@ -148,6 +150,10 @@ def _described(settings: CaptureSettings, answer: httpx.Response) -> Iterator[Fi
         yield problem("log", f"expected the origin {settings.origin}, found {origin!a}")
     else:
         yield ok("log", f"{origin!a} answers, {said.get('size')!a} entries")
+    delay = said.get("max_merge_delay_s")
+    doubt = merge_by_doubt(settings, delay if type(delay) is int and 0 < delay < 2**53 else None)
+    if doubt is not None:
+        yield warning("merge_by", doubt)
     yield from _skew(answer)
 
 

