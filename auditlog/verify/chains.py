@@ -95,18 +95,22 @@ class ChainChecker:
         """Producers enrolled."""
         return len(self._producers)
 
-    def take(self, index: int, leaf_hash: bytes, data: bytes) -> None:
-        """Check the next entry. Never raises on any bytes."""
+    def take(self, index: int, leaf_hash: bytes, data: bytes) -> Entry | None:
+        """Check the next entry. Never raises on any bytes.
+
+        Returns:
+            The entry, if it is one of this log, whatever was complained about.
+        """
         try:
             entry = parse_entry(data)
         except MalformedError as error:
             self._not_ours(f"entry {index}: {error}")
-            return
+            return None
         if index == 0 and entry.kind == "genesis" and entry.origin == self._origin:
             self._begin(entry)
         if entry.origin != self._origin:
             self._not_ours(f"entry {index}: expected the origin {self._origin}, found another")
-            return
+            return None
         is_read = self._count(entry)
         if entry.by_log:
             self._take_log(index, leaf_hash.hex(), entry)
@@ -114,6 +118,7 @@ class ChainChecker:
                 self._take_anchor(index, entry.body)
         else:
             self._take_producer(index, leaf_hash.hex(), entry)
+        return entry
 
     def _begin(self, genesis: Entry) -> None:
         self.ours = True

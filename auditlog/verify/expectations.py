@@ -99,7 +99,7 @@ def parse_expectation(text: str) -> Expectation:
 
 def _normal(key: str, value: str) -> str:
     if key in _TIME_KEYS:
-        return _instant(key, value)
+        return normal_instant(key, value)
     if key in _NUMBER_KEYS and not (_DECIMAL.match(value) and int(value) <= MAX_SEQ):
         raise ConfigurationError(f"expected a decimal of at most 2^53-1 for {key}, found {_shown(value)}")
     if key == "model" and value not in ("pending", "unregistered"):
@@ -111,7 +111,7 @@ def _normal(key: str, value: str) -> str:
     return value.lower() if key in _HEX_KEYS else value
 
 
-def _instant(key: str, value: str) -> str:
+def normal_instant(key: str, value: str) -> str:
     """Bring a date or a UTC time to the entry's form, so that text order is time order."""
     if _DATE.match(value):
         value = f"{value}T00:00:00Z"

@@ -1,0 +1,144 @@
+"""What was left out, as far as a log can show it: chains, gaps, silences and counters of a period.
+
+Spec: auditlog/spec/promise.md, "Completeness". One pass over the entries of a log, each checked against the
+signed tree; memory grows with producers and their lives, not with entries. Everything read is
+attacker-controlled. Must never: call a log complete. Whoever runs a host can skip a call that nobody holds a
+promise for; what is found here is what a skip must disagree with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from auditlog.core.bodies import check_body
+from auditlog.core.checkpoint import Checkpoint
+from auditlog.core.entry import Entry
+from auditlog.core.tiles import TILE_WIDTH
+from auditlog.errors import EvidenceError, MalformedError, SourceError
+from auditlog.verify.chains import ChainChecker
+from auditlog.verify.completeness_lives import Lives
+from auditlog.verify.completeness_report import CompletenessReport, Findings, Weight
+from auditlog.verify.sources import LogSource
+from auditlog.verify.tlogclient import VerifiedTree
+
+Progress = Callable[[int, int], None]
+"""Called with (entries done, entries in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Times between which entries count, in the text form of entries; None is open. Ends are included."""
+
+    since: str | None = None
+    until: str | None = None
+
+    def holds(self, time: str) -> bool:
+        """Whether an instant is inside; one spelling per instant, so text order is time order."""
+        return not self.is_before(time) and not self.is_after(time)
+
+    def clip(self, begin: str, end: str) -> tuple[str, str]:
+        """The part of a stretch of time that is inside; where none is, its end is not after its begin."""
+        begin = begin if self.since is None else max(begin, self.since)
+        return begin, end if self.until is None else min(end, self.until)
+
+    def is_before(self, time: str) -> bool:
+        """Whether an instant is before the period."""
+        return self.since is not None and time < self.since
+
+    def is_after(self, time: str) -> bool:
+        """Whether an instant is after the period."""
+        return self.until is not None and time > self.until
+
+
+def check_completeness(
+    source: LogSource,
+    checkpoint: Checkpoint,
+    vkey: str,
+    *,
+    period: Period | None = None,
+    seen_at: str | None = None,
+    progress: Progress | None = None,
+) -> CompletenessReport:
+    """Check the log under a checkpoint that the caller has opened.
+
+    Args:
+        source: where the log is read from, with a token inside if its entries need one.
+        checkpoint: signed by the log, as the caller's trust file has it.
+        vkey: the key that signed it.
+        period: entries outside it are followed, and not counted or reported.
+        seen_at: an instant by which the checkpoint existed (a cosignature), to see silences that last.
+        progress: told how far the entries are read.
+    """
+    period, findings = period or Period(), Findings()
+    walk = _Walk(checkpoint, vkey, period, findings)
+    is_whole = walk.read(source, progress or (lambda _done, _size: None))
+    walk.end(seen_at)
+    return CompletenessReport(
+        origin=checkpoint.origin,
+        tree_size=checkpoint.tree_size,
+        is_read_whole=is_whole,
+        findings=tuple(findings.kept),
+        counts=dict(findings.counts),
+        producers=tuple(walk.lives.summaries.values()),
+        since=period.since,
+        until=period.until,
+    )
+
+
+class _Walk:
+    """One pass over a log."""
+
+    def __init__(self, checkpoint: Checkpoint, vkey: str, period: Period, findings: Findings) -> None:
+        self._checkpoint, self._period, self._findings = checkpoint, period, findings
+        self._chains = ChainChecker(checkpoint.origin, self._broken_chain, vkey=vkey)
+        self.lives = Lives(period, findings)
+
+    def _broken_chain(self, problem: str) -> None:
+        self._findings.add(Weight.CONTRADICTION, "chain", "", problem)
+
+    def read(self, source: LogSource, progress: Progress) -> bool:
+        """Follow every entry; False where some could not be read."""
+        size = self._checkpoint.tree_size
+        try:
+            tree = VerifiedTree(source, self._checkpoint)
+            for number in range(-(-size // TILE_WIDTH)):
+                hashes, entries = tree.tile(0, number), tree.bundle(number)
+                for place, data in enumerate(entries):
+                    index = number * TILE_WIDTH + place
+                    entry = self._chains.take(index, hashes[place], data)
+                    if entry is not None:
+                        self._take(index, hashes[place], entry)
+                progress(number * TILE_WIDTH + len(entries), size)
+        except SourceError as error:
+            self._findings.add(Weight.INCOMPLETE, "unread", "", f"the entries could not be read: {error}")
+            return False
+        except EvidenceError as error:
+            text = f"what the log serves is not what it has signed: {error}"
+            self._findings.add(Weight.CONTRADICTION, "tree", "", text)
+            return False
+        return True
+
+    def _take(self, index: int, leaf_hash: bytes, entry: Entry) -> None:
+        is_read = entry.understood and _is_well_formed(entry)
+        if entry.by_log:
+            self.lives.take_log(index, leaf_hash.hex(), entry, is_read=is_read)
+        else:
+            self.lives.take(index, entry, is_read=is_read)
+
+    def end(self, seen_at: str | None) -> None:
+        """Settle what only the end of the log shows."""
+        newest = max([self.lives.newest, seen_at or ""])
+        until = self._period.until
+        self.lives.end(newest if until is None else min(newest, until))
+
+
+def _is_well_formed(entry: Entry) -> bool:
+    """Bodies of the kinds looked into; those of decisions say nothing about what is missing."""
+    if entry.kind in ("decision", "outcome", "model"):
+        return True
+    try:
+        check_body(entry.kind, entry.body)
+    except MalformedError:
+        return False
+    return True
