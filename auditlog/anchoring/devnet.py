@@ -28,7 +28,7 @@ from auditlog.anchoring.evm import (
     encode_slots,
     parse_address,
 )
-from auditlog.anchoring.ledger import Anchored, AnchorTx
+from auditlog.anchoring.ledger import Anchored, AnchorTx, BlockRef
 from auditlog.anchoring.libraries import chain_libraries
 from auditlog.errors import LedgerError
 from auditlog.log.clock import Clock
@@ -127,6 +127,13 @@ class Devnet:
             # A devnet nobody anchored on yet need not be started to know that its slots are empty.
             return ZERO_SLOT if self._started is None else self._started.slot(log_id)
 
+    def finalized_block(self) -> BlockRef:
+        """Return the newest block: here all are final at once."""
+        with self._lock:
+            chain = self._chain()
+            number, block_hash, _ = chain.block("latest")
+            return BlockRef(chain.chain_id, number, block_hash)
+
     def _chain(self) -> _Chain:
         with self._lock:
             if self._started is None:
@@ -198,7 +205,7 @@ class _Chain:
         topics = [bytes.fromhex(topic[2:]) for topic in logs[0]["topics"]]
         return decode_event(topics, bytes.fromhex(logs[0]["data"][2:]))
 
-    def block(self, number: int) -> tuple[int, bytes, int]:
+    def block(self, number: int | str) -> tuple[int, bytes, int]:
         block = self._tester.get_block_by_number(number)
         return int(block["number"]), bytes.fromhex(block["hash"][2:]), int(block["timestamp"])
 

@@ -59,6 +59,16 @@ class Anchored:
     """Seconds since the epoch, as the block's header says."""
 
 
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """One block of a chain: what a heartbeat names to show that it is not older."""
+
+    chain_id: int
+    number: int
+    hash: bytes
+    """32 bytes."""
+
+
 class Ledger(Protocol):
     """The port. Calls may come from any thread."""
 
@@ -100,6 +110,13 @@ class Ledger(Protocol):
 
     def acknowledge(self, tx: AnchorTx) -> None:
         """Take note that a confirmed anchor was told to whom it concerns; `pending` then forgets it."""
+
+    def finalized_block(self) -> BlockRef:
+        """Return the newest block that is final by the ledger's rule (a devnet's newest).
+
+        Raises:
+            LedgerError: the node failed, or has no final block yet.
+        """
 
     def slot(self, log_id: bytes) -> bytes:
         """Return the 32 bytes in the contract's slot for this log; zeros when it was never anchored."""

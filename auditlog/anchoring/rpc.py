@@ -25,7 +25,7 @@ from auditlog.anchoring.evm import (
 )
 from auditlog.anchoring.fees import FeePolicy, Offer
 from auditlog.anchoring.journal import Attempt, Intent, Journal
-from auditlog.anchoring.ledger import Anchored, AnchorTx
+from auditlog.anchoring.ledger import Anchored, AnchorTx, BlockRef
 from auditlog.anchoring.node import Block, TxReceipt
 from auditlog.anchoring.registry import Mined, Registry
 from auditlog.anchoring.sender import Sender
@@ -97,6 +97,14 @@ class RpcLedger:
     def slot(self, log_id: bytes) -> bytes:
         """Return the slot at the newest block, final or not."""
         return self._registry.slot(log_id)
+
+    def finalized_block(self) -> BlockRef:
+        """Return the block of the node's `finalized` tag. Raises LedgerError."""
+        self._registry.check_chain()
+        block = self._registry.node.block("finalized")
+        if block is None:
+            raise LedgerError("expected a finalized block, found none yet")
+        return BlockRef(self.chain_id, block.number, block.hash)
 
     def pending(self, log_id: bytes) -> AnchorTx | None:
         """Return what is at work for a log, out of the journal."""

@@ -21,9 +21,12 @@ from auditlog.service import problems
 from auditlog.service.admission import Gate
 from auditlog.service.api import (
     batches,
+    blocks,
+    decisions,
     entries,
     health,
     logs,
+    outcomes,
     producers,
     promises,
     proofs,
@@ -43,6 +46,8 @@ from auditlog.service.tokens import TokenBook, fixed_tokens
 from auditlog.service.workers import AnchoringWorker
 
 READY = "ready"
+_READ_MOST = (tlog, receipts, entries, proofs, promises)
+_READ_LESS = (outcomes, decisions, blocks, producers, logs, health, tokens)
 
 
 def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
@@ -91,7 +96,7 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
     app.state.startup_error = None
     # Routes are tried in order: the hot path first, then what is read most.
     app.router.routes.insert(0, batches.route)
-    for module in (tlog, receipts, entries, proofs, promises, producers, logs, health, tokens):
+    for module in _READ_MOST + _READ_LESS:
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(Observe, metrics=metrics, monotonic=time.monotonic)

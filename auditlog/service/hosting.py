@@ -8,6 +8,7 @@ then become a second history under the same key. Must never: sign anything itsel
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,8 +21,10 @@ from auditlog.service.settings_checks import refuse_dangerous
 from auditlog.storage.files import write_durably
 
 if TYPE_CHECKING:
+    from auditlog.anchoring.ledger import BlockRef
     from auditlog.anchoring.scheduler import Turn
     from auditlog.log.log import Log
+    from auditlog.log.outcomes import Outcomes
     from auditlog.service.tokens import TokenStore
 
 LOG_OPENED = "log_opened"
@@ -29,6 +32,8 @@ LOG_NOT_OPENED = "log_not_opened"
 LOG_NOT_CLOSED = "log_not_closed"
 HALTED = "halted"
 PUBLICATION_LATE = "publication_late"
+BLOCK_AGE_S = 5.0
+"""The newest final block is asked for once in this time, whoever asks."""
 
 
 class Anchors(Protocol):
@@ -55,6 +60,12 @@ class Opener(Protocol):
 
     def devnet_vkey(self) -> str | None:
         """What checks the devnet anchors in receipts; None where there are none."""
+
+    def finalized_block(self) -> BlockRef | None:
+        """The newest final block of the chain; None without one. Raises LedgerError. May take seconds."""
+
+    def outcomes(self, settings: LogSettings, log: Log) -> Outcomes:
+        """What writes outcomes into the log; the same object each time."""
 
     def close(self) -> None:
         """Let go of what the logs share."""
@@ -175,6 +186,8 @@ class Hosting:
         self._opener = opener
         self._hosted: dict[str, HostedLog] = {}
         self._creating = threading.Lock()
+        self._asking_block = threading.Lock()
+        self._block: tuple[float, BlockRef | None] | None = None
         self._logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("auditlog.service")
 
     def start(self) -> None:
@@ -211,6 +224,22 @@ class Hosting:
     def devnet_vkey(self) -> str | None:
         """What checks the devnet anchors in the receipts of these logs; None where there are none."""
         return self._opener.devnet_vkey()
+
+    def outcomes(self, hosted: HostedLog) -> Outcomes:
+        """What writes outcomes into a log. Raises LogHalted, ConfigurationError, StorageError."""
+        return self._opener.outcomes(hosted.settings, hosted.log)
+
+    def finalized_block(self) -> BlockRef | None:
+        """The newest final block of the chain, as it was `BLOCK_AGE_S` ago at most; None without a chain.
+
+        Raises:
+            LedgerError: the node does not answer, or has no final block yet.
+        """
+        with self._asking_block:
+            now = time.monotonic()
+            if self._block is None or now - self._block[0] > BLOCK_AGE_S:
+                self._block = (now, self._opener.finalized_block())
+            return self._block[1]
 
     def create(self, wanted: LogSettings) -> HostedLog:
         """Create a log and register it, so that the next start opens it.

@@ -19,6 +19,7 @@ from auditlog.service.settings import Settings, read_secret
 if TYPE_CHECKING:
     from auditlog.anchoring.connect import RpcSettings
     from auditlog.anchoring.devnet import Devnet
+    from auditlog.anchoring.ledger import BlockRef
     from auditlog.anchoring.rpc import RpcLedger
     from auditlog.anchoring.scheduler import Anchorer
     from auditlog.core.keys import Ed25519Signer
@@ -62,6 +63,10 @@ class Chain:
 
         registry, _ = open_registry(rpc_settings(self._settings))
         return [AnchorSlotSource(registry, origin)]
+
+    def finalized_block(self) -> BlockRef | None:
+        """The newest block that is final; None when anchoring is off. Raises LedgerError."""
+        return None if self._settings.anchoring.mode == "off" else self._open().finalized_block()
 
     def devnet_vkey(self) -> str | None:
         """What checks the evidence of our devnet; None without one, or while its key cannot be read.

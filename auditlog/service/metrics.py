@@ -45,6 +45,12 @@ class Metrics:
             ["log"],
             registry=self.registry,
         )
+        self.outcomes = Counter(
+            "auditlog_outcomes_written",
+            "Outcomes written for others, by whether the log had their decision",
+            ["log", "known"],
+            registry=self.registry,
+        )
         self.anchor_runs = Counter(
             "auditlog_anchor_runs", "Runs of the anchoring worker", ["log", "outcome"], registry=self.registry
         )

@@ -12,12 +12,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import auditlog
 from auditlog.core.cosignature import CosignatureVerifier
+from auditlog.core.statements import producer_key_name
 from auditlog.errors import ConfigurationError, StorageError
 from auditlog.log.clock import SystemClock
 from auditlog.log.config import LogConfig, Stores
 from auditlog.log.engine import Engine
 from auditlog.log.opening import create_log, open_log
+from auditlog.log.outcomes import PRODUCER_NAME, Outcomes
+from auditlog.log.own_producer import OwnProducer
 from auditlog.log.rollback import HighWaterFile, RollbackSource
 from auditlog.log.witnesses import Witness, Witnesses
 from auditlog.service import ledgers
@@ -31,6 +35,7 @@ from auditlog.storage.sql.state import SqlState
 from auditlog.storage.sql.tokens import SqlTokens
 
 if TYPE_CHECKING:
+    from auditlog.anchoring.ledger import BlockRef
     from auditlog.anchoring.scheduler import Anchorer
     from auditlog.core.keys import Ed25519Signer
     from auditlog.log.log import Log
@@ -47,6 +52,7 @@ class EngineOpener:
         self._engine: Engine | None = None
         self._chain = ledgers.Chain(settings, self._clock)
         self._lock = threading.Lock()
+        self._outcomes: dict[str, Outcomes] = {}
 
     def start(self) -> SqlTokens:
         """Make the data directory, open the database and bring it up to date.
@@ -112,6 +118,42 @@ class EngineOpener:
     def devnet_vkey(self) -> str | None:
         """What checks the evidence of the devnet anchors in receipts; None where there are none."""
         return self._chain.devnet_vkey()
+
+    def finalized_block(self) -> BlockRef | None:
+        """The newest block of the chain that is final; None without a chain. May take seconds."""
+        with self._lock:
+            return self._chain.finalized_block()
+
+    def outcomes(self, settings: LogSettings, log: Log) -> Outcomes:
+        """What writes outcomes into the log; built once, with keys of its own that are made here."""
+        with self._lock:
+            if log.origin not in self._outcomes:
+                self._outcomes[log.origin] = self._open_outcomes(settings, log)
+            return self._outcomes[log.origin]
+
+    def _open_outcomes(self, settings: LogSettings, log: Log) -> Outcomes:
+        if self._database is None:
+            raise ConfigurationError("expected the opener to be started, found it closed")
+        paths = self._settings.paths(settings)
+        name = producer_key_name(log.origin, PRODUCER_NAME)
+        make_key(paths.outcomes_key_file, name, seed=os.urandom(32))
+        make_receipt_secret(paths.facts_key_file, randomness=os.urandom(32))
+        producer = OwnProducer(
+            log,
+            read_log_key(paths.outcomes_key_file, name),
+            PRODUCER_NAME,
+            software=f"auditlog {auditlog.__version__}",
+            rng=os.urandom,
+            clock=self._clock,
+        )
+        return Outcomes(
+            log,
+            SqlState(self._database, log.origin),
+            producer,
+            store_key=read_receipt_secret(paths.facts_key_file),
+            rng=os.urandom,
+            clock=self._clock,
+        )
 
     def close(self) -> None:
         """Close the chain's journal and the database."""

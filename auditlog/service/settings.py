@@ -209,6 +209,10 @@ class LogPaths:
     public_dir: Path
     private_dir: Path
     high_water_file: Path | None
+    outcomes_key_file: Path
+    """Key of the producer that writes outcomes."""
+    facts_key_file: Path
+    """Seals the facts of these outcomes."""
 
 
 class Settings(_Strict):
@@ -266,6 +270,8 @@ class Settings(_Strict):
             public_dir=log.public_dir or home / "public",
             private_dir=log.private_dir or home / "private",
             high_water_file=high_water_file,
+            outcomes_key_file=home / "outcomes.key",
+            facts_key_file=home / "facts.key",
         )
 
     @property

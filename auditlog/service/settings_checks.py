@@ -160,7 +160,13 @@ def check_log(settings: Settings, log: LogSettings) -> None:
     """
     paths = settings.paths(log)
     _check_witnesses(log)
-    secrets = [paths.key_file, paths.receipt_secret_file, paths.private_dir]
+    secrets = [
+        paths.key_file,
+        paths.receipt_secret_file,
+        paths.private_dir,
+        paths.outcomes_key_file,
+        paths.facts_key_file,
+    ]
     for secret in secrets:
         _expect_outside(secret, paths.public_dir, f"log {log.name}: secrets and private bundles")
     if settings.service.data_dir == paths.public_dir:

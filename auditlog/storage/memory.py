@@ -26,6 +26,7 @@ from auditlog.storage.records import (
     KeptPromise,
     LossRecord,
     ModelRow,
+    OutcomeRow,
     ProducerRecord,
     PromiseRow,
     RetirementRecord,
@@ -133,6 +134,7 @@ class MemoryState:
         self._anchors: list[AnchorRecord] = []
         self._index = IndexRows(0, 0)
         self._promises: list[tuple[PromiseRow, bool]] = []
+        self._outcomes: list[tuple[OutcomeRow, frozenset[bytes]]] = []
 
     def read(self) -> Committed | None:
         """The newest committed state."""
@@ -330,6 +332,28 @@ class MemoryState:
             kept = [each for each in self._promises if each[0].until_us >= before_us]
             gone, self._promises = len(self._promises) - len(kept), kept
         return gone
+
+    def add_outcome(self, row: OutcomeRow, digests: Sequence[bytes]) -> None:
+        """Keep an outcome; see the port."""
+        fault = self.fault("add_outcome", row.decision) if self.fault else None
+        with self._lock:
+            if fault in {None, Fault.STORED}:
+                asked = row.request
+                self._outcomes = [e for e in self._outcomes if asked is None or e[0].request != asked]
+                self._outcomes.append((row, frozenset(digests)))
+        _raise(fault, "add_outcome", "outcome")
+
+    def outcome_of_request(self, request: bytes) -> OutcomeRow | None:
+        """The outcome of a request."""
+        return next((row for row, _ in self._outcomes if row.request == request), None)
+
+    def outcomes_of(self, decision: str) -> list[OutcomeRow]:
+        """Outcomes of a decision."""
+        return [row for row, _ in self._outcomes if row.decision == decision]
+
+    def outcomes_found(self, digest: bytes, limit: int) -> list[OutcomeRow]:
+        """Outcomes with a fact."""
+        return [row for row, digests in self._outcomes if digest in digests][:limit]
 
 
 def conflict(known: PromiseRow, row: PromiseRow) -> bool:

@@ -26,6 +26,7 @@ from auditlog.storage.records import (
     KeptPromise,
     LossRecord,
     ModelRow,
+    OutcomeRow,
     ProducerRecord,
     PromiseRow,
     RetirementRecord,
@@ -160,7 +161,7 @@ class IndexState(Protocol):
         """Gaps of this producer that end at `from_us` or later, by their end, at most `limit`."""
 
     def gaps_covering(self, producer: bytes, instance: str, seq: int, limit: int) -> list[GapReach]:
-        """Gaps of this producer that cover a number of an instance, the latest `after_seq` first, at most `limit`."""
+        """Gaps that cover a number of an instance, the latest `after_seq` first, at most `limit`."""
 
     def flags(self, index: int) -> list[str]:
         """What the index found odd about an entry."""
@@ -182,5 +183,24 @@ class PromiseState(Protocol):
         """Forget those whose `until_us` is earlier, some thousand at most; how many."""
 
 
-class LogState(CommitState, AnchorState, IndexState, PromiseState, Protocol):
+class OutcomeState(Protocol):
+    """Outcomes that the service wrote, and the private index over their facts: keyed digests only."""
+
+    def add_outcome(self, row: OutcomeRow, digests: Sequence[bytes]) -> None:
+        """Keep an outcome with what it is found by, durably, in one transaction.
+
+        It takes the place of one with the same `request`, whose entry did not come to be.
+        """
+
+    def outcome_of_request(self, request: bytes) -> OutcomeRow | None:
+        """The outcome that was written for this request."""
+
+    def outcomes_of(self, decision: str) -> list[OutcomeRow]:
+        """Outcomes of a decision, oldest first."""
+
+    def outcomes_found(self, digest: bytes, limit: int) -> list[OutcomeRow]:
+        """Outcomes with this digest of a fact, oldest first, at most `limit`."""
+
+
+class LogState(CommitState, AnchorState, IndexState, PromiseState, OutcomeState, Protocol):
     """Everything the engine keeps about one log, behind one object bound to its origin."""

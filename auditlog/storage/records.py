@@ -212,6 +212,21 @@ class KeptPromise:
     conflicts: bool
 
 
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """What opens an outcome that the service wrote, sealed; `leaf_hash` is that of its entry."""
+
+    leaf_hash: bytes
+    decision: str
+    stored_us: int
+    sealed: bytes = field(repr=False)
+    wrapped: bytes = field(repr=False)
+    request: bytes | None = None
+    """Keyed digest of the key that the sender gave the request, so that it happens once."""
+    request_body: bytes | None = None
+    """Keyed digest of what was asked with it."""
+
+
 @dataclass(slots=True)
 class IndexRows:
     """Rows of the derived index for entries `start`..`end`-1. Derived: may be dropped and built again."""

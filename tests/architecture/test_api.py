@@ -12,9 +12,12 @@ from starlette.routing import BaseRoute, Route
 
 from auditlog.service.api import (
     batches,
+    blocks,
+    decisions,
     entries,
     health,
     logs,
+    outcomes,
     producers,
     promises,
     proofs,
@@ -35,7 +38,21 @@ from auditlog.service.settings import (
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "auditlog" / "spec" / "api.md").read_text(encoding="utf-8")
-MODULES = (batches, entries, health, logs, producers, promises, proofs, receipts, tlog, tokens)
+MODULES = (
+    batches,
+    blocks,
+    decisions,
+    entries,
+    health,
+    logs,
+    outcomes,
+    producers,
+    promises,
+    proofs,
+    receipts,
+    tlog,
+    tokens,
+)
 PARAMETER = re.compile(r"\{(\w+)(:\w+)?\}")
 
 

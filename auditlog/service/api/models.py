@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from auditlog.service.problems import TYPE_PREFIX
 from auditlog.service.settings import NamePattern, Scope, Visibility
 
 MAX_INTEGER = 2**53 - 1
 LogName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+FactName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 HexHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -116,6 +117,8 @@ class ChainHead(_Model):
     seq: int | None
     leaf_hash: HexHash
     index: int
+    vkey: str
+    """The producer's key in force."""
 
 
 class LastEntry(_Model):
@@ -254,6 +257,50 @@ class PromiseLookUp(_Model):
     """What `next` follows, where that is the start of another life."""
     life: ProvenEntry | None = None
     """The first entry of the promised life."""
+
+
+class OutcomePosted(_Model):
+    """What became of a decision, or of one item of it."""
+
+    decision: str = Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+    item: str | None = Field(
+        default=None,
+        max_length=255,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}(/[A-Za-z0-9_]{1,64}){0,6}/(0|[1-9][0-9]{0,8})$",
+    )
+    facts: dict[FactName, JsonValue] = Field(min_length=1, max_length=256)
+
+
+class OutcomeWritten(_Model):
+    """An outcome is in the log, durably, at `index`."""
+
+    index: int
+    leaf_hash: HexHash
+    decision_known: bool
+    """Whether the log had its decision by then; if not, it is recorded all the same."""
+
+
+class FoundDecision(_Model):
+    """A decision that an outcome's fact leads to, and where that outcome is."""
+
+    decision: str
+    item: str | None
+    index: int
+    leaf_hash: HexHash
+
+
+class FoundDecisions(_Model):
+    """Decisions found by a fact, by their outcomes, oldest first."""
+
+    decisions: list[FoundDecision]
+
+
+class FinalizedBlock(_Model):
+    """The newest final block of the chain that checkpoints are anchored on."""
+
+    chain_id: int
+    number: int
+    hash: str = Field(pattern=r"^0x[0-9a-f]{64}$")
 
 
 class NewToken(_Model):

@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from auditlog.errors import SubmissionRefused
 from auditlog.log.endings import Lost, ProducerState, Retired
 from auditlog.log.lives import last_of
+from auditlog.log.outcomes import PRODUCER_NAME
 from auditlog.service.api.models import (
     ChainHead,
     Decimal,
@@ -46,6 +48,9 @@ async def enrol(request: Request, response: Response, log: str) -> Enrolled:
     context = context_of(request)
     wanted = await read_json(request, EnrolRequest, timeout_s=context.settings.service.body_timeout_s)
     check_producer(token, wanted.name)
+    if wanted.name == PRODUCER_NAME:
+        # Who took this name would keep the service from writing outcomes for ever.
+        raise SubmissionRefused(f"producer: expected another name than {PRODUCER_NAME}, the service's own")
     enrolled = await context.gate.run(
         lambda: hosted.log.enrol(name=wanted.name, vkey=wanted.vkey, note=wanted.note)
     )
@@ -84,12 +89,17 @@ def head(request: Request, log: str, producer: ProducerId) -> ChainHead:
     """The last entry of a producer's chain: where its next start goes on. Scope submit or read."""
     hosted = hosted_log(request, log)
     require(request, "submit", hosted.name, alternative="read")
-    known = hosted.log.producer(bytes.fromhex(producer))
-    found = hosted.log.head(known.producer)
+    state = hosted.log.producer_state(bytes.fromhex(producer))
+    found, vkey = state.head, state.vkey
     if found is None:
-        return ChainHead(instance=None, seq=None, leaf_hash=producer, index=known.index)
+        index = state.record.index
+        return ChainHead(instance=None, seq=None, leaf_hash=producer, index=index, vkey=vkey)
     return ChainHead(
-        instance=found.instance, seq=found.seq, leaf_hash=found.leaf_hash.hex(), index=found.index
+        instance=found.instance,
+        seq=found.seq,
+        leaf_hash=found.leaf_hash.hex(),
+        index=found.index,
+        vkey=vkey,
     )
 
 

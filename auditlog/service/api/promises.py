@@ -16,13 +16,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
+from auditlog.core.promise import parse_promise_text
+from auditlog.core.signed import check_one
 from auditlog.errors import MalformedError, NotFoundError, NotYetPublished
 from auditlog.log.promises import LookUp, Proven
 from auditlog.service.api.answers import NOTE, fresh, not_yet
 from auditlog.service.api.models import Decimal, PromiseLookUp, PromisesKept, PromisesPosted, ProvenEntry
 from auditlog.service.api.openapi import json_body
 from auditlog.service.context import context_of, hosted_log, require_async
+from auditlog.service.hosting import HostedLog
 from auditlog.service.receive import read_body, read_json
+from auditlog.service.tokens import check_producer
+from auditlog.storage.sql.tokens import TokenRecord
 
 router = APIRouter(tags=["promises"])
 
@@ -40,13 +45,21 @@ _NOTE_BODY: dict[str, Any] = {
 async def keep(request: Request, log: str) -> PromisesKept:
     """Keep promises for the callers they were given to; all or none. Scope submit. Repeating is harmless."""
     hosted = hosted_log(request, log)
-    await require_async(request, "submit", hosted.name)
+    token = await require_async(request, "submit", hosted.name)
     context = context_of(request)
     timeout_s = context.settings.service.body_timeout_s
     with context.gate.room_for(POST_LIMIT):
         posted = await read_json(request, PromisesPosted, timeout_s=timeout_s, limit=POST_LIMIT)
         given = [(each.id, each.promise) for each in posted.promises]
-        return PromisesKept(kept=await asyncio.to_thread(hosted.log.promises.keep, given))
+        return PromisesKept(kept=await asyncio.to_thread(_keep, hosted, token, given))
+
+
+def _keep(hosted: HostedLog, token: TokenRecord, given: list[tuple[str, str]]) -> int:
+    """Keep what the token is good for."""
+    for _, note in given:
+        said = parse_promise_text(check_one(note))
+        check_producer(token, hosted.log.producer(bytes.fromhex(said.producer)).name)
+    return hosted.log.promises.keep(given)
 
 
 @router.get(

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Select, Table, delete, insert, or_, select, update
 
 from auditlog.errors import CommitConflictError, StorageError
-from auditlog.storage.records import ID_REPEATED, GapRow, IndexRows, GapReach, ModelRow
+from auditlog.storage.records import ID_REPEATED, GapReach, GapRow, IndexRows, ModelRow
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
 

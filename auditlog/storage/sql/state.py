@@ -27,10 +27,10 @@ from auditlog.storage.records import (
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.lives import SqlLives, add_lives
-from auditlog.storage.sql.promises import SqlPromises
+from auditlog.storage.sql.outcomes import SqlOutcomes
 
 
-class SqlState(SqlLives, SqlPromises):
+class SqlState(SqlLives, SqlOutcomes):
     """The state of the log `origin` in a shared database."""
 
     def __init__(self, database: Database, origin: str) -> None:
