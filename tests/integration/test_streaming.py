@@ -30,8 +30,11 @@ DOTTED_PATH = "auditlog.capture.asgi.AuditMiddleware"
 """As `vllm serve --middleware` names it."""
 
 OUR_LINES = re.compile(
-    rb"(audit-id|audit-receipt|audit-key): [^\r]*\r\n|cache-control: private, no-store\r\n"
+    rb"(audit-id|audit-receipt|audit-key|audit-promise|audit-status): [^\r]*\r\n"
+    rb"|cache-control: private, no-store\r\n"
+    rb"|[0-9a-f]+\r\n: audit-promise [A-Za-z0-9+/=]+\n\n\r\n"
 )
+"""Our header lines, and the chunk that is our comment."""
 
 
 class Pair:
@@ -91,6 +94,12 @@ REQUESTS = {
     "chat stream": request_bytes("/v1/chat/completions", chat(stream=True, max_tokens=40)),
     "completions stream": request_bytes("/v1/completions", b'{"prompt":"p","stream":true}'),
     "chat": request_bytes("/v1/chat/completions", chat()),
+    "tool calls stream": request_bytes("/v1/chat/completions", chat(stream=True, tools=[{}])),
+    "responses stream": request_bytes("/v1/responses", b'{"input":"i","stream":true}'),
+    "responses": request_bytes("/v1/responses", b'{"input":"i"}'),
+    "messages stream": request_bytes("/v1/messages", b'{"stream":true,"tools":[{}],"max_tokens":9}'),
+    "messages": request_bytes("/v1/messages", b"{}"),
+    "lines of json": request_bytes("/api/chat", b"{}"),
     "chunked upload": request_bytes("/v1/chat/completions", chat(temperature=0.70), chunked=True),
     "key wanted": request_bytes("/v1/chat/completions", chat(), "audit-want: key"),
     "unknown route": request_bytes("/customers/4711/echo", b"x" * 3000),
@@ -111,6 +120,28 @@ REQUESTS = {
 def test_bytes_are_identical(servers: Pair, name: str) -> None:
     """Status line, headers, their order and case, chunks and bodies are the same with and without us."""
     servers.compare(REQUESTS[name])
+
+
+WITH_COMMENT = {
+    "chat stream": b"data: [DONE]",
+    "tool calls stream": b"data: [DONE]",
+    "completions stream": b"data: [DONE]",
+    "responses stream": b"event: response.completed",
+    "messages stream": b"event: message_stop",
+}
+
+
+@pytest.mark.parametrize("name", list(REQUESTS))
+def test_the_promise_is_in_the_comment_or_the_header(servers: Pair, name: str) -> None:
+    """Known streams carry it right before their terminal event, whole answers as a header, others nowhere."""
+    audited = servers.compare(REQUESTS[name])
+    end = WITH_COMMENT.get(name)
+    if end is not None:
+        assert re.search(rb": audit-promise [A-Za-z0-9+/=]+\n\n\r\n[0-9a-f]+\r\n" + re.escape(end), audited)
+        assert audited.count(b"audit-promise") == 1
+    is_whole = b"content-length: " in audited.partition(b"\r\n\r\n")[0] and b"audit-id: " in audited
+    assert (b"\r\naudit-promise: " in audited) == (is_whole or name == "two on one connection")
+    assert b"audit-status: " not in audited
 
 
 def test_random_chunks_are_identical(servers: Pair) -> None:

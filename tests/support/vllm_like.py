@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Body, Depends, FastAPI, HTTPException, Request
+from fastapi import Body, Depends, FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-MODEL = "tiny"
+from tests.support import vllm_streams
+from tests.support.vllm_streams import MODEL
 
 
 class VllmLike:
@@ -47,6 +48,36 @@ class VllmLike:
         async def completions(body: Annotated[dict[str, Any], Body()]) -> Response:
             return self._answer(body, chat=False)
 
+        @app.post("/v1/responses")
+        async def responses(body: Annotated[dict[str, Any], Body()]) -> Response:
+            words = _words(body, "max_output_tokens")
+            if not body.get("stream"):
+                return JSONResponse(vllm_streams.response_object("".join(words), "completed"))
+            return self._streamed(vllm_streams.response_events(words))
+
+        @app.post("/v1/messages")
+        async def messages(body: Annotated[dict[str, Any], Body()]) -> Response:
+            words, with_tool = _words(body), bool(body.get("tools"))
+            if not body.get("stream"):
+                return JSONResponse(vllm_streams.message_object("".join(words), with_tool=with_tool))
+            return self._streamed(vllm_streams.message_events(words, with_tool=with_tool))
+
+        @app.post("/api/chat")
+        async def lines(body: Annotated[dict[str, Any], Body()]) -> Response:
+            """A line of JSON for each word, as Ollama's API has it."""
+            parts = [json.dumps({"model": MODEL, "response": word}) + "\n" for word in _words(body)]
+            return self._streamed(iter(parts), "application/x-ndjson")
+
+        @app.websocket("/v1/realtime")
+        async def realtime(socket: WebSocket) -> None:
+            await socket.accept(subprotocol="realtime")
+            try:
+                while True:
+                    for said in vllm_streams.realtime_answer(await socket.receive_text()):
+                        await socket.send_text(said)
+            except WebSocketDisconnect:
+                return
+
         @app.post("/v1/raw")
         async def raw(request: Request) -> Response:
             """Give back the chunks the request lists, as they are."""
@@ -73,24 +104,41 @@ class VllmLike:
         return app
 
     def _answer(self, body: dict[str, Any], *, chat: bool) -> Response:
-        words = [f"w{number} é" for number in range(int(body.get("max_tokens") or 5))]
+        words, calls = _words(body), chat and bool(body.get("tools"))
         if not body.get("stream"):
             text = "".join(words)
             choice = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
             return JSONResponse(_envelope({**choice, "finish_reason": "stop"}, chat=chat, event=False))
-        return StreamingResponse(self._events(words, chat=chat), media_type="text/event-stream")
+        pieces = [{"delta": {"content": word}} if chat else {"text": word} for word in words]
+        if calls:
+            pieces = [{"delta": delta} for delta in vllm_streams.tool_deltas()]
+        return self._streamed(_chunks(pieces, chat=chat, finish="tool_calls" if calls else None))
 
-    async def _events(self, words: list[str], *, chat: bool) -> AsyncIterator[str]:
-        try:
-            for word in words:
-                if self.is_gated:
-                    await self.gate.acquire()
-                delta = {"delta": {"content": word}} if chat else {"text": word}
-                event = _envelope({**delta, "finish_reason": None}, chat=chat, event=True)
-                yield f"data: {json.dumps(event)}\n\n"
-            yield "data: [DONE]\n\n"
-        finally:
-            self.closed += 1
+    def _streamed(self, events: Iterator[str], media_type: str = "text/event-stream") -> Response:
+        """One message for each event; a gated server waits before each."""
+
+        async def flow() -> AsyncIterator[str]:
+            try:
+                for event in events:
+                    if self.is_gated and event != "data: [DONE]\n\n":
+                        await self.gate.acquire()
+                    yield event
+            finally:
+                self.closed += 1
+
+        return StreamingResponse(flow(), media_type=media_type)
+
+
+def _words(body: dict[str, Any], limit: str = "max_tokens") -> list[str]:
+    return [f"w{number} é" for number in range(int(body.get(limit) or 5))]
+
+
+def _chunks(pieces: list[dict[str, Any]], *, chat: bool, finish: str | None) -> Iterator[str]:
+    for number, piece in enumerate(pieces):
+        reason = finish if number + 1 == len(pieces) else None
+        chunk = _envelope({**piece, "finish_reason": reason}, chat=chat, event=True)
+        yield f"data: {json.dumps(chunk)}\n\n"
+    yield "data: [DONE]\n\n"
 
 
 def _needs_key(request: Request) -> None:
@@ -104,13 +152,13 @@ def _envelope(choice: dict[str, Any], *, chat: bool, event: bool) -> dict[str, A
 
 
 @contextmanager
-def served(app: Any, *, http: str = "httptools") -> Iterator[int]:
+def served(app: Any, *, http: str = "httptools", ws: str = "websockets-sansio") -> Iterator[int]:
     """Serve an ASGI application with uvicorn on loopback, in a thread; yields the port."""
     config = uvicorn.Config(
         app,
         port=0,
         http=http,
-        ws="none",
+        ws=ws,
         date_header=False,
         log_level="critical",
         timeout_graceful_shutdown=5,
