@@ -14,11 +14,14 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from auditlog.core.entry import Entry, encode_entry, format_time
+from auditlog.capture.quick_entry import encode_quickly
+from auditlog.core.entry import MAX_ENTRY_BYTES, Entry, encode_entry, format_time
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import Ed25519Signer, sign_note
 from auditlog.core.statements import instance_text
 
+_QUICK_KIND = "decision"
+"""The kind that is written often; its first entry of a life comes after one that the core has checked."""
 NO_INSTANCE = "0" * 32
 """Stands for "no entry yet" where a tip needs an instance."""
 
@@ -86,21 +89,33 @@ class Chain:
             MalformedError: the body has no canonical form; no number is used.
         """
         with self._lock:
-            entry = Entry(
+            seq = self._next_seq
+            content = self._encode(kind, body, format_time(time_us))
+            leaf_hash = hash_leaf(content)
+            self._next_seq += 1
+            self._prev = leaf_hash.hex()
+            return Sealed(self.instance, seq, content, leaf_hash, time_us)
+
+    def _encode(self, kind: str, body: dict[str, Any], time: str) -> bytes:
+        if kind == _QUICK_KIND:
+            content = encode_quickly(
+                kind, self._origin, self._producer, self.instance,
+                seq=self._next_seq, prev=self._prev, time=time, body=body,
+            )  # fmt: skip
+            if content is not None and len(content) <= MAX_ENTRY_BYTES:
+                return content
+        return encode_entry(
+            Entry(
                 kind=kind,
                 origin=self._origin,
                 producer=self._producer,
                 instance=self.instance,
                 seq=self._next_seq,
                 prev=self._prev,
-                time=format_time(time_us),
+                time=time,
                 body=body,
             )
-            content = encode_entry(entry)
-            leaf_hash = hash_leaf(content)
-            self._next_seq += 1
-            self._prev = leaf_hash.hex()
-            return Sealed(self.instance, entry.seq, content, leaf_hash, time_us)
+        )
 
     def seal_instance(self, signer: Ed25519Signer, software: str, time_us: int) -> Sealed:
         """Write the `instance` entry, number 0: the producer's signature over this start and its `prev`."""

@@ -19,8 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auditlog.capture.field_process import ANSWER, QUESTION, READY
-from auditlog.core.commitment import FieldRoot, field_root
-from auditlog.core.content import field_text
+from auditlog.capture.quick_fields import quick_leaves
+from auditlog.core.commitment import FieldRoot, field_root, leaf_hashes, salts
+from auditlog.core.content import FORM_JSON, field_text
+from auditlog.core.merkle import root_hash
 
 SMALL_BYTES = 4096
 _COMPRESSED = (b"\x1f\x8b", b"\x78")
@@ -36,6 +38,10 @@ FieldRoots = Callable[[bytes, str, bytes, str], FieldRoot | None]
 
 def root_here(key: bytes, name: str, body: bytes, form: str) -> FieldRoot | None:
     """The field root, computed in this thread."""
+    leaves = quick_leaves(body) if form == FORM_JSON else None
+    if leaves is not None:
+        hashes = leaf_hashes(salts(key, name, len(leaves)), leaves)
+        return FieldRoot(root=root_hash(hashes), size=len(leaves), form=form)
     text = field_text(body, form)
     return None if text is None else field_root(key, name, text, form=form)
 
@@ -60,7 +66,11 @@ class FieldRootProcess:
             return self._ask(key, name, body, form)
         except (OSError, ValueError, EOFError) as failure:
             if self._child is not None:
-                self._logger.warning("auditlog: helper for large bodies failed: %s", type(failure).__name__)
+                self._logger.warning(
+                    "auditlog: helper for large bodies failed: %s",
+                    type(failure).__name__,
+                    extra={"event": "helper_failed"},
+                )
             self.close()
             return root_here(key, name, body, form)
 

@@ -93,7 +93,9 @@ class ModelNames:
         if model is None and not is_adapter and not fields.sampling:
             return seen
         adapters = (str(fields.model),) if is_adapter else seen.adapters
-        return replace(seen, model=model, adapters=adapters, sampling=seen.sampling or fields.sampling)
+        # In place: whoever handed it over has given it up, and a copy costs as much as all of this.
+        seen.model, seen.adapters, seen.sampling = model, adapters, seen.sampling or fields.sampling
+        return seen
 
 
 def _sealed(reference: str, leaf_hashes: dict[int, str]) -> str:
