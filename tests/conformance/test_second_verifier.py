@@ -17,6 +17,7 @@ from tests.conformance.second import (
     entry,
     fields,
     fold,
+    fold2,
     merkle,
     note,
     policy,
@@ -103,6 +104,27 @@ def _fold(vector: Vector) -> Vector:
     return {"text": text}
 
 
+def _fold2(vector: Vector) -> Vector:
+    try:
+        return {"text": fold2.fold2(_bytes(vector, "stream"), vector["dialect"]).decode()}
+    except Malformed:
+        return {"text": None}
+
+
+def _covers(vector: Vector) -> Vector:
+    try:
+        read = entry.read_entry(_bytes(vector, "entry"))
+    except entry.BodyError:
+        return {"covers": False}
+    return {"covers": entry.covers(read, vector["producer"], vector["instance"], vector["seq"])}
+
+
+def _rotation(vector: Vector) -> Vector:
+    keys = [note.parse_vkey(vkey) for vkey in vector["keys"]]
+    entry.check_rotation(vector["body"], vector["origin"], vector["producer"], keys)
+    return {"vkey": vector["body"]["vkey"]}
+
+
 def _head(vector: Vector) -> Vector:
     opened = note.open_one(vector["note"], note.parse_vkey(vector["vkey"]))
     head = entry.parse_head(opened.text)
@@ -151,14 +173,17 @@ FORMATS: dict[str, Callable[[Vector], Vector | None]] = {
     "canonical": _canonical,
     "capability": _capability,
     "commitment": _commitment,
+    "covers": _covers,
     "devnet": _devnet,
     "disclosure": _disclosure,
     "entry": _entry,
     "fold": _fold,
+    "fold2": _fold2,
     "head": _head,
     "instance": _instance,
     "producer": _producer,
     "promise": _promise,
+    "rotation": _rotation,
     "trust": _trust,
 }
 

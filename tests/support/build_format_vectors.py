@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support import vectors_bodies, vectors_receipt, vectors_signed, vectors_strict, vectors_values
+from tests.support import (
+    vectors_bodies,
+    vectors_folds,
+    vectors_lives,
+    vectors_receipt,
+    vectors_signed,
+    vectors_strict,
+    vectors_values,
+)
 from tests.support.format_world import World
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -21,15 +29,18 @@ FOLDERS = (
     "canonical",
     "capability",
     "commitment",
+    "covers",
     "devnet",
     "disclosure",
     "entry",
     "fold",
+    "fold2",
     "head",
     "instance",
     "producer",
     "promise",
     "receipt",
+    "rotation",
     "trust",
 )
 
@@ -51,6 +62,12 @@ def all_vectors() -> Iterator[tuple[str, bytes]]:
         vectors_signed.trust_vectors(world),
         vectors_receipt.receipt_vectors(world),
         vectors_strict.strict_vectors(world),
+        vectors_folds.fold2_vectors(),
+        vectors_folds.stream_vectors(),
+        vectors_lives.life_entry_vectors(),
+        vectors_lives.rotation_vectors(),
+        vectors_lives.covers_vectors(),
+        vectors_lives.rotated_receipt_vectors(),
     )
     for source in sources:
         for folder, name, vector in source:

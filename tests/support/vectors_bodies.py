@@ -88,15 +88,16 @@ def commitment_vectors() -> Iterator[Vector]:
     """Commitments and field roots of many bodies; `none-` bodies have a commitment and no fields."""
     key = fixed.seed("exchange key")
     for name, data in commitment_bodies().items():
-        yield _commitment(f"good-{name}", key, "request", data, "json")
-    yield _commitment("good-facts", fixed.seed("facts key"), "facts", fixed.LOAN_FACTS, "json")
+        yield commitment_vector(f"good-{name}", key, "request", data, "json")
+    yield commitment_vector("good-facts", fixed.seed("facts key"), "facts", fixed.LOAN_FACTS, "json")
     chat = fixed.seed("chat exchange key")
-    yield _commitment("good-stream", chat, "response", fixed.CHAT_RESPONSE, "fold:openai.chat@v1")
-    yield _commitment("good-stream-gzip", chat, "response", GZIP_STREAM, "fold:openai.chat@v1")
-    yield _commitment("good-none-stream-as-json", chat, "response", fixed.CHAT_RESPONSE, "json")
+    yield commitment_vector("good-stream", chat, "response", fixed.CHAT_RESPONSE, "fold:openai.chat@v1")
+    yield commitment_vector("good-stream-gzip", chat, "response", GZIP_STREAM, "fold:openai.chat@v1")
+    yield commitment_vector("good-none-stream-as-json", chat, "response", fixed.CHAT_RESPONSE, "json")
 
 
-def _commitment(name: str, key: bytes, body: str, data: bytes, form: str) -> Vector:
+def commitment_vector(name: str, key: bytes, body: str, data: bytes, form: str) -> Vector:
+    """The vector of a commitment to a body and its fields."""
     text = field_text(data, form)
     fields = field_root(key, body, text, form) if text is not None else None
     leaves = field_leaves(text) if text is not None else []

@@ -75,20 +75,20 @@ def canonical_vectors() -> Iterator[Vector]:
 def entry_vectors(world: World) -> Iterator[Vector]:
     """Every kind of entry of the example log, then faults of envelope and body."""
     for name, index in world.at.items():
-        yield _good_entry(f"good-{name.replace('_', '-')}", world.entries[index])
+        yield good_entry(f"good-{name.replace('_', '-')}", world.entries[index])
     decision = json.loads(world.entries[world.at["decision"]])
     genesis = json.loads(world.entries[world.at["genesis"]])
     for name, changes in _understood_changes().items():
-        yield _good_entry(f"good-{name}", canonical.encode(_changed(decision, changes)))
+        yield good_entry(f"good-{name}", canonical.encode(changed(decision, changes)))
     for name, changes in _bad_envelopes().items():
-        yield _bad_entry(name, _changed(decision, changes), "envelope")
+        yield bad_entry(name, changed(decision, changes), "envelope")
     for name, changes in _bad_bodies().items():
-        yield _bad_entry(name, _changed(decision, changes), "body")
-    yield _bad_entry("bad-genesis-prev", _changed(genesis, {"prev": "1" * 64}), "envelope")
-    yield _bad_entry("bad-genesis-seq", _changed(genesis, {"seq": 1}), "envelope")
-    yield _bad_entry("bad-log-writes-decision", _changed(genesis, {"kind": "decision", "seq": 1}), "envelope")
+        yield bad_entry(name, changed(decision, changes), "body")
+    yield bad_entry("bad-genesis-prev", changed(genesis, {"prev": "1" * 64}), "envelope")
+    yield bad_entry("bad-genesis-seq", changed(genesis, {"seq": 1}), "envelope")
+    yield bad_entry("bad-log-writes-decision", changed(genesis, {"kind": "decision", "seq": 1}), "envelope")
     filler = {"body/route": "x" * 70_000}
-    yield _bad_entry("bad-65536-bytes", _changed(decision, filler), "envelope")
+    yield bad_entry("bad-65536-bytes", changed(decision, filler), "envelope")
     text = world.entries[world.at["decision"]]
     yield (
         "entry",
@@ -174,7 +174,8 @@ def _bad_bodies() -> dict[str, dict[str, Any]]:
     }
 
 
-def _good_entry(name: str, data: bytes) -> Vector:
+def good_entry(name: str, data: bytes) -> Vector:
+    """The vector of a well-formed entry."""
     entry = parse_entry(data)
     expect = {
         "leaf_hash": hash_leaf(data).hex(),
@@ -185,12 +186,13 @@ def _good_entry(name: str, data: bytes) -> Vector:
     return "entry", name, {"data_b64": encode_base64(data), "ok": True, "expect": expect}
 
 
-def _bad_entry(name: str, value: Any, fails: str) -> Vector:
+def bad_entry(name: str, value: Any, fails: str) -> Vector:
+    """The vector of an entry whose `fails` (envelope or body) is malformed."""
     data = canonical.encode(value)
     return "entry", name, {"data_b64": encode_base64(data), "ok": False, "fails": fails}
 
 
-def _changed(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def changed(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """A copy with members replaced by path; a path after "-" is removed."""
     copy: dict[str, Any] = json.loads(json.dumps(value))
     for path, new in changes.items():

@@ -9,6 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 from . import canonical as c
+from . import fold2
 from .canonical import Malformed, need, refuse
 from .fields import Leaf, leaves_of, uncoded
 from .fold import DIALECTS, fold
@@ -46,15 +47,20 @@ def field_root(salts: bytes, leaves: list[Leaf]) -> bytes:
 
 def known_form(form: str) -> bool:
     """Whether the text of a form can be had."""
-    return form == "json" or form in {f"fold:{dialect}@v1" for dialect in DIALECTS}
+    first, second = (
+        {f"fold:{name}@v{n}" for name in names} for n, names in ((1, DIALECTS), (2, fold2.DIALECTS))
+    )
+    return form == "json" or form in first | second
 
 
 def leaves_by_form(body: bytes, form: str) -> list[Leaf]:
     """The leaves of a body; Malformed if it has no fields."""
-    text = uncoded(body)
-    if form != "json":
-        text = fold(text, form.removeprefix("fold:").removesuffix("@v1"))
-    return leaves_of(text)
+    if form == "json":
+        return leaves_of(uncoded(body))
+    dialect = form.removeprefix("fold:")[: -len("@v1")]
+    if form.endswith("@v2"):
+        return leaves_of(fold2.fold2(uncoded(body, fold2.LIMIT), dialect))
+    return leaves_of(fold(uncoded(body), dialect))
 
 
 class Disclosure(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -113,6 +114,21 @@ def _object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _instance_hex(value: Any) -> bool:
+    return c.is_hex(value, 32)
+
+
+def _after_seq(value: Any) -> bool:
+    return c.is_int(value, -1)
+
+
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+def _decimals(value: Any) -> bool:
+    return _strings(value) and all(len(item) <= 64 and _DECIMAL.fullmatch(item) for item in value.values())
+
+
 _natural = c.is_int
 
 
@@ -124,9 +140,6 @@ class _Body:
 
     def check(self) -> None:
         body, kind = self.entry.body, self.entry.kind
-        if kind in {"heartbeat", "coverage"}:
-            self.entry.not_understood.extend(sorted(body))
-            return
         required, optional = _BODIES[kind]
         self.shape(body, "", required, optional)
         getattr(self, f"_{kind}", lambda _: None)(body)
@@ -183,6 +196,8 @@ class _Body:
             self.word(body["model"], "model", "pending unregistered")
         if "values" in body:
             self.word(body["values"], "values", "kept not_kept")
+        for place, name in enumerate(body.get("redacted", [])):
+            self.word(name, f"redacted/{place}", "request response facts")
 
     def _outcome(self, body: dict[str, Any]) -> None:
         self.commitment(body["facts"], "facts")
@@ -198,6 +213,35 @@ class _Body:
 
     def _notice(self, body: dict[str, Any]) -> None:
         self.word(body["what"], "what", "stopped unguarded_start restored disabled declared_lost")
+        form = {"from": c.is_time, "to": c.is_time}
+        if body["what"] == "declared_lost":
+            lost = {"producer": c.is_hex, "instance": _instance_hex, "after_seq": _after_seq}
+            form = {**form, **lost}
+        elif body["what"] == "disabled":
+            form = {**form, "starts": _natural}
+        else:
+            return
+        need("detail" in body, "detail is missing")
+        self.shape(body["detail"], "detail/", form, {})
+        need(body["detail"]["from"] <= body["detail"]["to"], "from is after to")
+
+    def _heartbeat(self, body: dict[str, Any]) -> None:
+        form = dict.fromkeys(("entries", "bytes", "oldest_ms"), _natural)
+        self.shape(body["spool"], "spool/", form, {})
+        if "block" in body:
+            form = {"chain_id": _natural, "number": _natural, "hash": c.is_0x}
+            self.shape(body["block"], "block/", form, {})
+
+    def _coverage(self, body: dict[str, Any]) -> None:
+        self.word(body["mode"], "mode", "fail_open fail_closed")
+        self.word(body["durability"], "durability", "local log")
+        self.word(body["others"], "others", "record skip")
+        if not c.is_hex(body["model"]):
+            self.word(body["model"], "model", "pending unregistered")
+        form = {"method": _label, "path": _text, "record": c.is_word}
+        for place, route in enumerate(body["routes"]):
+            self.shape(route, f"routes/{place}/", form, {"operation": c.is_word})
+            self.word(route["record"], f"routes/{place}/record", "values record skip model")
 
 
 _BODIES: dict[str, tuple[dict[str, Check], dict[str, Check]]] = {
@@ -255,21 +299,58 @@ _BODIES: dict[str, tuple[dict[str, Check], dict[str, Check]]] = {
             "parent": _label,
             "retry_of": _label,
             "replayed_from": _label,
+            "redacted": _array_of(c.is_word),
         },
     ),
     "outcome": ({"decision": c.is_uuid7, "facts": _object}, {"item": _label}),
     "gap": (
         {
-            "instance": lambda value: c.is_hex(value, 32),
-            "after_seq": lambda value: c.is_int(value, -1),
+            "instance": _instance_hex,
+            "after_seq": _after_seq,
             "from": c.is_time,
             "to": c.is_time,
             "count": lambda value: c.is_int(value) or c.is_word(value),
         },
+        {"at_most": _natural},
+    ),
+    "heartbeat": (
+        {
+            "interval_s": lambda value: c.is_int(value, 1),
+            **dict.fromkeys(
+                [
+                    "started",
+                    "finished",
+                    "failed",
+                    "in_flight",
+                    "refused",
+                    "deferred",
+                    "lost",
+                    "late_hangups",
+                    "recorded",
+                ],
+                _natural,
+            ),
+            "spool": _object,
+        },
+        {"head": _text, "block": _object, "engine": _decimals},
+    ),
+    "coverage": (
+        {
+            "mode": c.is_word,
+            "durability": c.is_word,
+            "routes": _array_of(_object),
+            "ports": _array_of(_natural),
+            "workers": _natural,
+            "version": _text,
+            "model": lambda value: c.is_hex(value) or c.is_word(value),
+            "wait_ms": _natural,
+            "heartbeat_s": _natural,
+            "others": c.is_word,
+        },
         {},
     ),
-    "rotation": ({"vkey": _text, "notes": _array_of(_text, 2)}, {}),
-    "retirement": ({"last": _object}, {}),
+    "rotation": ({"vkey": _text, "notes": lambda value: _array_of(_text, 2)(value) and len(value) == 2}, {}),
+    "retirement": ({"last": _object}, {"producer": c.is_hex}),
     "notice": ({"what": c.is_word}, {"detail": lambda _: True}),
 }
 
@@ -319,6 +400,32 @@ def read_start(note: str, key: Key) -> Start:
     need(c.is_origin(said.origin) and c.is_hex(said.producer), "origin or producer")
     need(c.is_hex(said.instance, 32) and c.is_hex(said.prev), "instance or prev")
     return said
+
+
+def check_rotation(body: dict[str, Any], origin: str, producer: str, keys: list[Key]) -> Key:
+    """The body of a `rotation` entry holds, behind these keys of the producer; gives the next key."""
+    need(len(keys) <= 61, "more than 61 rotations")
+    key = parse_vkey(body["vkey"])
+    need(key.kind == 1 and key.name == keys[-1].name, "a key of another name or kind")
+    need(key.public not in {old.public for old in keys}, "a key it had before")
+    said = f"auditlog/rotation@v1\n{origin}\n{producer}\n{body['vkey']}\n"
+    for note, signer in zip(body["notes"], (keys[-1], key), strict=True):
+        need(open_one(note, signer).text == said, "a note over something else")
+    return key
+
+
+def covers(entry: Entry, producer: str, instance: str, seq: int) -> bool:
+    """Whether a gap or a declared loss covers a number."""
+    body = entry.body
+    if not entry.understood:
+        return False
+    if entry.kind == "gap":
+        mine = entry.producer == producer and body["instance"] == instance
+        return mine and body["after_seq"] < seq and (entry.instance != instance or entry.seq > seq)
+    if entry.kind != "notice" or body["what"] != "declared_lost" or not entry.by_log:
+        return False
+    lost = body["detail"]
+    return (lost["producer"], lost["instance"]) == (producer, instance) and lost["after_seq"] < seq
 
 
 class Head(NamedTuple):

@@ -155,9 +155,9 @@ def leaves_of(text: bytes) -> list[Leaf]:
     return leaves
 
 
-def uncoded(body: bytes) -> bytes:
-    """Undo a content coding that is told from the bytes; both forms at most 1 MiB."""
-    need(len(body) <= MIB, "over 1 MiB")
+def uncoded(body: bytes, limit: int = MIB) -> bytes:
+    """Undo a content coding that is told from the bytes; both forms at most 1 MiB, or another limit."""
+    need(len(body) <= limit, "over the limit")
     if body[:2] == b"\x1f\x8b":
         window = 31
     elif body[:1] == b"\x78" and len(body) > 1 and int.from_bytes(body[:2], "big") % 31 == 0:
@@ -166,11 +166,11 @@ def uncoded(body: bytes) -> bytes:
         return body
     decoder = zlib.decompressobj(wbits=window)
     try:
-        text = decoder.decompress(body, MIB + 1)
-        if len(text) <= MIB and not decoder.eof:
-            text += decoder.decompress(decoder.unconsumed_tail, MIB + 1 - len(text))
+        text = decoder.decompress(body, limit + 1)
+        if len(text) <= limit and not decoder.eof:
+            text += decoder.decompress(decoder.unconsumed_tail, limit + 1 - len(text))
     except zlib.error as error:
         raise Malformed("cannot be decoded") from error
-    need(len(text) <= MIB, "over 1 MiB decoded")
+    need(len(text) <= limit, "over the limit decoded")
     need(decoder.eof and not decoder.unused_data, "cut, or something behind it")
     return text

@@ -22,6 +22,7 @@ from .entry import (
     Head,
     check_enrolment,
     check_in_batch,
+    check_rotation,
     parse_devnet,
     parse_head,
     read_entry,
@@ -108,6 +109,7 @@ class _Run:
         self.instance: tuple[Entry, int] | None = None
         self.model: tuple[Entry, int] | None = None
         self.key: Key | None = None
+        self.rotations: list[tuple[Entry, int]] = []
         self.said: Head | None = None
         self.devnet_times: list[str] = []
         self.signed: list[tuple[int, bytes, str]] = []
@@ -233,19 +235,35 @@ class _Run:
                 by_name = c.is_hex(model) and other.leaf.hex() == model
                 need(by_name or model == "pending", "a model entry this entry does not refer to")
                 self.model = (other, at)
+            elif (
+                other.kind == "rotation"
+                and other.understood
+                and other.producer == me.producer
+                and at < self.receipt.proof.index
+            ):
+                need(not self.rotations or self.rotations[-1][1] < at, "rotations in another order")
+                self.rotations.append((other, at))
             else:
                 refuse("a related entry that this entry does not refer to")
         missing = []
+        keys: list[Key] = []
         if self.producer is None:
             missing.append("the producer entry")
         else:
-            self.key = check_enrolment(self.producer[0].body, self.origin)
+            keys = [check_enrolment(self.producer[0].body, self.origin)]
+            for rotation, _ in self.rotations:
+                keys.append(check_rotation(rotation.body, self.origin, me.producer, keys))
+            self.key = keys[-1]
+            if me.kind == "rotation" and me.understood:
+                check_rotation(me.body, self.origin, me.producer, keys)
         need(me.kind != "instance" or me.seq == 0, "an instance entry with another number than 0")
         start = me if me.kind == "instance" and me.understood else self.instance and self.instance[0]
         if not start:
             missing.append("the instance entry")
         elif self.key is not None:
-            said = read_start(start.body["note"], self.key)
+            at = self.instance[1] if self.instance else self.receipt.proof.index
+            then = keys[sum(place < at for _, place in self.rotations)]
+            said = read_start(start.body["note"], then)
             expected = (self.origin, me.producer, me.instance, start.prev)
             need(said == expected, "the start statement is about another instance")
         if c.is_hex(model) and self.model is None:
@@ -269,7 +287,7 @@ class _Run:
     def chain(self) -> None:
         """Step 10."""
         me, index = self.entry, self.receipt.proof.index
-        mine = [(me, index), *(other for other in (self.instance, self.model) if other)]
+        mine = [(me, index), *(other for other in (self.instance, self.model) if other), *self.rotations]
         for entry, at in [*mine, *([self.producer] if self.producer else [])]:
             need((at == 0) == (entry.kind == "genesis"), "genesis is at index 0, and only that")
             need(not entry.by_log or entry.seq <= at, "fewer entries of the log than its number")
@@ -277,6 +295,10 @@ class _Run:
             return
         if self.said is not None:
             need(self.said[:3] == (me.origin, me.producer, me.instance), "a head of another writer")
+            for entry, _ in [(me, index), *self.rotations]:
+                inside = self.said.first_seq <= entry.seq < self.said.seq
+                rotates = entry.kind == "rotation" and entry.v == 1 and entry.instance == me.instance
+                need(not (rotates and inside), "a batch that goes on behind a rotation")
         for entry, at in mine:
             need((entry.seq == 0) == (entry.kind == "instance"), "number 0 is an instance entry, only that")
             ours = self.producer is not None and entry.producer == self.producer[0].leaf.hex()

@@ -19,14 +19,16 @@ from auditlog.core.content import field_text
 from auditlog.core.disclosure import WholeDisclosure, read_disclosure
 from auditlog.core.entry import encode_entry, parse_entry
 from auditlog.core.fold import fold
+from auditlog.core.folds import fold_v2
 from auditlog.core.head import open_head, verify_head_path
+from auditlog.core.losses import declared_lost_covers, gap_covers
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import Ed25519Verifier
 from auditlog.core.opening import SAME_TEXT, verify_field, verify_whole
 from auditlog.core.promise import check_promise_bytes, open_promise
 from auditlog.core.receipt import format_receipt, parse_receipt
 from auditlog.core.signed import open_one
-from auditlog.core.statements import parse_instance_text, parse_producer_text
+from auditlog.core.statements import open_rotation, parse_instance_text, parse_producer_text
 from auditlog.core.trust import format_trust, parse_trust
 from auditlog.errors import ConfigurationError, EvidenceError
 from auditlog.verify.expectations import parse_expectation
@@ -94,6 +96,24 @@ def _commitment(vector: dict[str, Any]) -> dict[str, Any]:
 def _fold(vector: dict[str, Any]) -> dict[str, Any]:
     text = fold(vector["dialect"], _bytes(vector, "stream"))
     return {"text": text and text.decode()}
+
+
+def _fold2(vector: dict[str, Any]) -> dict[str, Any]:
+    text = fold_v2(vector["dialect"], _bytes(vector, "stream"))
+    assert text == field_text(_bytes(vector, "stream"), f"fold:{vector['dialect']}@v2")
+    return {"text": text and text.decode()}
+
+
+def _covers(vector: dict[str, Any]) -> dict[str, Any]:
+    entry = parse_entry(_bytes(vector, "entry"))
+    asked = {name: vector[name] for name in ("producer", "instance", "seq")}
+    return {"covers": gap_covers(entry, **asked) or declared_lost_covers(entry, **asked)}
+
+
+def _rotation(vector: dict[str, Any]) -> dict[str, Any]:
+    keys = [Ed25519Verifier.from_vkey(vkey) for vkey in vector["keys"]]
+    key = open_rotation(vector["body"], origin=vector["origin"], producer=vector["producer"], keys=keys)
+    return {"vkey": key.vkey}
 
 
 def _disclosure(vector: dict[str, Any]) -> dict[str, Any]:
@@ -165,14 +185,17 @@ RUN = {
     "canonical": _canonical,
     "capability": _capability,
     "commitment": _commitment,
+    "covers": _covers,
     "devnet": _devnet,
     "disclosure": _disclosure,
     "entry": _entry,
     "fold": _fold,
+    "fold2": _fold2,
     "head": _head,
     "instance": _instance,
     "producer": _producer,
     "promise": _promise,
+    "rotation": _rotation,
     "trust": _trust,
 }
 
