@@ -72,7 +72,11 @@ class RecorderSource:
                     self._made = self._given or self._from_environ()
                     self._made.start()
                 except Exception as failure:  # noqa: BLE001  the boundary to the application
-                    logger.error("auditlog: nothing is recorded, no recorder: %s", type(failure).__name__)
+                    logger.error(
+                        "auditlog: nothing is recorded, no recorder: %s",
+                        type(failure).__name__,
+                        extra={"event": "no_recorder"},
+                    )
             return self._made
 
     def _from_environ(self) -> Recorder:
@@ -125,7 +129,10 @@ def parse_adapters(text: str) -> dict[str, Path]:
         if name.strip() and equals and path.strip():
             adapters[name.strip()] = Path(path.strip())
         else:
-            logger.error("auditlog: AUDITLOG_ADAPTERS: expected name=path, found another item")
+            logger.error(
+                "auditlog: AUDITLOG_ADAPTERS: expected name=path, found another item",
+                extra={"event": "problem"},
+            )
     return adapters
 
 

@@ -58,13 +58,14 @@ class Guard:
         name = f"failures.{place}.{kind}"
         self._metrics.add(name)
         count = self._metrics.get(name)
+        event = {"event": "failed", "place": place, "kind": kind, "count": count}
         if count <= _FULL_REPORTS:
             # Tracebacks show code lines, never values, so they hold no payload; messages of other libraries
             # might.
             frames = failure.__traceback__
-            self._logger.error("auditlog: %s failed (%s)%s", place, kind, _where(frames))
+            self._logger.error("auditlog: %s failed (%s)%s", place, kind, _where(frames), extra=event)
         elif count & (count - 1) == 0:
-            self._logger.error("auditlog: %s failed (%s), %d times so far", place, kind, count)
+            self._logger.error("auditlog: %s failed (%s), %d times so far", place, kind, count, extra=event)
 
 
 def _where(frames: object) -> str:

@@ -7,6 +7,7 @@ thread. Must never: raise into a start or a close, or make either wait.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from auditlog.capture.disabled import DisabledClaim, claim_disabled, mark_disabl
 from auditlog.capture.outside import Outside, Sighting
 from auditlog.capture.pulse import Pulse, PulseNote, write_pulse
 from auditlog.capture.slots import Slot
+from auditlog.capture.startup import merge_by_doubt
 from auditlog.capture.vitals import SpoolDepth, Vitals, heartbeat_counts, token_expiry_s
 from auditlog.core.scalars import format_time
 
@@ -40,6 +42,10 @@ class Running(Protocol):
     @property
     def model(self) -> str:
         """What a decision now says of its model."""
+
+    @property
+    def max_merge_delay_s(self) -> int | None:
+        """The log's own longest delay, where it has said so."""
 
     def depth(self) -> SpoolDepth:
         """What the log has not acknowledged."""
@@ -115,7 +121,8 @@ class Signals:
     def vitals(self) -> Vitals:
         """How the recording stands now. From memory: any thread may ask."""
         depth, now_us = self._running.depth(), self._clock()
-        is_late = depth.oldest_ms(now_us) > self._settings.merge_by_s * 1000
+        merge_by_s = max(self._settings.merge_by_s, self._running.max_merge_delay_s or 0)
+        is_late = depth.oldest_ms(now_us) > merge_by_s * 1000
         return Vitals(
             depth=depth,
             promises_outstanding=min(depth.entries, self._metrics.get("promises")),
@@ -149,6 +156,9 @@ class Signals:
             self._key_expires_s = token_expiry_s(self._settings.read_token())
         except (OSError, ValueError):
             self._key_expires_s = None
+        doubt = merge_by_doubt(self._settings, self._running.max_merge_delay_s)
+        if doubt is not None:
+            self._telling.report(doubt, logging.WARNING)
         self._telling.show_metrics()
 
     def _note(self) -> None:
