@@ -13,6 +13,7 @@ from pathlib import Path
 
 from auditlog.capture.committing import readable
 from auditlog.capture.disclosures import KeptBody, KeptRecord
+from auditlog.capture.keeping import FOLDER, find_waiting
 from auditlog.capture.sqlite_store import FoundRecord, find_read_only, search_read_only
 from auditlog.core.commitment import field_leaves
 from auditlog.core.disclosure import (
@@ -38,7 +39,11 @@ def find_kept(state_dir: Path, id: str) -> list[KeptRecord]:  # noqa: A002  the 
     """
     found: list[KeptRecord] = []
     for path in _stores(state_dir):
-        found += find_read_only(path, _key_of(path), id)
+        key = _key_of(path)
+        # In this order: what is moved meanwhile is found twice rather than not at all.
+        waiting = find_waiting(path.parent / FOLDER, key, id)
+        kept = find_read_only(path, key, id)
+        found += kept + [record for record in waiting if record not in kept]
     if not found:
         raise NotFoundError(f"disclosure: expected a record of decision {id} on this host, found none")
     return found

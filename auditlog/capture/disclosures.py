@@ -60,6 +60,16 @@ class StoreFullError(StorageError):
 class DisclosureStore(Protocol):
     """Where keys and bodies are kept. One writer thread; every method may raise StorageError."""
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of sealed records held."""
+
+    def tidy(self) -> None:
+        """Work that may follow the answers: called when a group's have left."""
+
+    def idle(self) -> None:
+        """Work that can wait for a quiet moment: called when there is one."""
+
     def keep(self, records: Sequence[KeptRecord], now_us: int) -> None:
         """Keep all of them durably, or none. Raises StoreFullError at the size limit."""
 

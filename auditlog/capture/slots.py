@@ -3,7 +3,9 @@
 Spec: entry.md, "Producer chain". `<state>/slots/<name>-<k>/` holds
 
     lock            held with flock for the life of the process; the kernel frees it however the process ends
-    producer.key    the Ed25519 key in the signed-note private form, 0600, made once
+    producer.key    the Ed25519 key in the signed-note private form, 0600
+    next.key        the key that takes its place, until the log has the rotation (rotation.py)
+    retired.json    the producer has ended: the next start begins the slot anew (retiring.py)
     enrolment.json  what the log answered at enrolment, 0600: producer id, its entry, the receipt key
     conflict.json   written when the log contradicts this chain: the slot is then never used again
     sending.json    how far the sender came and what it last met, for `doctor` and for who drains what is left
@@ -28,11 +30,13 @@ from pathlib import Path
 
 from auditlog.capture.durable import create_private_dir, write_durable
 from auditlog.capture.enrolment import Enrolment, decode_enrolment, encode_enrolment
+from auditlog.capture.retiring import is_retired, renew
 from auditlog.core.keys import Ed25519Signer, split_vkey
 from auditlog.core.scalars import parse_base64
 from auditlog.core.statements import producer_key_name
 from auditlog.errors import ConfigurationError, MalformedError
 
+KEY, NEXT_KEY = "producer.key", "next.key"
 MAX_NAME_CHARS = 100
 """The longest name a producer may have (entry.md)."""
 MAX_SLOTS = 256
@@ -65,6 +69,11 @@ class Slot:
         return self.directory / "disclosures.sqlite3"
 
     @property
+    def keeping_dir(self) -> Path:
+        """What is on its way into the disclosure store."""
+        return self.directory / "keeping"
+
+    @property
     def store_key_path(self) -> Path:
         """The key of the disclosure store."""
         return self.directory / "store.key"
@@ -83,16 +92,16 @@ class Slot:
         """Keep the log's answer; durable when it returns. Raises OSError."""
         write_durable(self.directory / "enrolment.json", encode_enrolment(enrolment))
 
-    def load_key(self) -> Ed25519Signer | None:
+    def load_key(self, name: str = KEY) -> Ed25519Signer | None:
         """The slot's key as it is on disk, None before its first use. Raises MalformedError, OSError."""
         try:
-            content = (self.directory / "producer.key").read_bytes()
+            content = (self.directory / name).read_bytes()
         except FileNotFoundError:
             return None
         try:
             return Ed25519Signer.from_private_key(content.decode("ascii").strip())
         except ValueError as error:
-            raise MalformedError("producer.key: expected a private key, found other bytes") from error
+            raise MalformedError(f"{name}: expected a private key, found other bytes") from error
 
     def signer(self, origin: str, rng: Callable[[int], bytes]) -> Ed25519Signer:
         """The slot's key for `origin`, made on first use.
@@ -106,8 +115,8 @@ class Slot:
             # Durable before anything is signed with it: a key that only ever lived in memory could not finish
             # what it began.
             signer = Ed25519Signer.from_seed(producer_key_name(origin, self.name), rng(32))
-            self._keep_key(signer)
-        if signer.name not in self._key_names(signer, origin):
+            self.keep_key(signer)
+        if signer.name not in self._names(signer, origin):
             name = producer_key_name(origin, self.name)
             raise ConfigurationError(f"slot {self.name}: expected a key named {name}, found {signer.name}")
         return signer
@@ -118,7 +127,7 @@ class Slot:
         Only before enrolment: the name is part of what the log signs for.
         """
         renamed = Ed25519Signer.from_seed(self._key_names(signer, origin)[1], _seed_of(signer))
-        self._keep_key(renamed)
+        self.keep_key(renamed)
         return renamed
 
     def flaw(self, origin: str | None) -> str | None:
@@ -132,7 +141,7 @@ class Slot:
             return None if is_ours else "its key is for another log"
         if origin is not None and enrolment.origin != origin:
             return f"enrolled with another log, {enrolment.origin}"
-        is_same = signer is not None and signer.vkey == enrolment.vkey
+        is_same = signer is not None and enrolment.vkey_in_force in {signer.vkey, self._next_vkey()}
         return None if is_same else "producer.key: expected the key that is enrolled, found another or none"
 
     def is_in_place(self) -> bool:
@@ -144,8 +153,21 @@ class Slot:
             return False
         return ours is not None and (ours.st_dev, ours.st_ino) == (found.st_dev, found.st_ino)
 
-    def _keep_key(self, signer: Ed25519Signer) -> None:
-        write_durable(self.directory / "producer.key", signer.private_key.encode("ascii") + b"\n")
+    def keep_key(self, signer: Ed25519Signer, name: str = KEY) -> None:
+        """Keep a key; durable on return. Raises OSError."""
+        write_durable(self.directory / name, signer.private_key.encode("ascii") + b"\n")
+
+    def _next_vkey(self) -> str | None:
+        """A rotation that died between its last two steps left the key in force under the other name."""
+        following = self.load_key(NEXT_KEY)
+        return None if following is None else following.vkey
+
+    def _names(self, signer: Ed25519Signer, origin: str) -> tuple[str, ...]:
+        """The names this key may have: once enrolled the one the log knows, which no rotation changes."""
+        enrolment = self.load_enrolment()
+        if enrolment is not None:
+            return (producer_key_name(origin, enrolment.name),)
+        return self._key_names(signer, origin)
 
     def _key_names(self, signer: Ed25519Signer, origin: str) -> tuple[str, str]:
         """The names this key may have: the slot's, or the slot's with the hash of the key."""
@@ -176,6 +198,8 @@ class SlotReport:
     is_enrolled: bool
     flaw: str | None
     """Why no process would take it (damaged, or of another log)."""
+    is_retired: bool = False
+    """Whether its producer has ended: the next start enrols anew."""
 
 
 def acquire_slot(
@@ -201,6 +225,7 @@ def acquire_slot(
         slot = take_slot(directory)
         if slot is None:
             continue
+        renew(directory)
         flaw = slot.flaw(origin)
         if flaw is None:
             return slot
@@ -237,6 +262,7 @@ def _report(directory: Path, origin: str | None) -> SlotReport:
         is_conflicted=(directory / "conflict.json").exists(),
         is_enrolled=(directory / "enrolment.json").exists(),
         flaw=flaw,
+        is_retired=is_retired(directory),
     )
 
 

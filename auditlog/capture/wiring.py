@@ -15,10 +15,13 @@ from auditlog.capture.enrolment import Enrolment
 from auditlog.capture.field_roots import FieldRootProcess, root_here
 from auditlog.capture.frames import Record
 from auditlog.capture.journal import Journal
+from auditlog.capture.keeping import QuickKeeping
 from auditlog.capture.metrics import Counters
 from auditlog.capture.models import ModelNames
 from auditlog.capture.preparing import Preparation
 from auditlog.capture.redaction import Redactor
+from auditlog.capture.retiring import mark_retired
+from auditlog.capture.rotation import SlotKeys, open_keys
 from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route, Sender
 from auditlog.capture.settings import CaptureSettings
@@ -86,12 +89,19 @@ class Wiring:
         *,
         on_acknowledged: Callable[[Route, int, list[Record]], None],
         until_drained: bool,
+        on_retired: Callable[[], None] = lambda: None,
     ) -> Sender:
         """The sender of a slot, not running."""
+
+        def retired(producer: str, last: dict[str, object]) -> None:
+            on_retired()
+            mark_retired(slot.directory, producer, last)
+
         return Sender(
             open_route=open_route,
             open_client=self.open_client,
             on_conflict=slot.mark_conflict,
+            on_retired=retired,
             on_acknowledged=on_acknowledged,
             gathers=self._settings.durability == "local",
             note=lambda state, detail, number: write_note(slot.directory, state, detail, number),
@@ -116,13 +126,20 @@ class Wiring:
 
     def opening(self, slot: Slot, enrolment: Enrolment) -> Opening:
         """What is needed to write entries of an enrolled slot. Raises ConfigurationError, OSError."""
-        return Opening(enrolment, slot.signer(enrolment.origin, self._rng), self._software, self._clock)
+        keys = open_keys(slot, enrolment, self._rng)
+        return Opening(enrolment, keys.sealing, self._software, self._clock, keys)
 
     def enrol(self, slot: Slot, client: LogClient) -> Opening:
         """Enrol a slot. Raises as `enrolling.enrol`."""
         enrolment, signer = enrol(slot, client, origin=self._settings.origin, rng=self._rng)
-        self._logger.info("auditlog: producer %s enrolled with %s", enrolment.name, enrolment.origin)
-        return Opening(enrolment, signer, self._software, self._clock)
+        self._logger.info(
+            "auditlog: producer %s enrolled with %s",
+            enrolment.name,
+            enrolment.origin,
+            extra={"event": "enrolled", "producer": enrolment.name},
+        )
+        keys = SlotKeys(slot, enrolment, signer)
+        return Opening(enrolment, signer, self._software, self._clock, keys)
 
     def open_leftover(self, slot: Slot, client: LogClient) -> tuple[Journal, Route]:
         """Open the chain of a slot that another life left, as the next life of that producer."""
@@ -132,14 +149,12 @@ class Wiring:
         instance = self._rng(16).hex()
         journal.open(opening, instance=instance, software=self._software, now_us=self._clock())
         assert journal.spool is not None
-        return journal, Route(opening.enrolment, opening.signer, journal.spool)
+        return journal, Route(opening.enrolment, opening.signer, journal.spool, opening.keys)
 
     def open_store(self, slot: Slot) -> DisclosureStore:
         """The disclosure store of a slot. Raises StorageError, OSError."""
-        return SqliteDisclosureStore(
-            slot.store_path,
-            load_store_key(slot.store_key_path, self._rng),
-            self._rng,
-            keep_s=self._settings.keep_s,
-            max_bytes=self._settings.max_store_bytes,
+        key, max_bytes = load_store_key(slot.store_key_path, self._rng), self._settings.max_store_bytes
+        store = SqliteDisclosureStore(
+            slot.store_path, key, self._rng, keep_s=self._settings.keep_s, max_bytes=max_bytes
         )
+        return QuickKeeping(slot.keeping_dir, store, key, self._rng, max_bytes=max_bytes)
