@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from auditlog.capture.books import DRAFT_MODEL, DraftBook, SealedBook, gap_body, read_draft
 from auditlog.capture.chain import Chain, Tip
@@ -19,6 +20,9 @@ from auditlog.capture.spool import Spool
 from auditlog.core.entry import parse_entry
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import Ed25519Signer
+
+if TYPE_CHECKING:
+    from auditlog.capture.rotation import SlotKeys
 
 _GROUP = 500
 
@@ -33,6 +37,8 @@ class Opening:
     signer: Ed25519Signer
     software: str
     clock: Callable[[], int]
+    keys: SlotKeys | None = None
+    """Where the slot's keys are followed through a rotation; `signer` is the one that seals at the start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from auditlog.capture.segments import list_segments
 from auditlog.errors import MalformedError
 
 NOTE_NAME = "sending.json"
-REFUSED, STOPPED = "refused", "stopped"
-"""States of a sender that need a person."""
+REFUSED, STOPPED, RETIRED = "refused", "stopped", "retired"
+"""States of a sender that need a person; of a retired producer a new start is enough."""
 
 
 @dataclass(frozen=True, slots=True)

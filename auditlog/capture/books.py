@@ -57,6 +57,11 @@ class SealedBook:
         """The `instance` entry, number 0."""
         return to_record(self._chain.seal_instance(signer, software, time_us))
 
+    def retirement_body(self) -> dict[str, Any]:
+        """The end of this producer, as its next entry: it names the one before."""
+        chain = self._chain
+        return {"last": {"instance": chain.instance, "seq": chain.next_seq - 1, "leaf_hash": chain.prev}}
+
     def add(self, kind: str, body: dict[str, Any], time_us: int) -> tuple[Record, str]:
         """See `Book.add`; the reference is the leaf hash in hex."""
         sealed = self._chain.seal(kind, body, time_us)

@@ -23,12 +23,14 @@ from auditlog.errors import (
     ChainConflictError,
     LogUnreachable,
     NotFoundError,
+    ProducerRetired,
     Pushback,
     SubmissionRefused,
     TooLargeError,
 )
 
 MAX_ANSWER_BYTES = 1 << 20
+_RETIRED = f"urn:auditlog:problem:{ProducerRetired.code}"
 MAX_RETRY_AFTER_S = 300
 
 
@@ -39,6 +41,8 @@ class LogHead:
     instance: str | None
     seq: int
     leaf_hash: bytes
+    vkey: str | None = None
+    """The producer's key in force, if the log says so."""
 
 
 class _QuietThread(logging.Filter):
@@ -92,17 +96,19 @@ class LogClient:
         except NotFoundError:
             answer = {}
         instance, seq, leaf_hash = answer.get("instance"), answer.get("seq"), answer.get("leaf_hash")
+        vkey = answer.get("vkey") if type(answer.get("vkey")) is str else None
         if not instance:
-            return LogHead(None, -1, bytes.fromhex(producer))
+            return LogHead(None, -1, bytes.fromhex(producer), vkey)
         if type(instance) is not str or type(seq) is not int:
             raise LogUnreachable("head: expected instance and seq, found something else")
-        return LogHead(instance, seq, _hash(leaf_hash))
+        return LogHead(instance, seq, _hash(leaf_hash), vkey)
 
     def submit(self, batch: bytes, count: int) -> None:
         """Send a batch of `count` entries; returning means the log acknowledged all of them.
 
         Raises:
             ChainConflictError: the chain in the log is not where this batch begins.
+            ProducerRetired: this producer has ended; the log takes nothing more of it.
             AuthenticationError, NotFoundError, TooLargeError, SubmissionRefused: sending again will not help.
             Pushback: not now; `retry_after_s` says when.
             LogUnreachable: no answer, or one we do not understand: unknown whether it was accepted.
@@ -124,6 +130,10 @@ class LogClient:
     def keep_outcome(self, outcome: bytes) -> None:
         """Have an outcome written into the log (api.md, "Outcomes"). Raises as `submit`."""
         self._json("POST", "/outcomes", content=outcome)
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """An operator's request below the log's address; the answer unchecked. Raises as `submit`."""
+        return self._json(method, path, content=None if body is None else json.dumps(body).encode())
 
     def close(self) -> None:
         """Close the connections."""
@@ -180,6 +190,8 @@ def _members(body: bytes) -> dict[str, Any]:
 def _refuse(response: httpx.Response, problem: dict[str, Any]) -> NoReturn:
     status = response.status_code
     said = _printable(str(problem.get("detail") or problem.get("title") or "no reason"))
+    if status == 403 and problem.get("type") == _RETIRED:
+        raise ProducerRetired(f"log: {said}", last=_object(problem.get("expected")))
     if status in {401, 403}:
         raise AuthenticationError(f"log: expected to be allowed, found {status}: {said}", known=status == 403)
     if status == 404:

@@ -29,6 +29,8 @@ class Enrolment:
     index: int
     entry: bytes
     receipt_key: bytes = field(repr=False)
+    key_in_force: str | None = None
+    """The vkey that took the enrolled one's place, once the log has the rotation; None: none did."""
     max_merge_delay_s: int | None = None
     """The longest the log may take to show an entry, as it said at enrolment; None: it did not say."""
 
@@ -36,6 +38,11 @@ class Enrolment:
     def leaf_hash(self) -> bytes:
         """The `prev` of the producer's first entry: the leaf hash of its enrolment."""
         return bytes.fromhex(self.producer)
+
+    @property
+    def vkey_in_force(self) -> str:
+        """The key that signs heads and starts now, as far as the log has answered. Raises MalformedError."""
+        return self.key_in_force or self.vkey
 
     @property
     def vkey(self) -> str:
@@ -70,7 +77,9 @@ def check_enrolment(answer: dict[str, Any], *, signer: Ed25519Signer, origin: st
     if len(receipt_key) != 32:
         raise MalformedError(f"enrolment: expected a receipt key of 32 bytes, found {len(receipt_key)}")
     delay_s = _delay_s(answer.get("max_merge_delay_s"))
-    return Enrolment(origin, name, producer, index, entry_bytes, receipt_key, delay_s)
+    return Enrolment(
+        origin, name, producer, index, entry_bytes, receipt_key, max_merge_delay_s=delay_s
+    )
 
 
 def encode_enrolment(enrolment: Enrolment) -> bytes:
@@ -84,6 +93,7 @@ def encode_enrolment(enrolment: Enrolment) -> bytes:
         "entry": base64.b64encode(enrolment.entry).decode(),
         "receipt_key": base64.b64encode(enrolment.receipt_key).decode(),
         "max_merge_delay_s": enrolment.max_merge_delay_s,
+        "key_in_force": enrolment.key_in_force,
     }
     return json.dumps(members, indent=1).encode() + b"\n"
 
@@ -103,6 +113,7 @@ def decode_enrolment(content: bytes) -> Enrolment:
             index=int(members["index"]),
             entry=_base64(members["entry"], "entry"),
             receipt_key=_base64(members["receipt_key"], "receipt_key"),
+            key_in_force=None if members.get("key_in_force") is None else str(members["key_in_force"]),
             max_merge_delay_s=_delay_s(members.get("max_merge_delay_s")),
         )
         version = members["v"]

@@ -13,12 +13,13 @@ from typing import Any
 from auditlog.capture.adoption import Opening, Unclean, adopt_drafts, begin_drafts, begin_sealed
 from auditlog.capture.attempts import LeftMarks, at_most, forget, read_left, total
 from auditlog.capture.backlog import read_note
-from auditlog.capture.books import Book, gap_body
+from auditlog.capture.books import Book, SealedBook, gap_body
 from auditlog.capture.chain import Tip, empty_tip
 from auditlog.capture.durable import free_bytes
 from auditlog.capture.frames import DRAFTS, SEALED, Record
 from auditlog.capture.intake import Losses
 from auditlog.capture.metrics import Timing
+from auditlog.capture.retiring import is_requested
 from auditlog.capture.slots import Slot
 from auditlog.capture.spool import Spool
 from auditlog.capture.vitals import SpoolDepth
@@ -143,9 +144,18 @@ class Journal:
         """The notice that ends a life that stops in order, as the next record."""
         return self.add("notice", {"what": "stopped"}, time_us)[0]
 
+    def add_endings(self, time_us: int) -> list[Record]:
+        """What a life that stops in order says last: that it stops and, if that was asked for, that its
+        producer ends.
+        """
+        records = [self.add_stopped(time_us)]
+        if isinstance(self._book, SealedBook) and is_requested(self._slot.directory):
+            records.append(self._book.add("retirement", self._book.retirement_body(), time_us)[0])
+        return records
+
     def end(self, time_us: int) -> None:
         """End a life that was only opened to be sent, in order; durable on return. Raises OSError."""
-        self.append([self.add_stopped(time_us)])
+        self.append(self.add_endings(time_us))
         self.mark_clean()
 
     @property

@@ -17,6 +17,7 @@ from pathlib import Path
 from auditlog.capture.backlog import read_backlog
 from auditlog.capture.client import LogClient
 from auditlog.capture.journal import Journal
+from auditlog.capture.retiring import is_retired
 from auditlog.capture.safety import Guard
 from auditlog.capture.segments import list_segments
 from auditlog.capture.sender import Route, Sender
@@ -92,12 +93,19 @@ class Leftovers:
 
     def _is_settled(self, slot: Slot) -> bool:
         """Drain the slot if it holds anything; whether there is nothing more to do for it."""
+        if is_retired(slot.directory):
+            return True  # Nothing of it can be sent any more; who takes the slot declares the rest.
         if slot.flaw(self._origin()) is not None:
             return True  # `doctor` names it; only a person can mend it.
         backlog = read_backlog(slot.directory)
         if backlog.is_clean and not backlog.waiting:
             return True
-        self._logger.warning("auditlog: sending %d entries left in slot %s", backlog.waiting, slot.name)
+        self._logger.warning(
+            "auditlog: sending %d entries left in slot %s",
+            backlog.waiting,
+            slot.name,
+            extra={"event": "leftovers", "entries": backlog.waiting, "slot": slot.name},
+        )
         opened: list[Journal] = []
 
         def open_route(client: LogClient) -> Route:

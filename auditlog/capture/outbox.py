@@ -37,7 +37,10 @@ class PromiseOutbox:
         metrics: Counters,
         guard: Guard,
         max_held: int = MAX_HELD,
+        waits: Callable[[], bool] = lambda: False,
     ) -> None:
+        """While it `waits` nothing is posted: the log does not know the key yet that signed the newest."""
+        self._waits = waits
         self._open_client = open_client
         self._metrics = metrics
         self._guard = guard
@@ -99,7 +102,7 @@ class PromiseOutbox:
                     self._wake.wait()
                     self._wake.clear()
                     self._stopping.wait(GATHER_S)
-                elif self._post(client):
+                elif not self._waits() and self._post(client):
                     wait_s = FIRST_WAIT_S
                 elif self._stopping.wait(wait_s):
                     return

@@ -29,6 +29,7 @@ from auditlog.capture.outbox import PromiseOutbox
 from auditlog.capture.pace import Pace
 from auditlog.capture.promises import PromiseMaker
 from auditlog.capture.redaction import Redactor
+from auditlog.capture.rotation import SlotKeys
 from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route, Sender
 from auditlog.capture.settings import CaptureSettings
@@ -36,6 +37,7 @@ from auditlog.capture.settling import Settling
 from auditlog.capture.signals import Signals
 from auditlog.capture.slots import Slot, acquire_slot
 from auditlog.capture.startup import state_doubt
+from auditlog.capture.tending import KeyWatch
 from auditlog.capture.unguarded import claim_unguarded
 from auditlog.capture.vitals import SpoolDepth
 from auditlog.capture.wiring import Wiring
@@ -85,6 +87,8 @@ class RunningCapture:
         self._on_gone = on_gone
         self._began_us = clock()
         self._enrolment: Enrolment | None = None
+        self._keys: SlotKeys | None = None
+        self._watch: KeyWatch | None = None
         self._adopting: Adopt | None = None
         self._receipt_prefix = ""
         self._threads: list[threading.Thread] = []
@@ -95,7 +99,12 @@ class RunningCapture:
         self.writer: Writer | None = None
         self.sender: Sender | None = None
         self.leftovers: Leftovers | None = None
-        self.outbox = PromiseOutbox(open_client=self._wiring.open_client, metrics=metrics, guard=guard)
+        self.outbox = PromiseOutbox(
+            open_client=self._wiring.open_client,
+            metrics=metrics,
+            guard=guard,
+            waits=lambda: self._keys is not None and self._keys.is_turning,
+        )
         """Promises that did not travel with their answer."""
         self.pace = Pace(settings.wait_ms / 1000)
         self._settling = Settling(
@@ -137,7 +146,8 @@ class RunningCapture:
     def _open_in(self, slot: Slot) -> None:
         enrolment = slot.load_enrolment()
         opening = None if enrolment is None else self._wiring.opening(slot, enrolment)
-        if enrolment is not None:
+        if enrolment is not None and opening is not None:
+            self._keys = opening.keys
             self._remember(enrolment)
         self.slot = slot
         self.writer = writer = self._new_writer(slot, opening)
@@ -148,6 +158,8 @@ class RunningCapture:
         self._start("auditlog-writer", lambda: self._write(writer))
         self._start("auditlog-sender", sender.run)
         self._start("auditlog-leftovers", leftovers.run)
+        self._watch = watch = self._new_watch(slot)
+        self._start("auditlog-keys", watch.run)
         self.signals.start()
         self._is_open = True
 
@@ -196,6 +208,11 @@ class RunningCapture:
         """The newest head note that was signed in this life."""
         return None if self.sender is None else self.sender.head
 
+    @property
+    def max_merge_delay_s(self) -> int | None:
+        """The log's own longest delay, where it has said so."""
+        return None if self._enrolment is None else self._enrolment.max_merge_delay_s
+
     def depth(self) -> SpoolDepth:
         """What the log has not acknowledged, from memory."""
         return SpoolDepth() if self.writer is None else self.writer.depth()
@@ -206,6 +223,8 @@ class RunningCapture:
         if self.sender is not None and self.leftovers is not None:
             self.sender.stop()
             self.leftovers.stop()
+        if self._watch is not None:
+            self._watch.stop()
         for thread in self._threads:
             thread.join()
         if self.slot is not None:
@@ -218,9 +237,11 @@ class RunningCapture:
             return
         self._is_open = False
         deadline = time.monotonic() + self._settings.close_timeout_s
-        writer_thread, sender_thread, leftovers_thread = self._threads
+        writer_thread, sender_thread, leftovers_thread, keys_thread = self._threads
         if self.leftovers is not None:
             self.leftovers.stop()
+        if self._watch is not None:
+            self._watch.stop()
         self.signals.stop()
         self.intake.close()
         flushed: Future[None] = Future()
@@ -235,6 +256,7 @@ class RunningCapture:
         self.outbox.stop(within_s=max(_POLL_S, deadline - time.monotonic()))
         sender_thread.join(max(_POLL_S, deadline - time.monotonic()))
         leftovers_thread.join(max(_POLL_S, deadline - time.monotonic()))
+        keys_thread.join(_POLL_S)
         # A thread stuck in a disk or socket keeps the slot until the process is gone: nobody else may have
         # it.
         if self.slot is not None and not writer_thread.is_alive() and not sender_thread.is_alive():
@@ -305,10 +327,12 @@ class RunningCapture:
                 self._adopting = Adopt(self._wiring.enrol(self.slot, client), Future())
                 self.intake.push(self._adopting)
             self._await(self._adopting.done)
+            self._keys = self._adopting.opening.keys
             self._remember(self._adopting.opening.enrolment)
         spool = self._await(self.writer.ready)
         assert self._enrolment is not None
-        return Route(self._enrolment, self._wiring.opening(self.slot, self._enrolment).signer, spool)
+        assert self._keys is not None
+        return Route(self._enrolment, self._keys.heads, spool, self._keys)
 
     def _gone(self) -> None:
         """The writer found the slot deleted: from now on no receipt is promised, and all is declared."""
@@ -319,7 +343,9 @@ class RunningCapture:
 
     def _passed_over(self, name: str, flaw: str) -> None:
         self._metrics.add("slots_passed_over")
-        self._logger.error("auditlog: slot %s is not used: %s", name, flaw)
+        self._logger.error(
+            "auditlog: slot %s is not used: %s", name, flaw, extra={"event": "slot_passed_over", "slot": name}
+        )
 
     def _await(self, future: Future[_T]) -> _T:
         """Wait for the writer; a stop or a slow disk is told as "not now", so that the sender asks again."""
@@ -359,8 +385,13 @@ class RunningCapture:
             slot,
             open_route,
             until_drained=until_drained,
+            on_retired=self._stop_promising if slot is self.slot else lambda: None,
             on_acknowledged=self._promise_again if until_drained else self._acknowledged,
         )
+
+    def _stop_promising(self) -> None:
+        if self.writer is not None:
+            self.writer.stop_promising()
 
     def _acknowledged(self, route: Route, number: int, batch: list[Record]) -> None:
         """The log has the records before `number`, these last: settle; promise an earlier life's again."""
@@ -369,8 +400,19 @@ class RunningCapture:
             self._promise_again(route, number, batch)
 
     def _promise_again(self, route: Route, _: int, batch: list[Record]) -> None:
-        maker = PromiseMaker(route.enrolment, route.signer, merge_by_s=self._settings.merge_by_s)
+        maker = PromiseMaker(route.enrolment, route.head_signer, merge_by_s=self._settings.merge_by_s)
         self.outbox.push_again(maker, batch)
+
+    def _new_watch(self, slot: Slot) -> KeyWatch:
+        return KeyWatch(
+            slot,
+            keys=lambda: self._keys,
+            push=self.intake.push,
+            writer=lambda: self.writer,
+            rng=self._rng,
+            guard=self._guard,
+            logger=self._logger,
+        )
 
     def _new_leftovers(self, own: Slot) -> Leftovers:
         return Leftovers(

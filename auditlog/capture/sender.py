@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from auditlog.capture.backlog import REFUSED, STOPPED
+from auditlog.capture.backlog import REFUSED, RETIRED, STOPPED
 from auditlog.capture.client import LogClient, LogHead
 from auditlog.capture.enrolment import Enrolment
 from auditlog.capture.frames import Record
 from auditlog.capture.metrics import Counters
+from auditlog.capture.rotation import SlotKeys, ending_kind
 from auditlog.capture.safety import Guard
 from auditlog.capture.spool import Spool
 from auditlog.core.batch import encode_batch
@@ -34,6 +35,7 @@ from auditlog.errors import (
     ChainConflictError,
     ConfigurationError,
     NotFoundError,
+    ProducerRetired,
     Pushback,
     StorageError,
     SubmissionRefused,
@@ -59,6 +61,13 @@ class Route:
     enrolment: Enrolment
     signer: Ed25519Signer
     spool: Spool
+    keys: SlotKeys | None = None
+    """Follows the slot's keys through a rotation; without it `signer` signs all."""
+
+    @property
+    def head_signer(self) -> Ed25519Signer:
+        """The key in force for what is sent now."""
+        return self.signer if self.keys is None else self.keys.heads
 
 
 class SenderStopped(Exception):
@@ -79,6 +88,7 @@ class Sender:
         open_route: Callable[[LogClient], Route],
         open_client: Callable[[], LogClient],
         on_conflict: Callable[[dict[str, object]], None],
+        on_retired: Callable[[str, dict[str, object]], None] = lambda _producer, _last: None,
         rng: Callable[[int], bytes],
         metrics: Counters,
         guard: Guard,
@@ -100,6 +110,7 @@ class Sender:
         self._open_route = open_route
         self._open_client = open_client
         self._on_conflict = on_conflict
+        self._on_retired = on_retired
         self._rng = rng
         self._on_acknowledged = on_acknowledged
         self._note = note
@@ -143,7 +154,7 @@ class Sender:
     @property
     def is_drained(self) -> bool:
         """Whether the log has acknowledged all that is in the spool, or never will (stopped)."""
-        if self.state == STOPPED:
+        if self.state in {STOPPED, RETIRED}:
             return True
         return self._route is not None and self._next is not None and self._next >= self._route.spool.next
 
@@ -208,8 +219,12 @@ class Sender:
             return 0.0
         self._next += len(batch)
         self._conflict_at = None
+        # Before the spool may drop a rotation, the slot's files say which key is in force.
+        following = None if route.keys is None else route.keys.settle(batch[-1:])
         # Dying before this line sends the batch once more after the restart; the log skips what it has.
         self._acknowledge(route, self._next, batch)
+        if route.keys is not None and following is not None:
+            route.keys.heads = following
         self.acknowledged_us = batch[-1].time_us
         self._note_progress(every_s=NOTE_EVERY_S)
         self._metrics.add("sender.batches")
@@ -222,10 +237,12 @@ class Sender:
 
     def _next_batch(self, spool: Spool, number: int) -> list[Record]:
         records = spool.read(number, max_records=self._max_entries, max_bytes=self._max_bytes)
-        # A head speaks for one instance.
+        # A head speaks for one instance and is signed by one key.
         for position, record in enumerate(records):
             if record.instance != records[0].instance:
                 return records[:position]
+            if ending_kind(record.payload) is not None:
+                return records[: position + 1]
         return records
 
     def _encode(self, route: Route, batch: list[Record]) -> bytes:
@@ -239,7 +256,7 @@ class Sender:
             leaf_hash=leaf_hashes[-1],
             root=root_hash(leaf_hashes),
         )
-        self.head = sign_head(head, route.signer)
+        self.head = sign_head(head, route.head_signer)
         return encode_batch(self.head, [record.payload for record in batch])
 
     def _resolve(self, route: Route, head: LogHead, conflict: ChainConflictError) -> None:
@@ -255,14 +272,19 @@ class Sender:
     def _position(self, route: Route, head: LogHead) -> int:
         """The number of the first record the log does not have, judged by its leaf hash and nothing else."""
         spool = route.spool
-        number = spool.first
+        if route.keys is not None and head.vkey is not None:
+            route.keys.in_force(head.vkey)
+        number, endings = spool.first, list[Record]()
         before = spool.tip_before_first
         if before.leaf_hash == head.leaf_hash:
             return number
         while records := spool.read(number, max_records=1000, max_bytes=1 << 22):
             for record in records:
                 number += 1
+                if ending_kind(record.payload) is not None:
+                    endings.append(record)
                 if hash_leaf(record.payload) == head.leaf_hash:
+                    self._settle(route, endings)
                     return number
         raise SenderStopped(
             "conflict",
@@ -276,6 +298,12 @@ class Sender:
             },
         )
 
+    def _settle(self, route: Route, records: list[Record]) -> None:
+        """The log has these endings of batches, though no 200 of this life said so."""
+        following = None if route.keys is None else route.keys.settle(records)
+        if route.keys is not None and following is not None:
+            route.keys.heads = following
+
     def _shrink(self, refusal: TooLargeError) -> float:
         """Halve the batch after a 413; a single entry that is too large will never be taken."""
         if self._max_entries == 1:
@@ -286,6 +314,8 @@ class Sender:
 
     def _refused(self, refusal: AuditLogError) -> float:
         """Ask again, slowly, where someone may act without a restart; a verdict on a batch stops us."""
+        if isinstance(refusal, ProducerRetired):
+            raise SenderStopped(RETIRED, {"last": refusal.expected, "message": str(refusal)}) from refusal
         may_change = isinstance(refusal, AuthenticationError | NotFoundError | ConfigurationError)
         if self._route is not None and not may_change:
             if isinstance(refusal, TooLargeError):
@@ -313,7 +343,9 @@ class Sender:
     def _report(self, state: str, failure: Exception) -> None:
         self._metrics.add(f"sender.{state}")
         if self.state != state:
-            self._logger.warning("auditlog: sender %s: %s", state, failure)
+            self._logger.warning(
+                "auditlog: sender %s: %s", state, failure, extra={"event": "sender", "state": state}
+            )
             self._note(state, str(failure), self._next)
             self._noted = (0.0, -1)  # so that the next success takes this back
         self.state = state
@@ -329,10 +361,20 @@ class Sender:
             self._note(self.state, "", self._next)
 
     def _give_up(self, verdict: SenderStopped) -> None:
-        self.state = STOPPED
+        if verdict.reason == RETIRED and self._route is not None:
+            # First of all: from here on no answer may leave with a promise.
+            last, producer = verdict.detail["last"], self._route.enrolment.producer
+            self._guard.call(
+                "retired", None, self._on_retired, producer, last if isinstance(last, dict) else {}
+            )
+        self.state = RETIRED if verdict.reason == RETIRED else STOPPED
         self._metrics.add("sender.stopped")
         detail = {"reason": verdict.reason, **verdict.detail}
-        self._note(STOPPED, str(detail), self._next)
-        self._logger.critical("auditlog: sender stopped, entries stay on this host: %s", detail)
+        self._note(self.state, str(detail), self._next)
+        self._logger.critical(
+            "auditlog: sender stopped, entries stay on this host: %s",
+            detail,
+            extra={"event": "sender_stopped"},
+        )
         if verdict.reason == "conflict":
             self._on_conflict(detail)

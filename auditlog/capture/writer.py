@@ -42,6 +42,7 @@ from auditlog.capture.safety import Guard
 from auditlog.capture.settling import Settling
 from auditlog.capture.spool import Spool
 from auditlog.capture.vitals import SpoolDepth
+from auditlog.core.keys import Ed25519Signer
 
 GROUP = 64
 """At most this many observations share one write to disk while somebody waits: the first waits for the last.
@@ -178,6 +179,15 @@ class Writer:
         if self._opening is not None and self._journal.spool is not None:
             self._enrolled(self._opening, self._journal.spool)
 
+    def sign_with(self, signer: Ed25519Signer) -> None:
+        """What is sealed from now on is promised under this key: a rotation is durable. In `run`'s thread."""
+        if self.runs.promises is not None:
+            self.runs.promises.signer = signer
+
+    def stop_promising(self) -> None:
+        """The log takes nothing more of this producer. Any thread may say so."""
+        self.runs.promises = None
+
     def _enrolled(self, opening: Opening, spool: Spool) -> None:
         self.runs.promises = PromiseMaker(opening.enrolment, opening.signer, merge_by_s=self._merge_by_s)
         self.ready.set_result(spool)
@@ -209,7 +219,9 @@ class Writer:
             if reference is not None:
                 self._preparation.models.learn(message.body, reference)
         elif isinstance(message, ModelExpected):
-            self._preparation.models.is_expected = message.is_expected
+            self._preparation.models.expect(
+                is_expected=message.is_expected, is_changed=message.is_changed, adapter=message.adapter
+            )
         elif isinstance(message, Unrecorded):
             self._declare(message)
         elif isinstance(message, OwnEntry):
@@ -289,7 +301,7 @@ class Writer:
         """
         with self._guard.protect("finish"):
             records = [*self._losses.records(), *self._losses.at_the_end()]
-            is_said = self.runs.append([*records, self._journal.add_stopped(self._clock())])
+            is_said = self.runs.append([*records, *self._journal.add_endings(self._clock())])
             if is_said and self._disk.retry("spool", self._journal.mark_clean):
                 self._attempts.end()
 

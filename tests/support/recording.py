@@ -24,8 +24,12 @@ def with_host_token(settings: Settings) -> Settings:
 
 
 @contextmanager
-def recording(service: LiveService, state: Path, *, log: str = "hashes") -> Iterator[Recorder]:
-    """An enrolled recorder; at the end everything it holds was sent. The same `state` is the same host."""
+def recording(
+    service: LiveService, state: Path, *, log: str = "hashes", may_stop: bool = False
+) -> Iterator[Recorder]:
+    """An enrolled recorder; at the end everything it holds was sent, unless it `may_stop`. The same `state`
+    is the same host.
+    """
     recorder = Recorder(
         CaptureSettings(
             log_url=f"{service.url}/logs/{log}",
@@ -40,12 +44,19 @@ def recording(service: LiveService, state: Path, *, log: str = "hashes") -> Iter
     recorder.start()
     try:
         deadline = time.monotonic() + WAIT_S
-        while (exchange := recorder.new_exchange()) is None or exchange.receipt_url is None:
+        while True:
+            exchange = recorder.new_exchange()
+            if exchange is not None:
+                recorder.drop(exchange)
+                if exchange.receipt_url is not None:
+                    break
             assert time.monotonic() < deadline, "enrolled in time"
             time.sleep(0.02)
         yield recorder
     finally:
         recorder.close()
+    if may_stop:
+        return
     assert recorder.metrics.get("sender.stopped") == recorder.metrics.get("sender.conflicts") == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import socket
 import stat
@@ -174,7 +175,16 @@ def test_tokens_are_made_listed_and_revoked(service: Path, tmp_path: Path, capsy
     assert call(capsys, *make, tmp_path / "second.token")[0] == 2
     listed: list[dict[str, Any]] = json.loads(call(capsys, "token", "list", "--config", service, "--json")[1])
     assert [each["name"] for each in listed] == ["capture", "reader", "admin", "auditor"]
-    assert listed[-1] == {"name": "auditor", "scopes": ["read"], "logs": ["main"], "kept_in": "store"}
+    limits = {"expires": None, "producers": None}
+    wanted = {"name": "auditor", "scopes": ["read"], "logs": ["main"], "kept_in": "store", **limits}
+    assert listed[-1] == wanted
+    limited = (*make[:2], "gpus", *make[3:-1], "--expires", "30d", "--producers", "gpu-*", "--out")
+    assert call(capsys, *limited, tmp_path / "gpus.token")[0] == 0
+    line = next(x for x in call(capsys, "token", "list", "--config", service)[1].splitlines() if "gpus" in x)
+    assert re.fullmatch(r"gpus: read on main for gpu-\* until 20\S+Z \(store\)", line)
+    for odd in (("--expires", "1999-01-01T00:00:00Z"), ("--expires", "30"), ("--producers", "a b")):
+        wrong = (*make[:2], "odd", *make[3:-1], *odd, "--out", tmp_path / "odd.token")
+        assert call(capsys, *wrong)[0] == 2
     assert "auditor: read on main (store)" in call(capsys, "token", "list", "--config", service)[1]
     assert call(capsys, "token", "revoke", "auditor", "--config", service)[0] == 0
     assert call(capsys, "token", "revoke", "auditor", "--config", service)[0] == 2

@@ -140,6 +140,11 @@ class FakeLog:
             raise NotFoundError("expected an enrolled producer, found none")
         return SimpleNamespace(producer=PRODUCER, name="host-0", index=1)
 
+    def producer_state(self, producer: bytes) -> Any:
+        """Alive, with the key it enrolled with."""
+        known = self.producer(producer)
+        return SimpleNamespace(record=known, head=self.head(producer), vkey="host-0+00000000+AAAA")
+
     def receipt_key(self, producer: bytes) -> bytes:
         """The same for all."""
         return RECEIPT_KEY

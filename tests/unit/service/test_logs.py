@@ -88,13 +88,15 @@ def test_the_head_of_a_chain(call: Caller, opener: FakeOpener) -> None:
             "seq": 5,
             "leaf_hash": "01" * 32,
             "index": 7,
+            "vkey": "host-0+00000000+AAAA",
         }
     expect_problem(call("GET", url, token="enrol"), 403, "authentication")
     expect_problem(call("GET", f"/logs/hashes/producers/{'0' * 64}/head", token="read"), 404, "not_found")
     expect_problem(call("GET", "/logs/hashes/producers/zz/head", token="read"), 422, "request")
     opener.logs["hashes"].headless = True
     found = call("GET", url, token="read").json()
-    assert found == {"instance": None, "seq": None, "leaf_hash": PRODUCER.hex(), "index": 1}
+    vkey = "host-0+00000000+AAAA"
+    assert found == {"instance": None, "seq": None, "leaf_hash": PRODUCER.hex(), "index": 1, "vkey": vkey}
 
 
 def test_a_log_is_created_and_opened_again(tmp_path: Path, opener: FakeOpener) -> None:
