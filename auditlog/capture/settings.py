@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from auditlog.capture.redaction import RedactFunction, Redactor
+from auditlog.core.scalars import is_origin
 from auditlog.errors import ConfigurationError
 
 RouteMode = Literal["values", "record", "skip", "model"]
@@ -28,6 +29,7 @@ Durability = Literal["local", "log"]
 """What a promise waits for: the disk of this host, or the acknowledgement of the log."""
 
 _DAY_S = 86_400
+_MAX_LABEL_CHARS = 255
 _MIB = 1 << 20
 _OFF = frozenset({"0", "false", "no", "off"})
 _ON = frozenset({"1", "true", "yes", "on"})
@@ -117,13 +119,13 @@ class CaptureSettings:
             problems.append("AUDITLOG_TOKEN and AUDITLOG_TOKEN_FILE: expected one of them, found both")
         return cls(
             log_url=log_url,
-            origin=env.get("AUDITLOG_ORIGIN") or None,
+            origin=_origin(env, problems),
             token=env.get("AUDITLOG_TOKEN") or None,
             token_file=Path(token_file) if token_file else None,
             producer=_producer(env, problems),
             state_dir=Path(env.get("AUDITLOG_STATE") or _default_state(env)),
             model_path=Path(env["AUDITLOG_MODEL"]) if env.get("AUDITLOG_MODEL") else None,
-            model_name=env.get("AUDITLOG_MODEL_NAME") or None,
+            model_name=_label(env, "AUDITLOG_MODEL_NAME", problems),
             routes=parse_routes(env.get("AUDITLOG_ROUTES", ""), problems),
             public_url=_url(env, "AUDITLOG_PUBLIC_URL", problems),
             mode=_word(env, "AUDITLOG_MODE", "fail_open", "fail_closed", problems=problems),
@@ -182,6 +184,22 @@ def _redact(env: Mapping[str, str], problems: list[str]) -> str:
     except ConfigurationError as error:
         problems.append(str(error))
     return text
+
+
+def _origin(env: Mapping[str, str], problems: list[str]) -> str | None:
+    text = env.get("AUDITLOG_ORIGIN", "").strip()
+    if text and not is_origin(text):
+        problems.append("AUDITLOG_ORIGIN: expected an origin (log.example.org/name), found something else")
+        return None
+    return text or None
+
+
+def _label(env: Mapping[str, str], name: str, problems: list[str]) -> str | None:
+    text = env.get(name, "").strip()
+    if len(text) <= _MAX_LABEL_CHARS and text.isprintable():
+        return text or None
+    problems.append(f"{name}: expected at most {_MAX_LABEL_CHARS} printable characters, found others")
+    return None
 
 
 def _producer(env: Mapping[str, str], problems: list[str]) -> str:

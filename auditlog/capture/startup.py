@@ -66,7 +66,7 @@ def doubts(settings: CaptureSettings, environ: Mapping[str, str] | None = None) 
     if not settings.enabled:
         return []
     found = [*_waits(settings), *_signals(settings), *_log(settings), *_files(settings)]
-    return found + ([] if environ is None else list(_slips(environ)))
+    return found if environ is None else [*found, *_adapters(settings, environ), *_slips(environ)]
 
 
 def merge_by_doubt(settings: CaptureSettings, max_merge_delay_s: int | None) -> str | None:
@@ -184,6 +184,19 @@ def _state(settings: CaptureSettings) -> Iterator[str]:
 def state_doubt(settings: CaptureSettings, found: str) -> str:
     """The line for a state directory that cannot be used."""
     return f"AUDITLOG_STATE: expected a directory to write in at {settings.state_dir}, found: {found}"
+
+
+def _adapters(settings: CaptureSettings, environ: Mapping[str, str]) -> Iterator[str]:
+    items = [part.strip() for part in environ.get("AUDITLOG_ADAPTERS", "").split(",") if part.strip()]
+    if items and settings.model_path is None:
+        yield "AUDITLOG_ADAPTERS: expected AUDITLOG_MODEL beside it, found none: no adapter is measured"
+        return
+    for item in items:
+        name, equals, path = (part.strip() for part in item.partition("="))
+        if not (name and equals and path):
+            yield f"AUDITLOG_ADAPTERS: expected name=path, found {item[:80]!a}"
+        elif not Path(path).exists():
+            yield f"AUDITLOG_ADAPTERS: expected the files of {name[:80]!a} at {path}, found nothing"
 
 
 def _slips(environ: Mapping[str, str]) -> Iterator[str]:

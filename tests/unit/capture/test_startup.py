@@ -109,6 +109,18 @@ def test_a_slip_of_the_pen_is_named_with_what_was_meant(tmp_path: Path) -> None:
     assert "\x1b" not in "".join(found)
 
 
+def test_adapters_are_looked_for_at_start(tmp_path: Path) -> None:
+    """A pair that is none, a path that leads nowhere, and adapters of no model."""
+    environ = {"AUDITLOG_ADAPTERS": f"a={tmp_path}, b={tmp_path / 'gone'}, c"}
+    found = doubts(settings(tmp_path, model_path=tmp_path), environ)
+    assert [text.partition(", found")[0] for text in found] == [
+        f"AUDITLOG_ADAPTERS: expected the files of 'b' at {tmp_path / 'gone'}",
+        "AUDITLOG_ADAPTERS: expected name=path",
+    ]
+    (found_alone,) = doubts(settings(tmp_path), environ)
+    assert "expected AUDITLOG_MODEL beside it" in found_alone
+
+
 def test_every_variable_that_the_package_reads_is_known() -> None:
     """So that no right name is called a slip."""
     found = set[str]()
