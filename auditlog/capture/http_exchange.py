@@ -291,6 +291,9 @@ class HttpExchange:
                 return self._seen(exchange, "client_disconnected" if self._disconnected else ending)
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             self.fail(failure)
+        finally:
+            # Whoever still holds this object (a background task, the collector) must not hold the bodies.
+            self._request = self._response = None
         self._recorder.lose(exchange)
         return None
 

@@ -259,6 +259,21 @@ def test_compressed_answers_are_identical() -> None:
     assert (stream.content_encoding, stream.response.data[:6]) == (None, b"data: ")
 
 
+def test_whole_answers_through_layers_that_stream_have_their_promise() -> None:
+    """A decorated middleware inside sends every answer as a stream: with its last byte it is whole."""
+
+    def decorate(like: VllmLike) -> None:
+        @like.app.middleware("http")
+        async def pass_on(request: Any, call_next: Any) -> Any:
+            return await call_next(request)
+
+    with pair("httptools", decorate) as both:
+        assert b"\r\naudit-promise: " in both.compare(REQUESTS["chat"])
+        assert b": audit-promise " in both.compare(REQUESTS["chat stream"])
+        for name in ("tool calls stream", "server error", "unauthorised", "lines of json"):
+            both.compare(REQUESTS[name])
+
+
 def test_the_official_client_reads_the_same(servers: Pair, seen: list[Any]) -> None:
     """The openai package gets the same texts, streamed and whole, and can read our id from the response."""
     texts = []
