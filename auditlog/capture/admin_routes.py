@@ -9,7 +9,9 @@
 
 Spec: entry.md, "model". A change is believed only after the application answered that it was done (200-299).
 Files are measured by a thread of this module; until then decisions say so. Of two changes the later one
-counts, however long the measuring of the earlier takes. A decision that ended between the change inside the
+counts, however long the measuring of the earlier takes; the earlier one's entry is written all the same,
+since a decision that is `pending` is about the next `model` entry, and those after the second change say
+`unregistered` until it is measured. A decision that ended between the change inside the
 engine and the answer of the admin route still names the model before; so do the decisions of other processes
 of the same server, which the admin request did not reach.
 
@@ -106,6 +108,11 @@ class ModelChanges:
         self._is_measuring = False
         self._is_deep_asleep = False
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether something else serves than at the start."""
+        return self._generation > 0
+
     def take(self, call: AdminCall) -> None:
         """Follow one change; returns at once."""
         with self._lock:
@@ -136,7 +143,7 @@ class ModelChanges:
             self._recorder.change_model(is_expected=False, adapter=name)
             return
         self.loaded = replace(self.loaded, adapters={**self.loaded.adapters, name: place})
-        self._recorder.change_model(is_expected=True, adapter=name)
+        self._expect(name)
         self._measure()
 
     def _adopt_adapter(self, call: AdminCall) -> None:
@@ -217,8 +224,16 @@ class ModelChanges:
             self._measure_anew()
 
     def _measure_anew(self) -> None:
-        self._recorder.change_model(is_expected=True)
+        self._expect()
         self._measure()
+
+    def _expect(self, adapter: str | None = None) -> None:
+        """Decisions wait for the next `model` entry; but where another one is still to come before it, they
+        would wait for the wrong one, and say `unregistered` instead.
+        """
+        first = self._recorder.first_measurement
+        is_next = not self._is_measuring and (first is None or not first.is_running)
+        self._recorder.change_model(is_expected=is_next, adapter=adapter)
 
     def _measure(self) -> None:
         """Have what is loaded now measured; a measuring that is under way finds that it is out of date."""
@@ -235,9 +250,10 @@ class ModelChanges:
             with self._recorder.guard.protect("admin_route"):
                 measured = self._measured(loaded)
             with self._lock:
-                if generation == self._generation:
+                serves = generation == self._generation
+                self._settle(loaded, measured, serves=serves)
+                if serves or self.loaded.path is None:
                     self._is_measuring = False
-                    self._settle(loaded, measured)
                     return
 
     def _measured(self, loaded: Loaded) -> tuple[Manifest, dict[str, Manifest]] | None:
@@ -256,14 +272,18 @@ class ModelChanges:
             self._recorder.guard.failed("admin_route", failure)
             return None
 
-    def _settle(self, loaded: Loaded, measured: tuple[Manifest, dict[str, Manifest]] | None) -> None:
+    def _settle(
+        self, loaded: Loaded, measured: tuple[Manifest, dict[str, Manifest]] | None, *, serves: bool
+    ) -> None:
+        """Write what was measured: as what serves, or only for the decisions that were waiting for it."""
         recorder = self._recorder
         if measured is None or loaded.path is None:
-            self.loaded = replace(self.loaded, path=None)
-            recorder.change_model(is_expected=False)
+            if serves:
+                self.loaded = replace(self.loaded, path=None)
+                recorder.change_model(is_expected=False)
             return
         manifest, adapters = measured
-        for name in loaded.adapters.keys() - adapters.keys():
+        for name in loaded.adapters.keys() - adapters.keys() if serves else ():
             recorder.change_model(is_expected=False, adapter=name)
         recorder.register_model(
             name=loaded.name,
@@ -272,6 +292,7 @@ class ModelChanges:
             method=manifest.method,
             adapters=tuple((name, found.root, len(found.files)) for name, found in adapters.items()),
             source=hub_source(loaded.path),
+            serves=serves,
         )
 
 

@@ -14,12 +14,22 @@ class KnownModels:
     def __init__(self) -> None:
         self._bodies: dict[str, dict[str, Any]] = {}
         self._is_expected: bool | None = None
+        self._odd_adapters: dict[str, ModelExpected] = {}
 
     def remember(self, message: ModelKnown | ModelExpected) -> None:
         """Keep what was said."""
         if isinstance(message, ModelExpected):
+            if message.adapter is not None:
+                self._odd_adapters[message.adapter] = message
+                return
             self._is_expected = message.is_expected
+            if message.is_changed:
+                self._bodies.clear()
             return
+        if not message.serves:
+            return
+        for adapter in message.body.get("adapters", ()):
+            self._odd_adapters.pop(adapter["name"], None)
         name = message.body["name"]
         self._bodies.pop(name, None)
         self._bodies[name] = message.body
@@ -27,7 +37,8 @@ class KnownModels:
     def messages(self) -> list[ModelKnown | ModelExpected]:
         """All of it again, for a new life."""
         expected = [] if self._is_expected is None else [ModelExpected(self._is_expected)]
-        return [*expected, *(ModelKnown(body, Future()) for body in self._bodies.values())]
+        known = (ModelKnown(body, Future()) for body in self._bodies.values())
+        return [*expected, *known, *self._odd_adapters.values()]
 
 
 def model_body(

@@ -41,17 +41,26 @@ class OutcomeKnown:
 
 @dataclass(frozen=True, slots=True)
 class ModelKnown:
-    """A model to register: the body of its entry; `reference` resolves to what decisions call it."""
+    """A model to register: the body of its entry; `reference` resolves to what decisions call it.
+
+    One that `serves` no more is written for the decisions that were waiting for it, and named by none after.
+    """
 
     body: dict[str, Any]
     reference: Future[str]
+    serves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ModelExpected:
-    """Whether a model is being fingerprinted: decisions read `pending` until it is known."""
+    """Whether a model is being fingerprinted: decisions read `pending` until it is known.
+
+    `is_changed`: what was known no longer serves. `adapter`: it is about requests that name this one only.
+    """
 
     is_expected: bool
+    is_changed: bool = False
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

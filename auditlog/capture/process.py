@@ -102,15 +102,17 @@ def measure_model(recorder: Recorder, *, adapters: Mapping[str, Path] | None = N
         recorder.metrics.add("failures.fingerprint")
         recorder.give_up_model()
 
-    return BackgroundMeasurement(
+    measurement = BackgroundMeasurement(
         lambda: fingerprint_model(name, path, settings.state_dir / FINGERPRINTS, adapters=adapters),
         on_ready=lambda measured: register(recorder, measured),
         on_failed=failed,
     )
+    recorder.first_measurement = measurement
+    return measurement
 
 
 def register(recorder: Recorder, measured: ModelFingerprint) -> None:
-    """Tell the recorder which model and adapters serve from now on."""
+    """Tell the recorder which model and adapters serve, unless an admin route has changed that meanwhile."""
     recorder.register_model(
         name=measured.name,
         root=measured.manifest.root,
@@ -118,6 +120,7 @@ def register(recorder: Recorder, measured: ModelFingerprint) -> None:
         method=measured.manifest.method,
         adapters=tuple((name, found.root, len(found.files)) for name, found in measured.adapters),
         source=measured.source,
+        serves=recorder.model_changes is None or not recorder.model_changes.has_changed,
     )
 
 

@@ -45,6 +45,7 @@ from auditlog.capture.unguarded import Unguarded
 
 if TYPE_CHECKING:
     from auditlog.capture.admin_routes import ModelChanges
+    from auditlog.fingerprint import BackgroundMeasurement
 
 __all__ = ["Recorder", "mint_id", "wall_clock_us"]
 
@@ -86,6 +87,8 @@ class Recorder(Telling):
         """Where the adapters lie that the application was started with (AUDITLOG_ADAPTERS)."""
         self.model_changes: ModelChanges | None = None
         """What admin routes changed since (`admin_routes`)."""
+        self.first_measurement: BackgroundMeasurement | None = None
+        """That of the model the application was started with."""
 
     @classmethod
     def from_environ(cls, env: Mapping[str, str] | None = None) -> Recorder:
@@ -190,7 +193,10 @@ class Recorder(Telling):
 
     def _gone(self, gone: RunningCapture, losses: Losses) -> None:
         """The slot's files were deleted under us: called from the writer's thread, at its end."""
-        self.logger.critical("auditlog: the state directory was deleted; what was not sent yet is lost")
+        self.logger.critical(
+            "auditlog: the state directory was deleted; what was not sent yet is lost",
+            extra={"event": "state_deleted"},
+        )
         self._unguarded.add(losses)
         self._retry(gone)
 
@@ -214,7 +220,7 @@ class Recorder(Telling):
                 with self.guard.protect("start"):
                     self._open(self._running)
                 if self.is_recording:
-                    self.logger.warning("auditlog: recording again")
+                    self.logger.warning("auditlog: recording again", extra={"event": "recording_again"})
                     return
                 self._unguarded.begin(self._clock())
             wait_s = min(RETRY_LONGEST_S, 2 * wait_s)
@@ -299,17 +305,18 @@ class Recorder(Telling):
         method: str = "files-sha256@v1",
         adapters: tuple[tuple[str, bytes, int], ...] = (),
         source: str | None = None,
+        serves: bool = True,
     ) -> Future[str]:
         """Write a `model` entry; decisions recorded after it name it.
 
         `root` is the manifest's 32-byte root, `files` how many files it sums; an adapter is (name, root,
         files). The future resolves once the entry is durable: to its leaf hash in hex, or to
         `draft:<number>` while the producer is not enrolled. Until the first model, decisions say "pending"
-        if one is expected, else "unregistered".
+        if one is expected, else "unregistered". One that `serves` no more is only written, for those.
         """
         body = model_body(name=name, root=root, files=files, method=method, adapters=adapters, source=source)
         reference: Future[str] = Future()
-        if not self.guard.call("register_model", False, self._push, ModelKnown(body, reference)):
+        if not self.guard.call("register_model", False, self._push, ModelKnown(body, reference, serves)):
             reference.cancel()
         return reference
 

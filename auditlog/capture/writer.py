@@ -216,7 +216,7 @@ class Writer:
     def _obey(self, message: Message) -> None:
         if isinstance(message, ModelKnown):
             reference = self._write_own(OwnEntry("model", message.body, message.reference))
-            if reference is not None:
+            if reference is not None and message.serves:
                 self._preparation.models.learn(message.body, reference)
         elif isinstance(message, ModelExpected):
             self._preparation.models.expect(

@@ -40,6 +40,11 @@ class BackgroundMeasurement:
         """Start measuring; returns at once."""
         self._thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and is not done."""
+        return self._thread.is_alive()
+
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the end; whether it came within `timeout_s` seconds."""
         self._thread.join(timeout_s)
