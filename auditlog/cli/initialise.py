@@ -40,6 +40,9 @@ class _Plan:
     high_water: Path
     anchoring: str
     public_dir: Path | None
+    witnesses: list[tuple[str, str]]
+    """(vkey, URL) of each."""
+    quorum: int
 
     @property
     def origin(self) -> str:
@@ -84,6 +87,14 @@ def init(
         typer.Option("--public-dir", metavar="DIR", help="Folder to publish; by default inside the data."),
     ] = None,
     anchoring: Annotated[str, typer.Option("--anchoring", help="devnet or off.")] = "devnet",
+    witness: Annotated[
+        list[str] | None,
+        typer.Option("--witness", metavar="VKEY=URL", help="Ask this witness to cosign; repeatable."),
+    ] = None,
+    quorum: Annotated[
+        int | None,
+        typer.Option("--quorum", min=1, help="How many must cosign, in trust.json; by default most of them."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a service: configuration, keys, tokens, and an empty log."""
@@ -92,6 +103,7 @@ def init(
     folder, name = directory.absolute(), _checked_name(name)
     whole_name = _checked_origin(origin or f"{_word(socket.gethostname())}/{_word(folder.name)}/{name}")
     key = Ed25519Signer.generate(whole_name, os.urandom(32))
+    witnesses = [_witness(each) for each in witness or []]
     plan = _Plan(
         folder=folder,
         name=name,
@@ -101,7 +113,10 @@ def init(
         high_water=(high_water or _propose_high_water(key, name)).absolute(),
         anchoring=_one_of(anchoring, ("devnet", "off"), "--anchoring"),
         public_dir=public_dir and public_dir.absolute(),
+        witnesses=witnesses,
+        quorum=quorum or (len(witnesses) // 2 + 1 if witnesses else 0),
     )
+    _check_quorum(plan)
     if plan.config.exists():
         raise ConfigurationError(f"expected a new folder, found a configuration in {folder}")
     if plan.high_water.exists():
@@ -113,6 +128,27 @@ def init(
     write_new(folder / "log.vkey", f"{key.vkey}\n")
     write_new(folder / "trust.json", _trust(plan, devnet))
     _report(plan, as_json=json)
+
+
+def _witness(text: str) -> tuple[str, str]:
+    """The vkey and the URL of `VKEY=URL`; base64 may end in '=' itself."""
+    from auditlog.core.cosignature import CosignatureVerifier
+    from auditlog.errors import MalformedError
+
+    found = re.fullmatch(r"(.+?)=(https?://.+)", text)
+    if found is None:
+        raise ConfigurationError("expected VKEY=URL for --witness, with an http(s) URL, found another text")
+    try:
+        return CosignatureVerifier.from_vkey(found[1]).vkey, found[2]
+    except MalformedError as error:
+        raise ConfigurationError(f"--witness: {error}") from error
+
+
+def _check_quorum(plan: _Plan) -> None:
+    if plan.quorum > len(plan.witnesses):
+        raise ConfigurationError(
+            f"expected --quorum of at most {len(plan.witnesses)} witnesses, found {plan.quorum}"
+        )
 
 
 def _one_of(value: str, words: tuple[str, ...], option: str) -> str:
@@ -193,6 +229,7 @@ def _config_text(plan: _Plan, digests: dict[str, str]) -> str:
         "# Remembers the largest tree ever signed. Keep it on another disk, out of backups of this folder.",
         f"high_water_file = {_quoted(str(plan.high_water))}",
         *([] if plan.public_dir is None else [f"public_dir = {_quoted(str(plan.public_dir))}"]),
+        *_witness_lines(plan),
         "",
         "[anchoring]",
         f"mode = {_quoted(plan.anchoring)}  # devnet: for development, proves nothing to an outsider",
@@ -205,6 +242,13 @@ def _config_text(plan: _Plan, digests: dict[str, str]) -> str:
         lines += ["", "[[tokens]]", f"name = {_quoted(name)}", f"scopes = [{listed}]"]
         lines += [f"sha256 = {_quoted(digests[name])}  # the token itself: tokens/{name}.token"]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _witness_lines(plan: _Plan) -> list[str]:
+    if not plan.witnesses:
+        return []
+    listed = [f"  {{ vkey = {_quoted(vkey)}, url = {_quoted(url)} }}," for vkey, url in plan.witnesses]
+    return ["witnesses = [  # asked to cosign each checkpoint; none of them can stop the log", *listed, "]"]
 
 
 def _quoted(text: str) -> str:
@@ -226,10 +270,11 @@ def _trust(plan: _Plan, devnet: str | None) -> str:
     """The trust file an operator can hand out; it says that it came from the operator."""
     from auditlog.cli.trust import policy_text, trust_text
 
+    witnesses = [f"{vkey.partition('+')[0]}={vkey}" for vkey, _ in plan.witnesses]
     return trust_text(
-        policy_text([plan.key.vkey], [], 0),
+        policy_text([plan.key.vkey], witnesses, plan.quorum),
         devnet=devnet,
-        require=["devnet"] if devnet else ["nothing"],
+        require=[*(["quorum"] if plan.quorum else []), *(["devnet"] if devnet else [])] or ["nothing"],
         issuer={"name": plan.origin, "role": "operator"},
     )
 
