@@ -9,6 +9,8 @@ Spec: `auditlog/spec/entry.md`, "Producer chain". Rules checked, for every entry
     instance   begins with number 0 and a statement by the producer's key, names the producer's last entry (or
                the enrolment), never comes back once another has begun
     others     the next number of the producer's current instance, naming the leaf hash of the one before
+    lives      a rotation by both keys; nothing after a retirement, which names the last entry; heartbeats
+               that count the decisions there are (`auditlog.verify.lives`)
 
 Entries that are not of this project are counted, not judged, unless the log began as one of ours. All entry
 bytes are attacker-controlled; nothing here raises on them. No I/O.
@@ -17,8 +19,7 @@ bytes are attacker-controlled; nothing here raises on them. No I/O.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from auditlog.core.anchor import log_id
@@ -31,9 +32,7 @@ from auditlog.core.scalars import is_origin
 from auditlog.core.signed import open_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.errors import EvidenceError, MalformedError
-
-Complain = Callable[[str], None]
-"""Takes one problem, as a sentence."""
+from auditlog.verify.lives import Complain, Declared, ProducerLife
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +42,6 @@ class Anchored:
     index: int
     size: int
     root: str
-
-
-@dataclass(slots=True)
-class _Producer:
-    """Where one producer's chain stands. `instance` is empty until the first one began."""
-
-    name: str
-    verifier: Ed25519Verifier
-    instance: str
-    seq: int
-    leaf_hash: str
-    past: set[str] = field(default_factory=set)
 
 
 class ChainChecker:
@@ -70,7 +57,7 @@ class ChainChecker:
         self._complain = complain
         self._keep_hashes = keep_hashes
         self._hashes: dict[tuple[str, str], bytearray] = {}
-        self._producers: dict[str, _Producer] = {}
+        self._producers: dict[str, ProducerLife] = {}
         self._log_seq = -1
         self._log_hash = ZERO_HASH_HEX
         self._anchored: dict[int, Anchored] = {}
@@ -84,6 +71,8 @@ class ChainChecker:
         """Entries with a readable envelope whose kind or version this code does not know."""
         self.odd_bodies = 0
         """Entries of a known kind whose body has another shape: recorded as they came, by design."""
+        self.declared = Declared()
+        """What the writers declared: gaps, losses, rotations, ends."""
 
     @property
     def anchored(self) -> list[Anchored]:
@@ -114,10 +103,10 @@ class ChainChecker:
         is_read = self._count(entry)
         if entry.by_log:
             self._take_log(index, leaf_hash.hex(), entry)
-            if is_read and entry.kind == "anchor":
-                self._take_anchor(index, entry.body)
+            if is_read:
+                self._take_own(index, entry)
         else:
-            self._take_producer(index, leaf_hash.hex(), entry)
+            self._take_producer(index, leaf_hash.hex(), entry, is_read=is_read)
         return entry
 
     def _begin(self, genesis: Entry) -> None:
@@ -157,6 +146,22 @@ class ChainChecker:
         if entry.kind == "producer":
             self._enrol(index, leaf_hash, entry)
 
+    def _take_own(self, index: int, entry: Entry) -> None:
+        """What the log says with a body that is understood."""
+        body = entry.body
+        if entry.kind == "anchor":
+            self._take_anchor(index, body)
+        elif entry.kind == "retirement":
+            life = self._producers.get(body.get("producer", ""))
+            if life is None:
+                self._complain(f"entry {index}: expected the retirement of an enrolled producer, found none")
+            else:
+                life.retire(index, body, self.declared, self._complain)
+        elif entry.kind == "notice" and body["what"] == "declared_lost":
+            self.declared.declared_lost += 1
+            if body["detail"]["producer"] not in self._producers:
+                self._complain(f"entry {index}: expected the loss of an enrolled producer, found none")
+
     def _take_anchor(self, index: int, body: dict[str, Any]) -> None:
         """An anchor of a tree this log did not have before the entry was written is none of its own."""
         found = Anchored(index, body["size"], body["root"])
@@ -180,13 +185,18 @@ class ChainChecker:
         except EvidenceError as error:
             self._complain(f"entry {index}: enrolment: {error}")
             return
-        self._producers[leaf_hash] = _Producer(name, verifier, "", -1, leaf_hash)
+        self._producers[leaf_hash] = ProducerLife(leaf_hash, name, [verifier], leaf_hash)
 
-    def _take_producer(self, index: int, leaf_hash: str, entry: Entry) -> None:
+    def _take_producer(self, index: int, leaf_hash: str, entry: Entry, *, is_read: bool) -> None:
         producer = self._producers.get(entry.producer)
         if producer is None:
             self._complain(f"entry {index}: expected an enrolled producer, found {entry.producer[:16]}")
             return
+        if producer.retired_at is not None:
+            self._complain(
+                f"entry {index}: expected nothing by {producer.name} after its retirement at "
+                f"{producer.retired_at}, found a {entry.kind}"
+            )
         if entry.instance != producer.instance:
             self._begin_instance(index, producer, entry)
         elif entry.seq != producer.seq + 1 or entry.kind == "instance":
@@ -198,12 +208,13 @@ class ChainChecker:
                 f"entry {index}: expected to follow {producer.leaf_hash[:16]} of {producer.name}, "
                 f"found {entry.prev[:16]}"
             )
-        producer.past.add(entry.instance)
-        producer.instance, producer.seq, producer.leaf_hash = entry.instance, entry.seq, leaf_hash
+        if is_read:
+            producer.take_content(index, entry, self.declared, self._complain)
+        producer.follow(entry, leaf_hash)
         if self._keep_hashes:
             self._keep(entry, bytes.fromhex(leaf_hash))
 
-    def _begin_instance(self, index: int, producer: _Producer, entry: Entry) -> None:
+    def _begin_instance(self, index: int, producer: ProducerLife, entry: Entry) -> None:
         if entry.instance in producer.past:
             self._complain(
                 f"entry {index}: expected the current instance of {producer.name}, found a past one"
@@ -217,7 +228,7 @@ class ChainChecker:
         expected = instance_text(self._origin, entry.producer, entry.instance, entry.prev)
         try:
             note = entry.body.get("note")
-            if not isinstance(note, str) or open_one(note, producer.verifier) != expected:
+            if not isinstance(note, str) or open_one(note, producer.key) != expected:
                 raise MalformedError("expected a statement over this instance, found another")
         except EvidenceError as error:
             self._complain(f"entry {index}: instance: {error}")
@@ -241,7 +252,7 @@ class ChainChecker:
             producer = self._producers.get(head.producer)
             if producer is None or head.origin != self._origin:
                 return False
-            open_one(note, producer.verifier)
+            producer.opens(note, head.instance, head.first_seq, head.seq)
         except EvidenceError as error:
             complain(str(error))
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from auditlog.verify.lives import Declared
 from auditlog.verify.wording import printable
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class FsckReport:
     not_understood: int = 0
     odd_bodies: int = 0
     producers: int = 0
+    declared: Declared = field(default_factory=Declared)
 
     @property
     def exit_code(self) -> int:
@@ -112,6 +114,8 @@ class FsckReport:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
         if self.tree_size is not None:
             lines.append(f"entries: {counts or 'none of auditlog'}; {self.other_entries} of other kinds")
+        if declared := self.declared.line():
+            lines.append(declared)
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -127,6 +131,7 @@ class FsckReport:
             "not_understood": self.not_understood,
             "odd_bodies": self.odd_bodies,
             "producers": self.producers,
+            "declared": self.declared.to_json(),
             "steps": [step.to_json() for step in self.steps],
         }
 
@@ -156,4 +161,5 @@ class StepLog:
             not_understood=chains.not_understood,
             odd_bodies=chains.odd_bodies,
             producers=chains.producers,
+            declared=chains.declared,
         )
