@@ -25,6 +25,7 @@ from auditlog.cli import (
     initialise,
     keys,
     log,
+    probe,
     producer,
     promise,
     registry,
@@ -58,6 +59,7 @@ app.command("serve")(serve.serve)
 app.command("verify")(verify.verify)
 app.command("fsck")(fsck.fsck)
 app.command("completeness")(completeness.completeness)
+app.command("probe")(probe.probe)
 app.command("disclose")(disclose.disclose)
 app.command("find")(find.find)
 app.command("routes")(routes.routes)
