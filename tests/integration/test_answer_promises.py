@@ -36,8 +36,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Rec
     config = write_config(place / "service")
     settings = with_host_token(Settings.load(config, environ={}))
     create_logs(settings)
-    with live_service(settings) as service, recording(service, place / "state") as recorder:
-        object.__setattr__(recorder.settings, "wait_ms", 10_000)
+    with live_service(settings) as service, recording(service, place / "state", wait_ms=60_000) as recorder:
         like = VllmLike()
         like.app.add_middleware(AuditMiddleware, recorder=recorder)
         with served(like.app) as port:

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from auditlog.capture import CaptureSettings, Observation, ObservedBody, Recorder
 from auditlog.service.settings import Settings, TokenSettings
@@ -25,10 +26,10 @@ def with_host_token(settings: Settings) -> Settings:
 
 @contextmanager
 def recording(
-    service: LiveService, state: Path, *, log: str = "hashes", may_stop: bool = False
+    service: LiveService, state: Path, *, log: str = "hashes", may_stop: bool = False, **options: Any
 ) -> Iterator[Recorder]:
     """An enrolled recorder; at the end everything it holds was sent, unless it `may_stop`. The same `state`
-    is the same host.
+    is the same host. `options` are further settings.
     """
     recorder = Recorder(
         CaptureSettings(
@@ -39,6 +40,7 @@ def recording(
             state_dir=state,
             strict=True,
             close_timeout_s=WAIT_S,
+            **options,
         )
     )
     recorder.start()
