@@ -2,11 +2,12 @@
 """Read a log with nothing but the standard library, and check what it says (auditlog/spec/api.md,
 spec/log.md).
 
-    python3 clients/stdlib_client.py URL [--index N] [--token TOKEN]
+    python3 clients/stdlib_client.py URL [--index N] [--token TOKEN] [--promise FILE]
 
 URL is the prefix of a log, such as http://127.0.0.1:8700/logs/main. Prints what the log claims, fetches
 one entry and its inclusion proof, and checks the proof against the root in the checkpoint; then builds
-that root again from the hash tiles. The standard library has no Ed25519, so the signature of the
+that root again from the hash tiles. With a promise it asks what the log holds in its place (no token
+needed) and checks the proofs of the answer. The standard library has no Ed25519, so the signature of the
 checkpoint is NOT checked here: `auditlog verify` and `auditlog fsck` do that. A file to read and to copy
 from, in any language.
 """
@@ -82,6 +83,14 @@ class LogClient:
         """Hashes that lead from the entry at `index` to the root of `size` entries."""
         query = urllib.parse.urlencode({"index": index, "size": size})
         return [base64.b64decode(each) for each in self.json(f"/proofs/inclusion?{query}")["hashes"]]
+
+    def promise(self, decision: str) -> str:
+        """The promise kept under a decision's id, a signed note. No token."""
+        return self.request(f"/promises/{urllib.parse.quote(decision, safe='')}").decode("utf-8")
+
+    def look_up(self, promise: str) -> dict:
+        """What the log holds in the place of a promise; empty while nothing can be proven yet (202)."""
+        return json.loads(self.request("/promises/lookup", promise.encode("utf-8"), "text/plain") or b"{}")
 
     def leaf_hashes(self, size: int) -> list[bytes]:
         """Every leaf hash of the tree, from its level-0 tiles."""
@@ -168,15 +177,46 @@ def walk(client: LogClient, index: int) -> bool:
     return holds
 
 
+def walk_promise(client: LogClient, promise: str) -> bool:
+    """Print what stands in the place of a promise; whether all that was shown is proven."""
+    lines = promise.split("\n")
+    found = client.look_up(promise)
+    if not found:
+        print("promise     nothing can be proven yet: ask again")
+        return True
+    _, size, root = found["checkpoint"].split("\n")[:3]
+    holds = True
+    for part in (found["producer"], found["entry"], found["next"], *found["gaps"], *found["notices"]):
+        if part is not None:
+            leaf = leaf_hash(base64.b64decode(part["entry"]))
+            proof = [base64.b64decode(each) for each in part["proof"]]
+            holds &= root_from_inclusion(leaf, part["index"], int(size), proof) == base64.b64decode(root)
+    print(f"promise     number {lines[4]}, entry in the log by {lines[10]}")
+    if found["entry"] is None:
+        print(f"entry       NOT in the tree of {size} entries")
+    else:
+        is_same = leaf_hash(base64.b64decode(found["entry"]["entry"])) == base64.b64decode(lines[5])
+        print(f"entry       {'the promised one' if is_same else 'ANOTHER ONE'}, at {found['entry']['index']}")
+    print(
+        f"proofs      {'hold' if holds else 'FAILED'}: whether the promise is broken, `auditlog promise` says"
+    )
+    return holds
+
+
 def main() -> int:
     """Exit code 0: what was shown holds; 1: something does not; 2: no log answered."""
     parser = argparse.ArgumentParser(description="Read a log and check what it says.")
     parser.add_argument("url", help="prefix of the log, such as http://127.0.0.1:8700/logs/main")
     parser.add_argument("--index", type=int, default=0, help="entry to look at")
     parser.add_argument("--token", help="bearer token with scope read, if the log asks for one")
+    parser.add_argument("--promise", help="file with a promise; ask what is in its place instead")
     given = parser.parse_args()
     try:
-        return 0 if walk(LogClient(given.url, given.token), given.index) else 1
+        client = LogClient(given.url, given.token)
+        if given.promise:
+            with open(given.promise, encoding="utf-8") as file:  # noqa: PTH123  as plain as it gets
+                return 0 if walk_promise(client, file.read()) else 1
+        return 0 if walk(client, given.index) else 1
     except (Refused, OSError, ValueError) as error:
         print(f"no log to read at {given.url}: {error}", file=sys.stderr)
         return 2

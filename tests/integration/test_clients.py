@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from auditlog.core.merkle import hash_leaf
+from auditlog.core.promise import Promise, sign_promise
 from auditlog.core.receipt import parse_receipt
 from auditlog.service.settings import Settings, TokenSettings
 from auditlog.service.tokens import token_sha256
@@ -82,6 +84,35 @@ def test_the_stdlib_client_checks_what_it_reads(service: LiveService, log: str, 
     assert "give that root again" in done.stdout
     assert ("inclusion   proven" in done.stdout) == (log == "public" or token is not None)
     assert ("not shown to us (401" in done.stdout) == (log == "hashes" and token is None)
+
+
+def test_the_stdlib_client_asks_with_a_promise(service: LiveService, tmp_path: Path) -> None:
+    """Without a token it learns what stands in the promised place, proven."""
+    producer, _ = service.enrol("hashes", "promising")
+    entries = [producer.start(), producer.decide(1)]
+    answer = service.post_batch("hashes", producer, entries)
+    service.await_published("hashes", answer.json["tree_size"])
+    said = json.loads(entries[1])
+    kept = Promise(
+        **{key: said[key] for key in ("origin", "producer", "instance", "seq", "time")},
+        leaf_hash=hash_leaf(entries[1]),
+        model="unregistered",
+        request=bytes(32),
+        response=bytes(32),
+        merge_by="2100-01-01T00:00:00.000000Z",
+    )
+    lost = dataclasses.replace(kept, seq=9)
+    for promise, expected in ((kept, "the promised one"), (lost, "NOT in the tree")):
+        path = tmp_path / "promise"
+        path.write_text(sign_promise(promise, producer.signer))
+        arguments = [f"{service.url}/logs/hashes", "--promise", str(path)]
+        for _ in range(50):  # the index follows the log
+            done = run(sys.executable, "-I", str(CLIENTS / "stdlib_client.py"), *arguments)
+            if "ask again" not in done.stdout:
+                break
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert expected in done.stdout
+        assert "proofs      hold" in done.stdout
 
 
 def test_the_stdlib_client_is_clear_about_a_log_that_is_not_there(service: LiveService) -> None:

@@ -77,7 +77,7 @@ def test_a_killed_witness_never_signs_a_second_root(tmp_path: Path) -> None:
     folder = tmp_path / "w"
     verifier = CosignatureVerifier.from_vkey(made(folder, LOG.vkey))
     known = 0
-    for size in (3, 8, 9, 20):
+    for size in (3, 20):
         with serving(folder) as (url, process):
             answer = add(url, known, size)
             assert answer.status_code == 200
@@ -103,7 +103,7 @@ def test_a_witness_killed_at_any_moment_remembers_what_left(tmp_path: Path) -> N
     folder = tmp_path / "w"
     made(folder, LOG.vkey)
     answered = 0
-    for delay_s in (0.0, 0.003, 0.01, 0.03):
+    for delay_s in (0.003, 0.03):
         with serving(folder) as (url, process):
             killer = threading.Timer(delay_s, process.kill)
             killer.start()

@@ -10,7 +10,9 @@ import pytest
 from auditlog.core.checkpoint import open_checkpoint
 from auditlog.core.entry import format_time, parse_entry
 from auditlog.core.merkle import verify_inclusion
+from auditlog.core.note import Ed25519Signer, sign_note
 from auditlog.core.promise import Promise, sign_promise
+from auditlog.core.statements import rotation_text
 from auditlog.errors import MalformedError, NotFoundError, NotYetPublished, SignatureError, StorageError
 from auditlog.log.promises import MAX_OF_ONE_CALL, LookUp, Proven
 from auditlog.storage.memory import Fault
@@ -231,3 +233,39 @@ def test_nothing_unpublished_is_shown(bench: TestBench) -> None:
     bench.publish()
     bench.send(producer, [entry])
     assert log.promises.look_up(promise_of(producer, entry)).entry is None
+
+
+def test_a_change_of_keys_unsays_no_promise(bench: TestBench, look_up: Callable[[str], LookUp]) -> None:
+    """A promise by an earlier key is kept and answered, with every change of keys."""
+    producer = bench.started("p")
+    note = promise_of(producer, producer.decide(1))
+    producer.seq -= 1
+    head = bench.log.head(producer.producer) if bench.log else None
+    assert head is not None
+    producer.prev = head.leaf_hash
+    old, new = producer.signer, Ed25519Signer.from_seed(producer.signer.name, b"n" * 32)
+    text = rotation_text(ORIGIN, producer.producer.hex(), new.vkey)
+    notes = [sign_note(text, [key]) for key in (old, new)]
+    rotation = producer.seal("rotation", {"vkey": new.vkey, "notes": notes})
+    bench.send(producer, [rotation])
+    producer.signer = new
+    second = producer.decide(2)
+    bench.send(producer, [second])
+    assert bench.log is not None
+    for each in (note, promise_of(producer, second)):
+        assert bench.log.promises.keep([("x", each)]) == 1
+    found = look_up(note)
+    assert [each.entry for each in found.rotations] == [rotation]
+    assert (entry_of(found.entry), entry_of(found.next)) == (rotation, second)
+
+
+def test_what_the_log_declared_lost_is_shown(bench: TestBench, look_up: Callable[[str], LookUp]) -> None:
+    """The notice that covers the number, and for numbers that are there none."""
+    producer = bench.started("p")
+    start = promise_of(producer, bench.log.reader.entry(2))  # type: ignore[union-attr]
+    note = promise_of(producer, producer.decide(1))
+    assert bench.log is not None
+    bench.wait(bench.log.declare_lost(producer.producer))
+    (notice,) = look_up(note).notices
+    assert parse_entry(notice.entry).body["what"] == "declared_lost"
+    assert look_up(start).notices == ()

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from auditlog.core.cosignature import CosignatureSigner
+from auditlog.core.keys import Ed25519Signer
 from auditlog.errors import ConfigurationError
 from auditlog.service.ledgers import rpc_settings
 from auditlog.service.settings import Settings, read_secret
@@ -184,3 +186,37 @@ def test_an_unreadable_secret_is_a_clear_error(tmp_path: Path, content: bytes) -
     (tmp_path / "secret").write_bytes(content)
     with pytest.raises(ConfigurationError, match="secret"):
         read_secret(tmp_path / "secret")
+
+
+WITNESS = CosignatureSigner.from_seed("witness.example.org/1", bytes(32)).vkey
+TWIN = CosignatureSigner.from_seed("witness.example.org/2", bytes(32)).vkey
+OTHER = CosignatureSigner.from_seed("witness.example.org/2", b"o" * 32).vkey
+
+
+def test_witnesses_of_a_log_are_read(tmp_path: Path) -> None:
+    """In their order, with how long they are waited for."""
+    given = [{"vkey": WITNESS, "url": "https://w.example/1"}, {"vkey": OTHER, "url": "http://127.0.0.1:1"}]
+    settings = build(tmp_path, logs=[{**LOG, "witnesses": given}])
+    assert [each.vkey for each in settings.logs[0].witnesses] == [WITNESS, OTHER]
+    assert settings.logs[0].witness_timeout_s == 2.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"witnesses": [{"vkey": WITNESS}]},
+        {"witnesses": [{"vkey": "x", "url": "https://w.example"}]},
+        {"witnesses": [{"vkey": WITNESS, "url": "ftp://w.example"}]},
+        {"witnesses": [{"vkey": WITNESS, "url": "https://w.example/?a=b"}]},
+        {"witnesses": [{"vkey": Ed25519Signer.from_seed("w", bytes(32)).vkey, "url": "https://w.example"}]},
+        {"witnesses": [{"vkey": WITNESS, "url": "https://w.example"}] * 2},
+        {"witnesses": [{"vkey": key, "url": "https://w.example"} for key in (WITNESS, TWIN)]},
+        {"witnesses": [{"vkey": key, "url": "https://w.example"} for key in (TWIN, OTHER)]},
+        {"witnesses": [{"vkey": WITNESS, "url": "https://w.example"}], "witness_timeout_s": 60.0},
+        {"witness_timeout_s": 0.0},
+    ],
+)
+def test_odd_witnesses_are_refused_at_the_start(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Keys of another type, one witness twice under whatever name, addresses that are none."""
+    with pytest.raises(ConfigurationError):
+        build(tmp_path, logs=[{**LOG, **change}])
