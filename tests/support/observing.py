@@ -58,6 +58,11 @@ class ObservingRecorder:
         self.started = self.closed = self.minted = 0
         self.observations: list[Observation] = []
         self.models: list[dict[str, Any]] = []
+        self.outcomes: list[tuple[str, dict[str, object], str | None]] = []
+        self.is_recording = True
+        self.adapter_paths: dict[str, Any] = {}
+        self.model_changes: Any = None
+        self.first_measurement: Any = None
         self.outcome: Callable[[Observation], Settled | None] = promised
         self.delay_s: float | None = None
         self.expects_quick = self.can_reserve = True
@@ -128,6 +133,13 @@ class ObservingRecorder:
 
     def note_port(self, port: int) -> None:
         self.ports.append(port)
+
+    def record_outcome(self, decision: str, facts: dict[str, object], *, item: str | None = None) -> bool:
+        self.outcomes.append((decision, facts, item))
+        return True
+
+    def change_model(self, *, is_expected: bool, adapter: str | None = None) -> None:
+        self.models.append({"changed": is_expected, "adapter": adapter})
 
     def expect_model(self) -> None:
         self.models.append({"expected": True})
