@@ -24,7 +24,6 @@ from auditlog.capture.intake import Intake, Losses
 from auditlog.capture.leftovers import Leftovers
 from auditlog.capture.messages import Adopt, Flush, LostError, Message, Observed, OwnEntry, Unrecorded
 from auditlog.capture.metrics import Counters
-from auditlog.capture.models import UNREGISTERED
 from auditlog.capture.outbox import PromiseOutbox
 from auditlog.capture.pace import Pace
 from auditlog.capture.promises import PromiseMaker
@@ -39,7 +38,6 @@ from auditlog.capture.slots import Slot, acquire_slot
 from auditlog.capture.startup import state_doubt
 from auditlog.capture.tending import KeyWatch
 from auditlog.capture.unguarded import claim_unguarded
-from auditlog.capture.vitals import SpoolDepth
 from auditlog.capture.wiring import Wiring
 from auditlog.capture.writer import Writer
 from auditlog.core.capability import receipt_capability
@@ -106,7 +104,7 @@ class RunningCapture:
             waits=lambda: self._keys is not None and self._keys.is_turning,
         )
         """Promises that did not travel with their answer."""
-        self.pace = Pace(settings.wait_ms / 1000)
+        self.pace = Pace(settings.wait_ms / 1000, judges_disk=settings.durability == "local")
         self._settling = Settling(
             waits_for_log=settings.durability == "log", pace=self.pace, post=self.outbox.push
         )
@@ -194,28 +192,9 @@ class RunningCapture:
         return 0 if self.writer is None else self.writer.decisions
 
     @property
-    def model(self) -> str:
-        """What a decision that names no model says of its model."""
-        return UNREGISTERED if self.writer is None else self.writer.model
-
-    @property
-    def sender_state(self) -> str:
-        """How the sending fares: the sender's word."""
-        return "starting" if self.sender is None else self.sender.state
-
-    @property
-    def head(self) -> str | None:
-        """The newest head note that was signed in this life."""
-        return None if self.sender is None else self.sender.head
-
-    @property
     def max_merge_delay_s(self) -> int | None:
         """The log's own longest delay, where it has said so."""
         return None if self._enrolment is None else self._enrolment.max_merge_delay_s
-
-    def depth(self) -> SpoolDepth:
-        """What the log has not acknowledged, from memory."""
-        return SpoolDepth() if self.writer is None else self.writer.depth()
 
     def abandon(self) -> None:
         """After the slot was deleted: wait for the threads and let go of what is left of it."""

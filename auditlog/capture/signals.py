@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from auditlog.capture.coverage import count_workers
 from auditlog.capture.disabled import DisabledClaim, claim_disabled, mark_disabled
+from auditlog.capture.models import UNREGISTERED
 from auditlog.capture.outside import Outside, Sighting
 from auditlog.capture.pulse import Pulse, PulseNote, write_pulse
 from auditlog.capture.slots import Slot
@@ -24,13 +25,17 @@ from auditlog.capture.vitals import SpoolDepth, Vitals, heartbeat_counts, token_
 from auditlog.core.scalars import format_time
 
 if TYPE_CHECKING:
+    from auditlog.capture.sender import Sender
     from auditlog.capture.telling import Telling
+    from auditlog.capture.writer import Writer
 
 
 class Running(Protocol):
     """What this needs of the running capture; every call answers from memory, from any thread."""
 
     slot: Slot | None
+    writer: Writer | None
+    sender: Sender | None
 
     def write_own(self, kind: str, body: dict[str, Any] | Callable[[], dict[str, Any]]) -> Future[str]:
         """Have an entry of the layer itself written; a callable body is called at sealing."""
@@ -40,23 +45,8 @@ class Running(Protocol):
         """How many decisions this instance has sealed."""
 
     @property
-    def model(self) -> str:
-        """What a decision now says of its model."""
-
-    @property
     def max_merge_delay_s(self) -> int | None:
         """The log's own longest delay, where it has said so."""
-
-    def depth(self) -> SpoolDepth:
-        """What the log has not acknowledged."""
-
-    @property
-    def sender_state(self) -> str:
-        """The sender's word for how it fares."""
-
-    @property
-    def head(self) -> str | None:
-        """The newest head note that was signed."""
 
 
 class Signals:
@@ -120,7 +110,8 @@ class Signals:
 
     def vitals(self) -> Vitals:
         """How the recording stands now. From memory: any thread may ask."""
-        depth, now_us = self._running.depth(), self._clock()
+        depth, now_us = self._depth(), self._clock()
+        sender = self._running.sender
         merge_by_s = max(self._settings.merge_by_s, self._running.max_merge_delay_s or 0)
         is_late = depth.oldest_ms(now_us) > merge_by_s * 1000
         return Vitals(
@@ -128,8 +119,8 @@ class Signals:
             promises_outstanding=min(depth.entries, self._metrics.get("promises")),
             # Entries of an earlier life were promised by that life: whatever is late may be promised.
             promises_past_due=depth.entries if is_late else 0,
-            sender_state=self._running.sender_state,
-            head=self._running.head,
+            sender_state="starting" if sender is None else sender.state,
+            head=None if sender is None else sender.head,
             disk_free_bytes=self._disk_free_bytes,
             key_expires_s=self._key_expires_s,
         )
@@ -140,13 +131,19 @@ class Signals:
         # Counters are the process's; an instance that began later in it counts from its own beginning.
         counters = {name: value - self._before.get(name, 0) for name, value in after.items()}
         body: dict[str, Any] = dict(heartbeat_counts(counters, self._running.decisions))
-        body["spool"] = self._running.depth().to_body(self._clock())
-        head = self._running.head
-        more = {"head": head, "block": seen.block, "engine": seen.engine}
+        body["spool"] = self._depth().to_body(self._clock())
+        sender = self._running.sender
+        more = {"head": None if sender is None else sender.head, "block": seen.block, "engine": seen.engine}
         return {**body, **{name: value for name, value in more.items() if value}}
 
+    def _depth(self) -> SpoolDepth:
+        writer = self._running.writer
+        return SpoolDepth() if writer is None else writer.depth()
+
     def _cover(self) -> dict[str, Any]:
-        return self._telling.coverage.body(self._settings, workers=self._workers, model=self._running.model)
+        writer = self._running.writer
+        model = UNREGISTERED if writer is None else writer.model
+        return self._telling.coverage.body(self._settings, workers=self._workers, model=model)
 
     def _refresh(self) -> None:
         """Look at what needs the disk. On the pulse's thread."""

@@ -222,13 +222,13 @@ def test_a_killed_life_without_recording_is_declared_as_unknown(
 
 
 def test_a_disabled_layer_touches_nothing(make: Callable[..., Recorder], tmp_path: Path) -> None:
-    """Switched off is no failure: no file, no thread, no gap."""
+    """Switched off is no failure: no slot, no thread, no gap; only the mark that it was."""
     (tmp_path / "state").mkdir()
     recorder = make(enabled=False)
     recorder.start()
     assert not decide(recorder)
     recorder.close()
-    assert list((tmp_path / "state").iterdir()) == []
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["disabled"]
 
 
 @pytest.mark.parametrize(
