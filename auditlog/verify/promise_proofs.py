@@ -108,7 +108,6 @@ def contradictions(promise: Promise, placed: Placed) -> list[str]:
         "producer": (promise.producer, entry.producer),
         "instance": (promise.instance, entry.instance),
         "seq": (promise.seq, entry.seq),
-        "time": (promise.time, entry.time),
     }
     if entry.understood:
         body = entry.body if entry.kind == "decision" else {}
