@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def test_the_kubernetes_manifests_are_valid() -> None:
     said = check(BIN / "kubernetes-validate", "--strict", *KUBERNETES)
     for kind in ("statefulset/auditlog", "job/create-log", "persistentvolumeclaim/guard", "service/auditlog"):
         assert f"{kind} against" in said
+    assert "statefulset/model against" in said
 
 
 def test_the_shell_script_passes_shellcheck() -> None:
@@ -176,7 +178,11 @@ def test_compose_and_kubernetes_pass_secrets_as_files_alone() -> None:
     for path in KUBERNETES:
         text = path.read_text("utf-8")
         assert "kind: Secret" not in text
-        assert "\n          env:" not in text
+        for variable, value in re.findall(r"- name: (AUDITLOG_\w+)\n +value: (\S+)", text):
+            assert not SECRETIVE.search(variable) or (
+                variable.endswith("_FILE") and value.startswith("/run/secrets/")
+            )
+        assert path.name == "serving.yaml" or "\n          env:" not in text
 
 
 def _active(path: Path) -> str:
@@ -188,6 +194,38 @@ def test_the_kubernetes_secret_holds_what_the_configuration_names() -> None:
     named = set(re.findall(r"/run/secrets/auditlog/(\w+)", json.dumps(configurations()["kubernetes"])))
     for path in (DEPLOY / "kubernetes" / "base.yaml", DEPLOY / "README.md"):
         assert set(re.findall(r"--from-file=(\w+)", path.read_text("utf-8"))) == named
+
+
+def test_the_model_server_comes_in_keeps_its_state_and_drains(tmp_path: Path) -> None:
+    """Its variables are good settings, its token is what the log expects, its state outlives the pod, and its
+    preStop is a command that fits into the time it has.
+    """
+    from auditlog.capture import CaptureSettings
+
+    parts = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "serving.yaml").read_text("utf-8")))
+    account, workload = parts
+    pod = workload["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    values = {each["name"]: each.get("value", "model-0") for each in container["env"]}
+    settings = CaptureSettings.from_environ(values)
+    assert settings.problems == ()
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert str(settings.state_dir) == mounts["state"]
+    assert [each["metadata"]["name"] for each in workload["spec"]["volumeClaimTemplates"]] == ["state"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "token"]
+    token = volume["projected"]["sources"][0]["serviceAccountToken"]
+    assert str(settings.token_file) == f"{mounts['token']}/{token['path']}"
+    log = Settings.build(configurations()["kubernetes"], base=tmp_path).enrolment.kubernetes
+    assert log is not None
+    assert log.audience == token["audience"]
+    names = account["metadata"]["namespace"], account["metadata"]["name"]
+    assert log.subjects == [f"system:serviceaccount:{names[0]}:{names[1]}"]
+    assert pod["serviceAccountName"] == names[1]
+    assert fnmatchcase(f"{workload['metadata']['name']}-1-0", log.producers or "*")
+    command = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert auditlog([*command[1:3], "--help"]) == 0
+    assert pod["terminationGracePeriodSeconds"] > float(command[-1]) + settings.close_timeout_s
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
 
 
 def test_create_is_never_a_part_of_a_start() -> None:
