@@ -32,7 +32,6 @@ class Life:
     interval_s: int | None = None
     """Seconds between heartbeats, as stated; 0 for none, None before it was stated."""
     is_stopped: bool = False
-    decisions: int = 0
     counters: Counters = field(default_factory=Counters)
 
 
@@ -130,9 +129,7 @@ class Lives:
         self._add(Weight.INCOMPLETE, "silence", summary.name, text, seconds=silent_s)
 
     def _count(self, summary: ProducerSummary, life: Life, entry: Entry) -> None:
-        if entry.kind == "decision":
-            life.decisions += 1
-            self.decisions += 1
+        self.decisions += entry.kind == "decision"
         if not self._period.holds(entry.time):
             return
         summary.entries += 1
@@ -149,9 +146,7 @@ class Lives:
     def _read(self, index: int, summary: ProducerSummary, life: Life, entry: Entry) -> None:
         if entry.kind == "heartbeat":
             life.interval_s = entry.body["interval_s"]
-            problems = life.counters.take(
-                index, entry.body, decisions=life.decisions, all_decisions=self.decisions
-            )
+            problems = life.counters.take(index, entry.body, all_decisions=self.decisions)
             for kind, text in problems:
                 self._found(Weight.CONTRADICTION, kind, summary, entry.time, text)
         elif entry.kind == "coverage":

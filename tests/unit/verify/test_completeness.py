@@ -150,8 +150,8 @@ def test_silence_is_found_inside_between_and_after_lives() -> None:
 @pytest.mark.parametrize(
     ("changed", "kind"),
     [
-        ({"recorded": 14}, "recorded"),
-        ({"recorded": 16}, "recorded"),
+        ({"recorded": 14}, "chain"),
+        ({"recorded": 16}, "chain"),
         ({"finished": 99}, "balance"),
         ({"started": 3, "finished": 3}, "fell"),
     ],
@@ -172,8 +172,8 @@ def test_a_decision_taken_out_and_everything_signed_again_shows_in_the_counts() 
         host.decide()
     host.beat()
     report = host.report()
-    assert kinds(report, Weight.CONTRADICTION) == {"recorded"}
-    assert "says 16 decisions were recorded, the log has 15" in report.findings[-1].text
+    assert kinds(report, Weight.CONTRADICTION) == {"chain"}
+    assert "expected a heartbeat of gpu-0 with 15 recorded, found 16" in report.findings[-1].text
 
 
 def test_a_broken_chain_is_a_contradiction() -> None:
