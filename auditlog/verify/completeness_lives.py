@@ -70,7 +70,7 @@ class Lives:
             life = self._begin(summary, life, entry)
         else:
             self._silence(summary, life, entry.time, "between two entries")
-        self._count(summary, life, entry)
+        self._count(summary, entry)
         if is_read:
             self._read(index, summary, life, entry)
         life.last_time = max(life.last_time, entry.time)
@@ -128,7 +128,7 @@ class Lives:
         )
         self._add(Weight.INCOMPLETE, "silence", summary.name, text, seconds=silent_s)
 
-    def _count(self, summary: ProducerSummary, life: Life, entry: Entry) -> None:
+    def _count(self, summary: ProducerSummary, entry: Entry) -> None:
         self.decisions += entry.kind == "decision"
         if not self._period.holds(entry.time):
             return
