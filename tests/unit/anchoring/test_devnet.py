@@ -123,3 +123,17 @@ def test_many_threads_may_use_one_devnet(devnet: Devnet) -> None:
     for size in (1, 2, 3):
         expected = expected.then(size, hashlib.sha256(bytes([size])).digest())
     assert slots == [expected.slot()] * 8
+
+
+def test_the_newest_block_is_final(devnet: Devnet) -> None:
+    """Everything on a devnet is final at once: the block of an anchor is told the moment it is mined."""
+    before = devnet.finalized_block()
+    anchored = devnet.confirm(devnet.submit(LOG, 7, ROOT))
+    assert anchored is not None
+    found = devnet.finalized_block()
+    assert (found.chain_id, found.number, found.hash) == (
+        devnet.chain_id,
+        anchored.block_number,
+        anchored.block_hash,
+    )
+    assert found.number > before.number

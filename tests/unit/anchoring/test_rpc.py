@@ -572,3 +572,16 @@ def test_confirming_what_was_never_submitted_is_an_error(rig: Rig) -> None:
     """A handle that is not ours is not looked up anywhere."""
     with pytest.raises(LedgerError, match="found none"):
         rig.start().confirm(AnchorTx(LOG, 7, ROOT, keccak256(b""), 0))
+
+
+def test_the_final_block_is_the_node_s(rig: Rig) -> None:
+    """The one of its `finalized` tag; an error while there is none, or when it is another chain's."""
+    ledger = rig.start()
+    rig.chain.mine(5)
+    final = len(rig.chain.blocks) - 1 - rig.chain.finality_lag
+    found = ledger.finalized_block()
+    assert (found.chain_id, found.number) == (CHAIN_ID, final)
+    assert found.hash == rig.chain.blocks[final].hash
+    rig.chain.has_finality = False
+    with pytest.raises(LedgerError, match="finalized"):
+        ledger.finalized_block()

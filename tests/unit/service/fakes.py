@@ -194,6 +194,8 @@ class FakeOpener:
         self.tokens = FakeTokens()
         self.closed = False
         self.anchors: Any = None
+        self.block: Any = None
+        self.blocks_asked = 0
 
     def start(self) -> FakeTokens:
         """The tokens."""
@@ -217,6 +219,17 @@ class FakeOpener:
     def devnet_vkey(self) -> str | None:
         """Like one."""
         return "devnet.example.org+00000000+AAAA"
+
+    def finalized_block(self) -> Any:
+        """Whatever the test put here, counted."""
+        self.blocks_asked += 1
+        if isinstance(self.block, Exception):
+            raise self.block
+        return self.block
+
+    def outcomes(self, settings: LogSettings, log: Any) -> NoReturn:
+        """No fake of these: tests/unit/log and tests/integration have the real one."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Remember it."""
