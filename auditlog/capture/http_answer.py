@@ -25,8 +25,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from auditlog.capture.http_ending import HeldEnding
 from auditlog.capture.http_headers import DEFERRED, HeaderList, promise_header, without_ours
-from auditlog.capture.http_stream import TERMINAL_LINES, TerminalFinder, promise_comment
+from auditlog.capture.http_stream import TERMINAL_LINES, promise_comment
 from auditlog.capture.unrecordable import STATUS, WITHHELD, send_unrecordable, withheld
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class HttpAnswer:
     """The response of one exchange on its way to the server."""
 
     __slots__ = (
-        "_exchange", "_finder", "_held", "_is_head", "_late", "_length", "_phase", "_send", "_sent_bytes",
-        "_start", "_timer",
+        "_ending", "_exchange", "_is_head", "_late", "_length", "_phase", "_send", "_sent_bytes", "_start",
+        "_timer",
     )  # fmt: skip
 
     def __init__(self, exchange: HttpExchange, send: Send, *, is_head: bool) -> None:
@@ -66,8 +67,7 @@ class HttpAnswer:
         self._exchange, self._send, self._is_head = exchange, send, is_head
         self._phase = _Phase.WAITING
         self._start: Message = {}
-        self._held: list[Message] = []
-        self._finder: TerminalFinder | None = None
+        self._ending: HeldEnding | None = None
         self._length: int | None = None
         self._sent_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -122,7 +122,7 @@ class HttpAnswer:
     def abandon(self) -> None:
         """The application's task was cancelled: nothing more is sent."""
         self._stop_timer()
-        self._held = []
+        self._ending = None
         if self._phase is not _Phase.CUT:
             self._phase = _Phase.PASSING
 
@@ -131,10 +131,8 @@ class HttpAnswer:
             await self._refuse(cut=phase is _Phase.ENDING)
         elif phase is _Phase.HELD:
             await self._open()
-        elif phase is _Phase.ENDING:
-            await self._forward_held()
-        elif phase is _Phase.OPEN and self._finder is not None and self._finder.pending:
-            await self._forward(_body_of(self._finder.pending))
+        elif self._ending is not None:
+            await self._forward_all(self._ending.release())
 
     async def _begin(self, message: Message) -> None:
         """The start: held if this answer is recorded, else forwarded with all that follows."""
@@ -165,8 +163,8 @@ class HttpAnswer:
                 await self._whole(message)
                 return
             await self._open()
-        if self._finder is not None:
-            await self._watched(message, chunk, self._finder, is_last=is_last)
+        if self._ending is not None:
+            await self._watched(message, chunk, self._ending, is_last=is_last)
         elif is_last:
             await self._last([message])
         else:
@@ -181,8 +179,8 @@ class HttpAnswer:
             self._exchange.fail(NotImplementedError(message["type"]))
             if self._exchange.fails_closed:
                 await self._refuse(cut=True)
-        if self._phase is _Phase.ENDING:
-            self._held.append({**message})
+        if self._phase is _Phase.ENDING and self._ending is not None:
+            self._ending.keep(message)
         else:
             await self._forward(message)
 
@@ -203,64 +201,46 @@ class HttpAnswer:
         """The start of a stream leaves; whether its terminal event will be looked for is decided here."""
         self._phase = _Phase.OPEN
         dialect, answered = self._exchange.stream_dialect, self._exchange.answered
-        if dialect in TERMINAL_LINES and answered is not None and answered.allows_comment:
-            self._finder = TerminalFinder(dialect) if not self._is_head and _has_loop() else None
+        takes_comment = answered is not None and answered.allows_comment and not self._is_head
+        if dialect in TERMINAL_LINES and takes_comment and _has_loop():
+            self._ending = HeldEnding(dialect, must_hold=self._exchange.fails_closed)
         await self._forward(self._start_with([]))
 
-    async def _watched(
-        self, message: Message, chunk: bytes, finder: TerminalFinder, *, is_last: bool
-    ) -> None:
+    async def _watched(self, message: Message, chunk: bytes, ending: HeldEnding, *, is_last: bool) -> None:
         """One message of a stream whose terminal event is looked for, or was found."""
-        if self._phase is _Phase.ENDING:
-            self._held.append(_own_copy(message))
-        elif not await self._search(message, chunk, finder, is_last=is_last):
+        leaving = ending.take(message, chunk, is_last=is_last)
+        if is_last and not ending.is_found:
+            await self._last(leaving)
             return
+        await self._forward_all(leaving)
+        if not ending.is_found:
+            return
+        self._phase = _Phase.ENDING
         if is_last:
             self._stop_timer()
-            await self._terminal(finder)
+            await self._terminal(ending)
         elif self._timer is None and not self._exchange.fails_closed:
-            self._timer = asyncio.get_running_loop().call_later(HOLD_S, self._expire)
+            self._timer = asyncio.get_running_loop().call_later(HOLD_S, self._expire, ending)
 
-    async def _search(self, message: Message, chunk: bytes, finder: TerminalFinder, *, is_last: bool) -> bool:
-        """Forward what may leave; True once the rest is the terminal event."""
-        before = finder.pending
-        leaving = finder.feed(chunk)
-        if finder.found and not finder.allows_comment and not self._exchange.fails_closed:
-            self._finder, leaving, finder.found = None, before + chunk, False
-        if finder.found:
-            if leaving:
-                await self._forward(_body_of(leaving))
-            is_all = not leaving and not before
-            self._held = [_own_copy(message) if is_all else {**message, "body": finder.pending}]
-            self._phase = _Phase.ENDING
-            return True
-        if is_last:
-            await self._last([{**message, "body": before + chunk} if before else message])
-        elif not before and len(leaving) == len(chunk):
-            await self._forward(message)
-        elif leaving:
-            await self._forward({**message, "body": leaving})
-        return False
-
-    async def _terminal(self, finder: TerminalFinder) -> None:
+    async def _terminal(self, ending: HeldEnding) -> None:
         """The application has ended, its terminal event is held: record, then send promise and event."""
         settled = await self._exchange.settle()
         if self._exchange.fails_closed and not _is_durable(settled):
             await self._refuse(cut=True)
         self._phase = _Phase.PASSING
         promise = None if settled is None else settled.promise
-        if promise is not None and finder.allows_comment:
+        if promise is not None and ending.allows_comment:
             _, value = promise_header(promise)
-            await self._forward(_body_of(promise_comment(value.decode("ascii"))))
-        await self._forward_held()
+            comment = promise_comment(value.decode("ascii"))
+            await self._forward({"type": "http.response.body", "body": comment, "more_body": True})
+        await self._forward_all(ending.release())
 
     async def _last(self, messages: list[Message]) -> None:
         """The last message of a stream without a comment: in fail_open it is not kept waiting."""
         if self._exchange.fails_closed and not _is_durable(await self._exchange.settle()):
             await self._refuse(cut=True)
         self._phase = _Phase.PASSING
-        for message in messages:
-            await self._forward(message)
+        await self._forward_all(messages)
         self._exchange.hand_over()
 
     async def _refuse(self, *, cut: bool) -> None:
@@ -269,7 +249,7 @@ class HttpAnswer:
         Raises:
             AnswerWithheld: with `cut`.
         """
-        self._held = []
+        self._ending = None
         self._exchange.count(f"refused.{STATUS}")
         if cut:
             self._phase = _Phase.CUT
@@ -293,23 +273,22 @@ class HttpAnswer:
             self._exchange.hung_up()
             raise
 
-    async def _forward_held(self) -> None:
-        held, self._held = self._held, []
-        for message in held:
+    async def _forward_all(self, messages: list[Message]) -> None:
+        for message in messages:
             await self._forward(message)
 
-    def _expire(self) -> None:
+    def _expire(self, ending: HeldEnding) -> None:
         """The application has not ended its stream in time: the terminal event leaves without a comment.
 
         State changes here, at once; what is sent by the task comes before anything the application sends.
         """
-        self._phase, self._finder, self._timer = _Phase.OPEN, None, None
-        self._late = asyncio.get_running_loop().create_task(self._send_late())
+        self._phase, self._ending, self._timer = _Phase.OPEN, None, None
+        self._late = asyncio.get_running_loop().create_task(self._send_late(ending.release()))
 
-    async def _send_late(self) -> None:
+    async def _send_late(self, messages: list[Message]) -> None:
         try:
             with contextlib.suppress(OSError):  # The application's next message meets it as well.
-                await self._forward_held()
+                await self._forward_all(messages)
         except Exception as failure:  # noqa: BLE001  nobody awaits this task for its outcome
             self._exchange.fail(failure)
 
@@ -326,15 +305,6 @@ class HttpAnswer:
 
 def _is_durable(settled: Settled | None) -> bool:
     return settled is not None and settled.is_durable
-
-
-def _body_of(chunk: bytes) -> Message:
-    return {"type": "http.response.body", "body": chunk, "more_body": True}
-
-
-def _own_copy(message: Message) -> Message:
-    """A message to hold: the application may use its own again."""
-    return {**message, "body": bytes(message.get("body", b""))}
 
 
 def _has_loop() -> bool:
