@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -16,6 +17,33 @@ Random = Callable[[int], bytes]
 
 RANDOM_BYTES = 42
 """Of one exchange: 32 for its key, 10 for its id."""
+
+
+class RandomBlocks:
+    """Randomness for one exchange after the other, asked from the system in blocks.
+
+    Asking gives the interpreter to whatever thread waits for it, and getting it back can take milliseconds:
+    not something to do in the way of every request. Thread-safe; a forked child never sees a byte that its
+    parent may use.
+    """
+
+    def __init__(self, rng: Random, *, per_block: int = 64) -> None:
+        self._rng = rng
+        self._per_block = per_block
+        self._ready: list[bytes] = []
+        self._pid = os.getpid()
+
+    def take(self) -> bytes:
+        """`RANDOM_BYTES` that nobody else gets."""
+        if self._pid != os.getpid():
+            self._ready, self._pid = [], os.getpid()
+        while True:
+            try:
+                return self._ready.pop()  # one step of the interpreter: no two threads get the same
+            except IndexError:
+                block = self._rng(RANDOM_BYTES * self._per_block)
+                ends = range(RANDOM_BYTES, len(block) + 1, RANDOM_BYTES)
+                self._ready.extend(block[end - RANDOM_BYTES : end] for end in ends)
 
 
 def wall_clock_us() -> int:

@@ -25,6 +25,7 @@ GATHER_S = 0.2
 """A post carries what came within this time."""
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+REFUSED_WAIT_S = 60.0
 
 
 class PromiseOutbox:
@@ -122,11 +123,16 @@ class PromiseOutbox:
             return False
         except AuditLogError as refusal:
             # A log without this address, or one that does not want them: the same again would not help.
-            self._guard.failed("promises", refusal)
             self._metrics.add("promises_unposted", len(group))
+            self._refused(refusal)
             return True
         self._metrics.add("promises_posted", len(group))
         return True
+
+    def _refused(self, refusal: AuditLogError) -> None:
+        """Leave the log alone for a while: what comes meanwhile is held, the oldest is let go."""
+        self._guard.failed("promises", refusal)
+        self._stopping.wait(REFUSED_WAIT_S)
 
     def _give_back(self, group: list[tuple[str, str]]) -> None:
         with self._lock:

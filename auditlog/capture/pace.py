@@ -1,7 +1,8 @@
 """Whether durability can be expected in time: while the disk is slow, nobody waits for it.
 
-A smoothed figure of how long those who waited did wait, and since when the writer has been at its present
-group. While it says slow, one request a second may try, so that a disk that is quick again is noticed.
+A smoothed figure of what the disk (with AUDITLOG_DURABILITY=log: the log) took for a group, and since when
+it has been at the present one. Not how long callers waited: where nobody waits groups are larger and take
+longer, so a slow moment would never end. While it says slow, one request a second may try.
 """
 
 from __future__ import annotations
@@ -16,24 +17,29 @@ _WEIGHT = 0.3
 class Pace:
     """How quick the way to durability is. Any thread may ask; figures may be an instant old."""
 
-    def __init__(self, wait_s: float, *, steady_s: Callable[[], float] = time.monotonic) -> None:
-        """`wait_s` is how long a request would wait at most."""
+    def __init__(
+        self, wait_s: float, *, judges_disk: bool = True, steady_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`wait_s` is how long a request would wait at most; without `judges_disk` figures come by `took`."""
         self._wait_s = wait_s
+        self._judges_disk = judges_disk
         self._steady_s = steady_s
         self._usual_s = 0.0
         self._busy_since: float | None = None
         self._tried_s = steady_s()
 
     def begin(self) -> None:
-        """The writer starts on a group."""
+        """The disk gets a group."""
         self._busy_since = self._steady_s()
 
     def end(self) -> None:
         """The group is done."""
-        self._busy_since = None
+        began, self._busy_since = self._busy_since, None
+        if began is not None and self._judges_disk:
+            self.took(self._steady_s() - began)
 
     def took(self, seconds: float) -> None:
-        """So long did somebody wait."""
+        """So long did it take."""
         self._usual_s += _WEIGHT * (seconds - self._usual_s)
 
     @property

@@ -10,7 +10,6 @@ threads and chain.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditlog import __version__
-from auditlog.capture.awaiting import Waiter
+from auditlog.capture.answering import Answering
 from auditlog.capture.exits import close_at_exit
 from auditlog.capture.intake import Losses
 from auditlog.capture.known_models import KnownModels, model_body
@@ -34,8 +33,8 @@ from auditlog.capture.messages import (
     lightened,
 )
 from auditlog.capture.metrics import Counters
-from auditlog.capture.minting import RANDOM_BYTES, Clock, Random, mint_exchange, mint_id, wall_clock_us
-from auditlog.capture.observation import Exchange, Observation, Recorded, Settled
+from auditlog.capture.minting import Clock, Random, RandomBlocks, mint_exchange, mint_id, wall_clock_us
+from auditlog.capture.observation import Exchange, Observation, Recorded
 from auditlog.capture.redaction import Redactor
 from auditlog.capture.running import RunningCapture
 from auditlog.capture.safety import Guard
@@ -55,7 +54,7 @@ RETRY_LONGEST_S = 30.0
 """How soon, and how rarely at last, a start that failed is tried again."""
 
 
-class Recorder(Telling):
+class Recorder(Telling, Answering):
     """Records observations of one process. One per process; any thread may call it.
 
     Nothing here blocks on disk or network or raises (unless `settings.strict`), except `close`, which waits.
@@ -75,6 +74,7 @@ class Recorder(Telling):
         )
         self._clock = clock
         self._rng = rng
+        self._random = RandomBlocks(rng)
         self._lock = threading.Lock()
         self._running: RunningCapture | None = None
         self._inherited: RunningCapture | None = None
@@ -241,53 +241,6 @@ class Recorder(Telling):
         """
         return self.guard.call("record", None, self._record, observation, want_durable=want_durable)
 
-    def record_awaited(self, observation: Observation) -> Waiter | None:
-        """As `record`, for a coroutine that waits (see `awaiting`). None if it was not taken."""
-        return self.guard.call("record", None, self._record_awaited, observation)
-
-    def drop(self, exchange: Exchange) -> None:
-        """Say that an exchange will never be recorded: nothing is owed for it, and what `reserve` kept is
-        given back. Who drops it counts why (`refused.<status>` or `failed`).
-        """
-        self.metrics.add("dropped")
-        if exchange.attempt is not None:
-            exchange.attempt.settle()
-        if self.settings.mode == "fail_closed":
-            self.release()
-
-    def lose(self, exchange: Exchange) -> None:
-        """Say that a call was made whose record would not be true, since observing it failed: a gap entry
-        declares it.
-        """
-        self.drop(exchange)
-        self.metrics.add("failed")
-        now_us = self._clock()
-        self.guard.call("lose", None, self._pass, Losses(1, now_us, now_us))
-
-    def reserve(self) -> bool:
-        """Keep room for one record before the application is called (fail_closed): queue, spool and disk,
-        and a writer that works. If False the call must be refused. `record`, `drop`, `release` use it up.
-        """
-        return self.guard.call("reserve", False, self._reserve)
-
-    def release(self) -> None:
-        """Give back what `reserve` kept."""
-        running = self._running
-        if running is not None:
-            running.intake.release()
-
-    @property
-    def expects_quick(self) -> bool:
-        """Whether waiting for durability is likely to end in time; if not, nobody should wait."""
-        running = self._running
-        return running is not None and running.expects_quick
-
-    def promised(self, id: str, promise: str) -> None:  # noqa: A002  the word of the format
-        """Have a promise shown at the log, for an answer whose headers had left before it was made."""
-        running = self._running
-        if running is not None:
-            self.guard.call("promised", None, running.promised, id, promise)
-
     def record_outcome(self, decision: str, facts: Mapping[str, object], *, item: str | None = None) -> bool:
         """Record what became known later about a decision (label, override ...) as an `outcome` entry.
 
@@ -342,7 +295,7 @@ class Recorder(Telling):
         running = self._begun()
         if running is None:
             return None
-        now_us, random = self._clock(), self._rng(RANDOM_BYTES)
+        now_us, random = self._clock(), self._random.take()
         self.metrics.add("started")
         return mint_exchange(now_us, random, receipt_url=running.receipt_url, attempts=running.attempts)
 
@@ -355,18 +308,6 @@ class Recorder(Telling):
             return None
         exchange = observation.exchange
         return Recorded(exchange.id, exchange.exchange_key, exchange.receipt_url, durable)
-
-    def _record_awaited(self, observation: Observation) -> Waiter | None:
-        running = self._running
-        name = observation.exchange.id
-
-        def on_late(settled: Settled) -> None:
-            if running is not None and settled.promise is not None:
-                running.promised(name, settled.promise)
-
-        waiter = Waiter(asyncio.get_running_loop(), on_late)
-        taken = self._hand_over(Observed(observation, waiter=waiter, wants_promise=True))
-        return None if taken is None else waiter
 
     def _hand_over(self, message: Observed) -> RunningCapture | None:
         """Queue it; None if nothing records. What a full queue refuses is settled here, and counted there."""
@@ -388,10 +329,6 @@ class Recorder(Telling):
         if not is_taken:
             running.turn_away(message)
         return running
-
-    def _reserve(self) -> bool:
-        running = self._begun(is_call=False)
-        return running is not None and running.reserve()
 
     def _offer(self, message: Message) -> bool:
         running = self._begun()

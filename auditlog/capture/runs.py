@@ -20,6 +20,7 @@ from auditlog.capture.frames import Record
 from auditlog.capture.journal import Journal
 from auditlog.capture.messages import LostError, Observed, OutcomeKnown
 from auditlog.capture.metrics import Counters
+from auditlog.capture.pace import Pace
 from auditlog.capture.persisting import Persistence
 from auditlog.capture.preparing import Preparation
 from auditlog.capture.promises import PromiseMaker, may_promise
@@ -48,6 +49,7 @@ class Runs:
         settling: Settling,
         attempts: Attempts,
         clock: HostClock,
+        pace: Pace,
         preparation: Preparation,
         open_store: Callable[[], DisclosureStore],
         metrics: Counters,
@@ -59,6 +61,7 @@ class Runs:
         self._settling = settling
         self._attempts = attempts
         self._clock = clock
+        self._pace = pace
         self._preparation = preparation
         self._open_store = open_store
         self._metrics = metrics
@@ -101,6 +104,7 @@ class Runs:
             run = [(prepared, message) for prepared, message in run if _is_reserved(message)]
         if not run:
             return
+        self._pace.begin()
         self._keep([prepared for prepared, _ in run])
         records = self._losses.records()
         first = len(records)
@@ -116,6 +120,7 @@ class Runs:
             self.decisions += prepared.kind == "decision"
         before = self._journal.next
         is_durable = self.append(records)
+        self._pace.end()
         for _, message, _ in sealed:
             self._open.pop(id(message), None)
         self._metrics.add("recorded" if is_durable else "lost", len(sealed))

@@ -99,9 +99,9 @@ class Settling:
             return True
 
     def _answer(self, answers: list[tuple[Waiter, Settled]]) -> None:
-        if answers:
+        if answers and self._waits_for_log:
             self._pace.took(time.monotonic() - answers[0][0].since_s)
-            settle_all(answers)
+        settle_all(answers)
 
 
 def settle_future(future: Future[None], failure: Exception | None) -> None:

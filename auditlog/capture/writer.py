@@ -90,7 +90,6 @@ class Writer:
         self._clock = clock
         self._attempts = attempts
         self._merge_by_s = merge_by_s
-        self._pace = pace
         self._settling = settling
         self._preparation = preparation
         self._on_durable = on_durable
@@ -104,7 +103,8 @@ class Writer:
         )
         self.runs = Runs(
             journal=journal, disk=self._disk, losses=self._losses, settling=settling, attempts=attempts,
-            clock=clock, preparation=preparation, open_store=open_store, metrics=metrics, guard=guard,
+            clock=clock, pace=pace, preparation=preparation, open_store=open_store, metrics=metrics,
+            guard=guard,
         )  # fmt: skip
         self.ready: Future[Spool] = Future()
         """Resolves to the spool of entries once it is open and this process's `instance` entry is in it."""
@@ -163,13 +163,10 @@ class Writer:
 
     def _next_group(self) -> list[Message]:
         """What is queued. Nobody waiting, it gathers for a moment: one write to disk then serves several."""
-        self._pace.end()
         group = self._intake.take(GROUP, TICK_S, max_bytes=GROUP_BYTES)
         if group and not self._intake.is_closed and not any(map(_is_awaited, group)):
             time.sleep(LINGER_S)
             group += self._intake.take(GATHERED - len(group), 0.0, max_bytes=GROUP_BYTES)
-        if group:
-            self._pace.begin()
         return group
 
     def _open(self) -> None:

@@ -71,6 +71,8 @@ class FakeLog:
         self.batches: list[list[bytes]] = []
         self.batch_bytes: list[bytes] = []
         self.enrolments = 0
+        self.promises: dict[str, str] | None = {}
+        """Promises shown here, by decision id; None for a log that has no place for them."""
         self.token: str | None = None
         self.is_down = False
         self.max_batch = 1 << 30
@@ -119,9 +121,17 @@ class FakeLog:
             return self._enrol(json.loads(body))
         if method == "GET" and path.startswith("/producers/"):
             return self._head(path.split("/")[2])
+        if (method, path) == ("POST", "/promises"):
+            return self._keep_promises(json.loads(body)["promises"])
         if (method, path) == ("POST", "/batches"):
             return self._suffer(body)
         return problem(404, "not_found")
+
+    def _keep_promises(self, given: list[dict[str, str]]) -> Answer:
+        if self.promises is None:
+            return problem(404, "not_found")
+        self.promises.update({one["id"]: one["promise"] for one in given})
+        return Answer(200, {"kept": len(given)})
 
     def _enrol(self, asked: dict[str, Any]) -> Answer:
         self.enrolments += 1
