@@ -38,11 +38,16 @@ def completeness(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Look for gaps, silences and counters that disagree. Exit 0 nothing, 1 a contradiction, 3 not whole."""
-    from auditlog.verify.sources import open_source
+    from auditlog.verify.sources import HttpSource, open_source
 
     period = _period(since, until)
     token = None if token_file is None else read_text_line(token_file, "--token-file")
-    report = check(open_source(log, token, budget_s=LOG_BUDGET_S * 6), trust, period)
+    source = open_source(log, token, budget_s=LOG_BUDGET_S * 6)
+    try:
+        report = check(source, trust, period)
+    finally:
+        if isinstance(source, HttpSource):
+            source.close()
     if json:
         say_json(report.to_json())
     else:

@@ -155,6 +155,7 @@ def judge(
             report.judged.append(_judge_receipt(sent, target, trust))
     for sight in sights.values():
         keep_checkpoints(folder.path, sight)
+        sight.close()
     return report
 
 

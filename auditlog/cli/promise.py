@@ -80,7 +80,10 @@ def check(
     own = _own_bytes(key_file, request, response)
     origin = read_promise(note).origin
     sight = open_sight(origin, log, trust, token_file, kept_checkpoints(checkpoint or [], keep))
-    report = check_promise(note, sight, now_us=time.time_ns() // 1000, own=own)
+    try:
+        report = check_promise(note, sight, now_us=time.time_ns() // 1000, own=own)
+    finally:
+        sight.close()
     if keep is not None:
         keep_checkpoints(keep, sight)
     if evidence is not None and report.evidence is not None:

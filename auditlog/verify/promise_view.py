@@ -15,7 +15,7 @@ from auditlog.core.trust import Trust
 from auditlog.errors import ConfigurationError, EvidenceError
 from auditlog.verify.promise_evidence import Cause, Earlier, Evidence
 from auditlog.verify.promise_sources import Lookup, Progress, View, scan
-from auditlog.verify.sources import CHECKPOINT_PATH, LogSource
+from auditlog.verify.sources import CHECKPOINT_PATH, HttpSource, LogSource
 from auditlog.verify.steps import LogTrust, Opened
 from auditlog.verify.tlogclient import VerifiedTree
 
@@ -52,6 +52,11 @@ class LogSight:
         """Every checkpoint of this log that was shown, by its note, in the order it was."""
         for note in kept:
             self._open_kept(note)
+
+    def close(self) -> None:
+        """Close the connections of a source that has any."""
+        if isinstance(self._source, HttpSource):
+            self._source.close()
 
     def _open_kept(self, note: str) -> None:
         try:
