@@ -88,7 +88,7 @@ class Journal:
     @property
     def has_room(self) -> bool:
         """Whether the bound on disk use leaves room for another group."""
-        return self._current.size_bytes < self._max_bytes
+        return self._taken_bytes < self._max_bytes
 
     def has_room_for(self, records: int) -> bool:
         """Whether the bound and the disk leave room for so many more. Any thread may ask; the disk is looked
@@ -98,12 +98,19 @@ class Journal:
         now = time.monotonic()
         if now - self._free[0] > _LOOK_EVERY_S:
             self._free = now, free_bytes(self._slot.directory)
-        return self._current.size_bytes + need <= self._max_bytes and self._free[1] >= need + _KEPT_FREE_BYTES
+        return self._taken_bytes + need <= self._max_bytes and self._free[1] >= need + _KEPT_FREE_BYTES
 
     @property
     def size_bytes(self) -> int:
         """Bytes on disk."""
         return self._current.size_bytes
+
+    @property
+    def _taken_bytes(self) -> int:
+        """What counts against the bound. The newest segment stays although all of it was acknowledged, and
+        one group may be larger than a small bound: nothing would ever be written again.
+        """
+        return self._current.size_bytes if self._current.pending else 0
 
     def add(self, kind: str, body: dict[str, Any], time_us: int) -> tuple[Record, str]:
         """Give the next record its place: see `Book.add`. It is not durable before `append`."""
