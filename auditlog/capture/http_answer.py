@@ -208,7 +208,11 @@ class HttpAnswer:
 
     async def _watched(self, message: Message, chunk: bytes, ending: HeldEnding, *, is_last: bool) -> None:
         """One message of a stream whose terminal event is looked for, or was found."""
-        leaving = ending.take(message, chunk, is_last=is_last)
+        try:
+            leaving = ending.take(message, chunk, is_last=is_last)
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            self._ending, leaving = None, [*ending.release(), message]
+            self._exchange.fail(failure)
         if is_last and not ending.is_found:
             await self._last(leaving)
             return

@@ -42,9 +42,10 @@ class HeldEnding:
         if self.is_found:
             self.keep(message)
             return []
-        before = self._finder.pending
         if self._is_given_up:
             return [message]
+        before = self._finder.pending
+        chunk = chunk if type(chunk) is bytes else bytes(chunk)  # ASGI's servers take any buffer
         leaving = self._finder.feed(chunk)
         if self._finder.found and (self.allows_comment or self._must_hold):
             return self._begin(message, leaving, is_whole=not leaving and not before)

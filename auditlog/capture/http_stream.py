@@ -68,6 +68,9 @@ class TerminalFinder:
         """Take the next bytes; returns those that may leave now. The rest is `pending`: the terminal event
         and what follows it if one was `found`, else a few bytes that may become one.
         """
+        if not self.pending and self._is_plain(chunk):
+            self._started, self._before = True, chunk[-_BEFORE_BYTES:]
+            return chunk
         text = self.pending + chunk
         window = self._before + text
         offset = len(self._before)
@@ -81,6 +84,16 @@ class TerminalFinder:
         self._remember(window, at)
         leaving, self.pending = window[offset:at], window[at:]
         return leaving
+
+    def _is_plain(self, chunk: bytes) -> bool:
+        """Whether these are whole lines of usual events without anything of interest: nearly all chunks."""
+        return (
+            chunk.endswith(b"\n\n")
+            and chunk.startswith((b"data:", b"event:"))
+            and b"\nid:" not in chunk
+            and b"\r" not in chunk
+            and not any(needle in chunk for needle in self._needles)
+        )
 
     def _terminal(self, window: bytes, offset: int) -> int | None:
         """Where a whole telling line stands, its end included; None if nowhere."""

@@ -239,6 +239,27 @@ def test_a_buffer_that_is_used_again_is_copied_while_held(recorder: ObservingRec
     assert text_of(run(app, recorder)) == EVENT + comment_of(recorder) + DONE
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_any_buffer_is_a_chunk(recorder: ObservingRecorder, kind: Any) -> None:
+    """Servers take them all."""
+    parts = [kind(part) for part in (EVENT, EVENT + DONE[:3], DONE[3:])]
+    messages = [*(body(part, more=True) for part in parts), body(b"")]
+    assert text_of(run(answering(SSE, *messages), recorder)) == EVENT * 2 + comment_of(recorder) + DONE
+
+
+def test_a_failure_in_the_search_ends_the_record_not_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every byte goes on; what cannot be vouched for is declared."""
+    recorder = ObservingRecorder(CaptureSettings(log_url="http://log.example/logs/main"))
+
+    def broken(*_: Any) -> bytes:
+        raise RuntimeError
+
+    monkeypatch.setattr("auditlog.capture.http_stream.TerminalFinder.feed", broken)
+    messages = [body(EVENT, more=True), body(DONE, more=True), body(b"")]
+    assert run(answering(SSE, *messages), recorder)[1:] == messages
+    assert (len(recorder.lost), recorder.observations) == (1, [])
+
+
 def test_an_upstream_id_is_replayed_from_and_sent_once(recorder: ObservingRecorder) -> None:
     """An answer that brings an Audit-Id is a copy of that decision; its lines about it are left out."""
     upstream = b"01890000-0000-7000-8000-0000000000aa"

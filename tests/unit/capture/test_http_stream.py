@@ -72,6 +72,21 @@ def test_every_cut_finds_the_same_place(dialect: str, stream: bytes, places: lis
     assert (len(left) if finder.found else None) == expected
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(sorted(TERMINAL_LINES)),
+    st.lists(st.lists(st.sampled_from([*PIECES, b"data: {}\n\n", b"event: x\n"]), max_size=3), max_size=8),
+)
+def test_chunks_of_whole_lines_find_the_same_place(dialect: str, chunks: list[list[bytes]]) -> None:
+    """The quick way for usual chunks and the careful one agree."""
+    parts = [b"".join(pieces) for pieces in chunks]
+    left, finder = fed(dialect, parts)
+    assert left + finder.pending == b"".join(parts)
+    assert (len(left) if finder.found else None) == reference(dialect, b"".join(parts))
+    if not finder.found:
+        assert finder.allows_comment == fed(dialect, [b"".join(parts)])[1].allows_comment
+
+
 @pytest.mark.parametrize("dialect", sorted(ENDS))
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
 def test_single_bytes_and_every_pair_of_chunks(dialect: str, newline: bytes) -> None:
