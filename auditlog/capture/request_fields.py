@@ -21,12 +21,13 @@ MAX_REQUEST_BYTES = 1 << 20
 
 SAMPLING_NAMES = frozenset(
     {
-        "best_of", "decoder_input_details", "details", "do_sample", "early_stopping", "echo",
+        "best_of", "decoder_input_details", "details", "dimensions", "do_sample", "early_stopping", "echo",
         "frequency_penalty", "ignore_eos", "length_penalty", "logprobs", "max_completion_tokens",
         "max_length", "max_new_tokens", "max_output_tokens", "max_tokens", "min_length", "min_new_tokens",
-        "min_p", "min_tokens", "n", "num_beams", "num_predict", "num_return_sequences", "penalty_alpha",
-        "presence_penalty", "repeat_penalty", "repetition_penalty", "seed", "stream", "temperature",
-        "top_k", "top_logprobs", "top_n_tokens", "top_p", "typical_p", "use_beam_search", "watermark",
+        "min_p", "min_tokens", "n", "num_beams", "num_ctx", "num_predict", "num_return_sequences",
+        "penalty_alpha", "presence_penalty", "repeat_penalty", "repetition_penalty", "seed", "stream",
+        "temperature", "top_k", "top_logprobs", "top_n", "top_n_tokens", "top_p", "truncate_prompt_tokens",
+        "typical_p", "use_beam_search", "watermark",
     }
 )  # fmt: skip
 """The members that shape the choice of tokens, under the names their servers give them."""
