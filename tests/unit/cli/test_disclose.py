@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from auditlog.capture.disclosures import KeptBody, KeptRecord
@@ -112,6 +113,31 @@ def test_an_outcome_is_opened_by_kind_and_item(state: Path, capsys: Capture) -> 
     assert disclosed(capsys, "--kind", "outcome", "--item", "a/2", "--fields", "by")[0] == 2
 
 
+def test_one_item_of_a_batch_is_opened_and_no_other(state: Path, capsys: Capture) -> None:
+    """`--item choices/0` of a chat: its messages and that choice; a choice that is not there is exit 2."""
+    assert run(["disclose", CHAT_ID, "--item", "choices/0"]) == 0
+    items = parse_disclosures(capsys.readouterr().out.encode()).items
+    assert {getattr(item, "pointer", "") for item in items} >= {
+        "/messages/0/content",
+        "/choices/0/message/content",
+        "/id",
+    }
+    assert not any(getattr(item, "pointer", "").startswith("/usage") for item in items)
+    for item in ("choices/1", "people/0", "choices"):
+        assert run(["disclose", CHAT_ID, "--item", item]) == 2
+        assert capsys.readouterr().out == ""
+
+
+def test_a_body_kept_before_there_were_two_folds_is_read_as_it_was(state: Path) -> None:
+    """Records of the first version name no version of a fold: their entries say @v1."""
+    body = KeptBody(format_world.CHAT_RESPONSE, "openai.chat")
+    assert body.form == "fold:openai.chat@v1"
+    assert (
+        msgspec.msgpack.decode(msgspec.msgpack.encode((b"x", "openai.chat")), type=KeptBody).form == body.form
+    )
+    assert KeptBody(b"x").form == "json"
+
+
 def test_what_is_not_there_is_one_line(state: Path, capsys: Capture) -> None:
     """An unknown field, body, decision or folder is exit 2 and writes nothing."""
     for arguments in (
@@ -173,6 +199,17 @@ def test_a_caller_opens_what_it_holds(held: Path, capsys: Capture) -> None:
     assert base64.b64encode(CHAT_KEY).decode() not in text
     proven = {fact["name"] for fact in verified(held, capsys).values() if fact["grade"] == "proven"}
     assert {"request", "response"} <= proven
+
+
+def test_a_caller_opens_one_item(held: Path, capsys: Capture) -> None:
+    """Of its own copy, one choice and what it was asked; the report says of whose fields each is."""
+    assert from_held(held, "--item", "choices/0", request="request", response="response") == 0
+    names = {
+        getattr(item, "pointer", "") for item in parse_disclosures((held / "shown.json").read_bytes()).items
+    }
+    assert "/choices/0/message/content" in names
+    assert "/messages/0/content" in names
+    assert "/usage/total_tokens" not in names
 
 
 def test_a_caller_opens_one_field(held: Path, capsys: Capture) -> None:
