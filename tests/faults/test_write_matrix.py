@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from auditlog.errors import LogHalted, NotFoundError, Pushback
+from auditlog.errors import LogHalted, NotFoundError, ProducerRetired, Pushback
+from auditlog.log.lives import read_lives
 from auditlog.storage.memory import Fault
 from tests.support.faulty_store import Killed, NthWrite
-from tests.support.testlog import FakeProducer, TestBench
+from tests.support.testlog import FakeProducer, TestBench, next_key, rotation_body
 
 FAULTS = [Fault.REFUSED, Fault.STORED, Fault.TORN]
 
@@ -248,3 +249,60 @@ def test_ten_thousand_faults(seed: int) -> None:
     assert sum(b'"kind":"decision"' in entry for entry in entries) == number
     with pytest.raises(NotFoundError):
         bench.log.reader.entry(len(entries) + 1)  # type: ignore[union-attr]
+
+
+def begun() -> tuple[TestBench, FakeProducer]:
+    """A small log: what is written of lives does not depend on tiles."""
+    bench = TestBench(visibility="hashes")
+    bench.create()
+    producer = bench.started("a")
+    bench.publish()
+    return bench, producer
+
+
+def lives(bench: TestBench, producer: FakeProducer, *, reload: bool = False) -> None:
+    """A key that changes, an end, a host declared lost, by clients that do not give up."""
+    following = next_key(producer)
+    turning = [producer.decide(500), producer.seal("rotation", rotation_body(producer, following))]
+    insist(bench, lambda: bench.send(producer, turning), reload=reload)
+    producer.signer = following
+    after = [producer.decide(501)]
+    insist(bench, lambda: bench.send(producer, after), reload=reload)
+    assert bench.log is not None
+    other = insist(bench, lambda: bench.started("b"), reload=reload)
+    insist(bench, lambda: bench.wait(bench.log.declare_lost(other.producer)), reload=reload)
+    insist(bench, lambda: bench.wait(bench.log.retire(producer.producer)), reload=reload)
+    bench.publish()
+
+
+def writes_of_lives() -> int:
+    """How many writes that takes when nothing fails."""
+    bench, producer = begun()
+    counting = NthWrite()
+    bench.fault = counting
+    lives(bench, producer)
+    finish(bench)
+    return len(counting.seen)
+
+
+@pytest.mark.parametrize("reload", [False, True], ids=["go-on", "reload"])
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.value for fault in FAULTS])
+@pytest.mark.parametrize("number", range(writes_of_lives()))
+def test_one_write_fails_while_producers_change(number: int, fault: Fault, reload: bool) -> None:
+    """Keys, ends and losses are exactly as durable as their entries: the state is what the log says."""
+    bench, producer = begun()
+    bench.fault = NthWrite(number, fault)
+    lives(bench, producer, reload=reload)
+    entries = finish(bench)
+    found, state = read_lives(entries), bench.state
+    records = [record for each in state.producers() for record in found.rotations(each.producer)]
+    assert records == state.rotations()
+    assert len(records) == 1
+    assert [found.retirement(each.producer) for each in state.retirements()] == state.retirements()
+    assert len(state.retirements()) == 2
+    assert [
+        loss for each in state.producers() for loss in found.losses(each.producer)
+    ] == state.declared_losses()
+    assert len(state.declared_losses()) == 1
+    with pytest.raises(ProducerRetired):
+        bench.send(producer, [producer.decide(502)])

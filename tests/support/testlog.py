@@ -18,7 +18,7 @@ from auditlog.core.entry import Entry, encode_entry, format_time, parse_entry
 from auditlog.core.head import Head, sign_head
 from auditlog.core.merkle import root_hash
 from auditlog.core.note import Ed25519Signer, sign_note
-from auditlog.core.statements import instance_text, producer_key_name, producer_text
+from auditlog.core.statements import instance_text, producer_key_name, producer_text, rotation_text
 from auditlog.core.tiles import TILE_WIDTH, bundle_path, decode_bundle, partial_width, paths_for_size
 from auditlog.log import Batch, LogConfig, Stores, create_log, open_log
 from auditlog.log.log import Log
@@ -184,6 +184,20 @@ def decision_body(number: int, *, model: str = "unregistered", pad: int = 0) -> 
     if pad:
         body["sampling"] = {"pad": "x" * pad}
     return body
+
+
+def next_key(producer: FakeProducer, turn: int = 1) -> Ed25519Signer:
+    """A new key under the producer's key name."""
+    return Ed25519Signer.from_seed(producer.signer.name, hashlib.sha256(b"next%d" % turn).digest())
+
+
+def rotation_body(
+    producer: FakeProducer, following: Ed25519Signer, old: Ed25519Signer | None = None
+) -> dict[str, Any]:
+    """What both keys sign."""
+    text = rotation_text(producer.origin, producer.producer.hex(), following.vkey)
+    notes = [sign_note(text, [key]) for key in (old or producer.signer, following)]
+    return {"vkey": following.vkey, "notes": notes}
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from typing import Any
 
@@ -10,9 +9,8 @@ import pytest
 
 from auditlog.core.entry import parse_entry
 from auditlog.core.head import open_head
-from auditlog.core.note import Ed25519Signer, Ed25519Verifier, sign_note
+from auditlog.core.note import Ed25519Signer, Ed25519Verifier
 from auditlog.core.receipt import parse_receipt
-from auditlog.core.statements import rotation_text
 from auditlog.errors import (
     AuthenticationError,
     MalformedError,
@@ -23,7 +21,7 @@ from auditlog.errors import (
 )
 from auditlog.log.lives import read_lives
 from auditlog.storage.memory import Fault
-from tests.support.testlog import FakeProducer, TestBench
+from tests.support.testlog import FakeProducer, TestBench, next_key, rotation_body
 
 
 @pytest.fixture
@@ -40,20 +38,6 @@ def producer(bench: TestBench) -> FakeProducer:
     producer = bench.started("a")
     bench.send(producer, [producer.decide(n) for n in range(3)])
     return producer
-
-
-def next_key(producer: FakeProducer, turn: int = 1) -> Ed25519Signer:
-    """A new key under the producer's key name."""
-    return Ed25519Signer.from_seed(producer.signer.name, hashlib.sha256(b"next%d" % turn).digest())
-
-
-def rotation_body(
-    producer: FakeProducer, following: Ed25519Signer, old: Ed25519Signer | None = None
-) -> dict[str, Any]:
-    """What both keys sign."""
-    text = rotation_text(producer.origin, producer.producer.hex(), following.vkey)
-    notes = [sign_note(text, [key]) for key in (old or producer.signer, following)]
-    return {"vkey": following.vkey, "notes": notes}
 
 
 def rotate(bench: TestBench, producer: FakeProducer, turn: int = 1) -> Ed25519Signer:
