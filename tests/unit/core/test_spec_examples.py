@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEC = ROOT / "auditlog" / "spec"
-PAGES = ("README", "entry", "commitment", "promise", "receipt", "trust", "anchor", "registry")
+PAGES = ("README", "entry", "commitment", "promise", "evidence", "receipt", "trust", "anchor", "registry")
 
 _EXAMPLE = re.compile(
     r"^<!-- example: (\S+) (\S+) (exact|json) -->\n```\n(.*?)\n```$", re.MULTILINE | re.DOTALL
