@@ -26,6 +26,7 @@ from auditlog.capture.messages import Adopt, Flush, LostError, Message, Observed
 from auditlog.capture.metrics import Counters
 from auditlog.capture.outbox import PromiseOutbox
 from auditlog.capture.pace import Pace
+from auditlog.capture.preloading import preload
 from auditlog.capture.promises import PromiseMaker
 from auditlog.capture.redaction import Redactor
 from auditlog.capture.rotation import SlotKeys
@@ -128,6 +129,7 @@ class RunningCapture:
         if not settings.is_usable:
             self.signals.mark_disabled(self._rng)
             return
+        preload()
         try:
             slot = acquire_slot(
                 settings.state_dir, settings.producer, origin=settings.origin, passed_over=self._passed_over
