@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from auditlog.capture.engine_counters import MAX_PAGE_BYTES, totals_of_page, totals_of_registry
 from auditlog.capture.fetching import fetch
 from auditlog.capture.metrics import Counters
@@ -49,7 +51,8 @@ class Outside:
         self._block_url = f"{log_url}/blocks/finalized"
         self._engine_url = engine_metrics
         self._metrics = metrics
-        self._fetch = fetch_body or _fetch
+        self._fetch = fetch_body or self._get
+        self._client: httpx.Client | None = None
         self._condition = threading.Condition()
         self._asked = 0
         self._answered = 0
@@ -67,13 +70,21 @@ class Outside:
                 left_s = until - time.monotonic()
                 if left_s <= 0 or not self._condition.wait(left_s):
                     break
-            fresh = self._answered >= asked
-            # Old totals beside new counts would look like a mismatch.
-            return self._seen if fresh else Sighting(block=self._seen.block)
+            seen, is_fresh = self._seen, self._answered >= asked
+        if not self._engine_url:
+            return Sighting(seen.block, self.engine_here())
+        # Old totals beside new counts would look like a mismatch.
+        return seen if is_fresh else Sighting(block=seen.block)
 
     def engine_here(self) -> dict[str, str] | None:
         """The engine's totals now, where they are in this process and asking takes no time."""
-        return None if self._engine_url else self._engine()
+        if self._engine_url:
+            return None
+        try:
+            return totals_of_registry() or None
+        except Exception:  # noqa: BLE001  a registry holds other people's collectors
+            self._metrics.add("outside.no_engine")
+            return None
 
     def end(self) -> None:
         """Let `run` end after the request in flight, if any; nobody waits for it."""
@@ -83,6 +94,13 @@ class Outside:
 
     def run(self) -> None:
         """The body of the thread."""
+        try:
+            self._run()
+        finally:
+            if self._client is not None:
+                self._client.close()
+
+    def _run(self) -> None:
         while True:
             with self._condition:
                 while self._answered >= self._asked and not self._is_ended:
@@ -104,13 +122,18 @@ class Outside:
             return None
 
     def _engine(self) -> dict[str, str] | None:
+        if not self._engine_url:
+            return None
         try:
-            if self._engine_url:
-                return totals_of_page(self._fetch(self._engine_url, MAX_PAGE_BYTES)) or None
-            return totals_of_registry() or None
-        except Exception:  # noqa: BLE001  a registry holds other people's collectors
+            return totals_of_page(self._fetch(self._engine_url, MAX_PAGE_BYTES)) or None
+        except LogUnreachable:
             self._metrics.add("outside.no_engine")
             return None
+
+    def _get(self, url: str, max_bytes: int) -> bytes:
+        if self._client is None:
+            self._client = httpx.Client()
+        return fetch(self._client, url, max_bytes=max_bytes, within_s=FETCH_S)
 
 
 def parse_block(body: bytes) -> dict[str, Any] | None:
@@ -131,7 +154,3 @@ def parse_block(body: bytes) -> dict[str, Any] | None:
 
 def _is_natural(value: object) -> bool:
     return type(value) is int and 0 <= value <= _MAX_NATURAL
-
-
-def _fetch(url: str, max_bytes: int) -> bytes:
-    return fetch(url, max_bytes=max_bytes, within_s=FETCH_S)

@@ -362,11 +362,11 @@ def test_a_fetch_is_bounded_and_silent(caplog: pytest.LogCaptureFixture) -> None
             return httpx.Response(302, headers={"location": "http://elsewhere/"})
         return httpx.Response(200, content=b"body")
 
-    transport = httpx.MockTransport(answer)
-    assert fetch("http://x/", max_bytes=100, within_s=5, transport=transport) == b"body"
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    assert fetch(client, "http://x/", max_bytes=100, within_s=5) == b"body"
     for url in ("http://x/long", "http://x/moved"):
         with pytest.raises(LogUnreachable):
-            fetch(url, max_bytes=100, within_s=5, transport=transport)
+            fetch(client, url, max_bytes=100, within_s=5)
     assert caplog.text == ""
 
 
