@@ -31,7 +31,9 @@ class SpoolDepth:
 
     def to_body(self, now_us: int) -> dict[str, int]:
         """The member `spool` of a heartbeat."""
-        return {"entries": self.entries, "bytes": self.bytes, "oldest_ms": self.oldest_ms(now_us)}
+        # Of a segment that was acknowledged in part all bytes count: at most so many wait.
+        waiting = self.bytes if self.entries else 0
+        return {"entries": self.entries, "bytes": waiting, "oldest_ms": self.oldest_ms(now_us)}
 
 
 @dataclass(frozen=True, slots=True)
