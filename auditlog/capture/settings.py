@@ -2,8 +2,8 @@
 
 Promises that no value, however wrong, raises here or breaks the application: what is wrong is listed in
 `problems` (shown by `auditlog doctor`), and the recorder then counts decisions without recording them.
-Secrets are never in a problem's text nor in `repr`. Every secret also has a `*_FILE` form, read again
-whenever the log refuses the token.
+Secrets are never in a problem's text nor in `repr`. Every secret also has a `*_FILE` form, read
+for every request: a token that is replaced before it expires is never used too long.
 """
 
 from __future__ import annotations

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditlog.capture import CaptureSettings
 from auditlog.capture.client import MAX_ANSWER_BYTES, LogClient
 from auditlog.errors import (
     AuditLogError,
@@ -16,6 +18,7 @@ from auditlog.errors import (
     ChainConflictError,
     LogUnreachable,
     NotFoundError,
+    ProducerRetired,
     Pushback,
     SubmissionRefused,
     TooLargeError,
@@ -120,6 +123,36 @@ def test_unreadable_token_file_is_an_authentication_error() -> None:
     with pytest.raises(AuthenticationError):
         log.origin()
     log.close()
+
+
+def test_the_token_file_is_read_for_every_request(tmp_path: Path) -> None:
+    """A projected token is replaced before it expires: the next request carries the new one, unasked."""
+    seen: list[str] = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        return httpx.Response(200, json={"origin": "log.example/x"})
+
+    path = tmp_path / "token"
+    settings = CaptureSettings.from_environ({"AUDITLOG_LOG": "https://l/x", "AUDITLOG_TOKEN_FILE": str(path)})
+    log = LogClient("http://log.example", settings.read_token, transport=httpx.MockTransport(reply))
+    for token in ("first", "second"):
+        path.with_name("new").write_text(token + "\n")
+        path.with_name("new").replace(path)
+        log.origin()
+    log.close()
+    assert seen == ["Bearer first", "Bearer second"]
+
+
+def test_a_retired_producer_is_told_apart() -> None:
+    """403 with that code is a verdict on the producer; any other 403 is about the token."""
+    last = {"instance": "ab" * 16, "seq": 4, "leaf_hash": "cd" * 32}
+    body = {"type": "urn:auditlog:problem:producer_retired", "detail": "ended", "expected": last}
+    log = client(httpx.Response(403, json=body))
+    with pytest.raises(ProducerRetired) as refusal:
+        log.submit(b"", 1)
+    log.close()
+    assert refusal.value.expected == last
 
 
 def test_our_requests_leave_no_line_in_the_applications_log(caplog: pytest.LogCaptureFixture) -> None:
