@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from auditlog.capture.adoption import Opening
 from auditlog.capture.attempts import Attempts
@@ -20,9 +20,10 @@ from auditlog.capture.client import LogClient
 from auditlog.capture.clocks import HostClock
 from auditlog.capture.enrolment import Enrolment
 from auditlog.capture.frames import Record
+from auditlog.capture.handing import Handing
 from auditlog.capture.intake import Intake, Losses
 from auditlog.capture.leftovers import Leftovers
-from auditlog.capture.messages import Adopt, Flush, LostError, Message, Observed, OwnEntry, Unrecorded
+from auditlog.capture.messages import Adopt, Flush, Message
 from auditlog.capture.metrics import Counters
 from auditlog.capture.outbox import PromiseOutbox
 from auditlog.capture.pace import Pace
@@ -52,7 +53,7 @@ _POLL_S = 0.02
 _WRITER_WAIT_S = 1.0
 
 
-class RunningCapture:
+class RunningCapture(Handing):
     """The running parts of one recorder in one process."""
 
     def __init__(
@@ -170,29 +171,6 @@ class RunningCapture:
             self._settling.end()
             self._wiring.close()
 
-    def declare(self, losses: Losses, settled: Callable[[bool], None]) -> None:
-        """Have a gap entry written for what passed unrecorded; `settled` is told whether it is durable."""
-        done: Future[None] = Future()
-        done.add_done_callback(lambda future: settled(not future.cancelled() and future.exception() is None))
-        self.intake.push(Unrecorded(losses, done))
-
-    def write_own(self, kind: str, body: dict[str, Any] | Callable[[], dict[str, Any]]) -> Future[str]:
-        """Have an entry of the layer itself written after everything handed over so far; never blocks.
-
-        A callable body is called by the writer's thread at sealing (it may read `decisions`, and must not
-        wait). Resolves to the entry's leaf hash in hex, or `draft:<number>`; cancelled if the slot is gone.
-        """
-        reference: Future[str] = Future()
-        self.intake.push(OwnEntry(kind, body, reference))
-        return reference
-
-    @property
-    def decisions(self) -> int:
-        """How many `decision` entries this instance has sealed; exact within a callable body of
-        `write_own`.
-        """
-        return 0 if self.writer is None else self.writer.decisions
-
     @property
     def max_merge_delay_s(self) -> int | None:
         """The log's own longest delay, where it has said so."""
@@ -256,44 +234,11 @@ class RunningCapture:
         while not condition() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
-    @property
-    def attempts(self) -> Attempts | None:
-        """The marks of the calls that this life began."""
-        return self._attempts
-
-    @property
-    def expects_quick(self) -> bool:
-        """Whether a decision handed over now is likely to be durable within the settings' wait."""
-        return self.is_open and self.pace.is_quick
-
-    def reserve(self) -> bool:
-        """Keep room for one record: a place in the queue, bytes in the spool and on the disk, and a writer
-        (with AUDITLOG_DURABILITY=log: and a log) that works. False if any of it is missing.
-        """
-        writer = self.writer
-        if writer is None or not self.is_open or not writer.is_working:
-            return False
-        if self._settings.durability == "log" and (self._enrolment is None or not self._is_answering):
-            return False
-        return writer.has_room(self.intake.reserved + 1) and self.intake.reserve()
-
-    @property
-    def _is_answering(self) -> bool:
-        return self.sender is not None and self.sender.state in {"idle", "sending"}
-
-    def promised(self, id: str, promise: str) -> None:  # noqa: A002  the word of the format
-        """Have a promise that did not travel in the headers of its answer shown at the log."""
-        self.outbox.push(id, promise)
-
     def receipt_url(self, id: str) -> str | None:  # noqa: A002  the word of the format
         """Where the receipt of a decision will be found, None before enrolment (api.md)."""
         if self._enrolment is None:
             return None
         return f"{self._receipt_prefix}{id}/{receipt_capability(self._enrolment.receipt_key, id)}"
-
-    def turn_away(self, message: Observed) -> None:
-        """Tell whoever waits for it that the queue had no room."""
-        self._settling.lost([message], LostError("record: expected room in the queue, found it full"))
 
     def _remember(self, enrolment: Enrolment) -> None:
         self._receipt_prefix = f"{self._settings.receipt_base}/receipts/{enrolment.producer[:16]}/"

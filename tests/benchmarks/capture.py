@@ -3,8 +3,8 @@
 A small ASGI app answers 32 requests at a time in process, once bare and once wrapped with a real recorder
 (spool and disclosure store with fsync, a log in another process). Pairs are interleaved; the headline is the
 CPU time of the whole process that a 1 KB chat request adds in fail_open with its promise, until everything is
-on disk and sent. The interval is the 95 % bootstrap interval of the median of the pairs. Disk and machine must
-be idle: a disk slower than AUDITLOG_WAIT_MS is not waited for, and the share of promises says so.
+on disk and sent. The interval is the 95 % bootstrap interval of the median of the pairs. Disk and machine
+must be idle: a disk slower than AUDITLOG_WAIT_MS is not waited for, and the share of promises says so.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ class FakeLog:
         self.batches: list[list[bytes]] = []
         self.batch_bytes: list[bytes] = []
         self.enrolments = 0
+        self.max_merge_delay_s: int | None = None
         self.promises: dict[str, str] | None = {}
         """Promises shown here, by decision id; None for a log that has no place for them."""
         self.token: str | None = None
@@ -160,6 +161,8 @@ class FakeLog:
             "entry": base64.b64encode(chain.entry).decode(),
             "receipt_key": base64.b64encode(RECEIPT_KEY).decode(),
         }
+        if self.max_merge_delay_s is not None:
+            members["max_merge_delay_s"] = self.max_merge_delay_s
         return Answer(200, members)
 
     def _head(self, producer: str) -> Answer:
