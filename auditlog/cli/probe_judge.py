@@ -7,6 +7,7 @@ nobody can prove omitted.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from auditlog.cli.probe_store import Probe, ProbeFolder, Sent
 from auditlog.cli.promise_files import keep_checkpoints, kept_checkpoints
 from auditlog.core.scalars import parse_base64
-from auditlog.errors import ConfigurationError, SourceError
+from auditlog.errors import ConfigurationError, MalformedError, SourceError
 from auditlog.verify.bounds import upper_bound
 
 if TYPE_CHECKING:
@@ -180,7 +181,8 @@ def _judge_promise(
         own = OwnBytes(parse_base64(sent.key, "exchange key"), *bodies)
     report = check_promise(note, sights[origin], now_us=time.time_ns() // 1000, own=own)
     if report.evidence is not None:
-        folder.keep(sent.number, "evidence", format_evidence(report.evidence))
+        with contextlib.suppress(MalformedError):  # too large for a file; the verdict stands
+            folder.keep(sent.number, "evidence", format_evidence(report.evidence))
     verdict = "other bytes" if report.bytes_differ and report.exit_code == 1 else report.verdict.value
     return Judged(sent, verdict, report.cause.value if report.cause else "", report.headline)
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auditlog.cli.output import say_json, say_note
+from auditlog.cli.output import say_error, say_json, say_note
 from auditlog.cli.promise_files import keep_checkpoints, kept_checkpoints, read_promise_note
 from auditlog.cli.reading import read_bounded, read_text_line
-from auditlog.errors import ConfigurationError
+from auditlog.errors import ConfigurationError, MalformedError
 
 if TYPE_CHECKING:
     from auditlog.core.trust import Trust
@@ -169,7 +169,6 @@ def _own_bytes(key_file: Path | None, request: Path | None, response: Path | Non
     if key_file is None or request is None or response is None:
         raise ConfigurationError("expected --key-file, --request and --response together, found some of them")
     from auditlog.core.scalars import parse_base64
-    from auditlog.errors import MalformedError
     from auditlog.verify.promise_verdict import OwnBytes
 
     try:
@@ -185,6 +184,11 @@ def _own_bytes(key_file: Path | None, request: Path | None, response: Path | Non
 def _write_evidence(path: Path, report: PromiseReport) -> None:
     from auditlog.verify.promise_evidence import format_evidence
 
-    if report.evidence is not None:
+    if report.evidence is None:
+        return
+    try:
         path.write_bytes(format_evidence(report.evidence))
+    except MalformedError as error:  # all leaf hashes of a very large tree: the verdict stands without a file
+        say_error(f"no evidence file was written: {error}")
+    else:
         say_note(f"evidence: {path}")
