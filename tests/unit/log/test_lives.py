@@ -21,6 +21,8 @@ from auditlog.errors import (
 )
 from auditlog.log.lives import read_lives
 from auditlog.storage.memory import Fault
+from auditlog.verify.fsck import fsck
+from tests.support.memory_source import MemorySource
 from tests.support.testlog import FakeProducer, TestBench, next_key, rotation_body
 
 
@@ -419,3 +421,18 @@ class TestDeclaredLost:
         assert state_in_memory(bench, producer).losses == ()
         assert bench.wait(bench.log.declare_lost(producer.producer)).loss is not None
         check_rebuilt(bench)
+
+
+def test_a_reader_of_the_whole_log_follows_every_key(bench: TestBench, producer: FakeProducer) -> None:
+    """fsck, which shares no code with the engine, agrees with what admission let in."""
+    rotate(bench, producer)
+    bench.send(producer, [producer.decide(60)])
+    rotate(bench, producer, turn=2)
+    bench.send(producer, [producer.start(), producer.decide(61)])
+    other = bench.started("b")
+    assert bench.log is not None
+    bench.wait(bench.log.declare_lost(other.producer))
+    bench.send(producer, [producer.seal("retirement", retirement_body(producer))])
+    bench.publish()
+    report = fsck(MemorySource(bench.public.objects), bench.log.vkey)
+    assert report.exit_code == 0, report
