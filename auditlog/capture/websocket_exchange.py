@@ -1,4 +1,4 @@
-"""One websocket connection, observed on its way through the middleware (spec/commitment.md, "WebSockets").
+"""One websocket connection, observed as it passes (spec/commitment.md, "Bodies made of messages").
 
     message = u8 kind (1 text, 2 binary) || u32be length || bytes     what each adds to its side's body
     connection = turn* end                                            one entry a turn, where they are marked
