@@ -115,9 +115,10 @@ def _route(scope: Scope) -> str:
 def _add_headers(scope: Scope, headers: MutableHeaders) -> None:
     """No sniffing anywhere; any page may read what needs no cookie, which is everything under /logs/."""
     headers["X-Content-Type-Options"] = "nosniff"
-    if scope["method"] in {"GET", "HEAD", "OPTIONS"} and scope["path"].startswith("/logs/"):
+    is_read = scope["method"] in {"GET", "HEAD", "OPTIONS"} or scope["path"].endswith("/promises/lookup")
+    if is_read and scope["path"].startswith("/logs/"):
         headers["Access-Control-Allow-Origin"] = "*"
-        headers["Access-Control-Expose-Headers"] = "Retry-After"
+        headers["Access-Control-Expose-Headers"] = "Retry-After, Audit-Promises, Audit-Promises-Conflict"
 
 
 def configure_logging(log_format: str) -> None:
