@@ -15,17 +15,9 @@ change a byte.
 
 from __future__ import annotations
 
-TERMINAL_LINES: dict[str, tuple[bytes, ...]] = {
-    "openai.chat": (b"data: [DONE]", b"data:[DONE]"),
-    "openai.completions": (b"data: [DONE]", b"data:[DONE]"),
-    "openai.responses": tuple(
-        b"event:" + space + b"response." + word
-        for word in (b"completed", b"incomplete", b"failed")
-        for space in (b" ", b"")
-    ),
-    "anthropic.messages": (b"event: message_stop", b"event:message_stop"),
-}
-"""By dialect: the first line of the event that ends an answer."""
+from auditlog.core.sse import TERMINAL_LINES, promise_comment
+
+__all__ = ["MAX_PENDING_BYTES", "TERMINAL_LINES", "TerminalFinder", "promise_comment"]
 
 MAX_PENDING_BYTES = max(len(line) for lines in TERMINAL_LINES.values() for line in lines)
 
@@ -33,11 +25,6 @@ _BEFORE_BYTES = 4
 """How far one looks back to see an empty line: CR LF CR LF."""
 _LINE_ENDS = (b"\n", b"\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-def promise_comment(promise: str) -> bytes:
-    """The SSE comment that carries a promise in base64, a block of its own."""
-    return b": audit-promise " + promise.encode("ascii") + b"\n\n"
 
 
 class TerminalFinder:
@@ -113,6 +100,8 @@ class TerminalFinder:
         """Where the last line begins if it may still become a telling one; else the end of the window."""
         end = len(window)
         start = max(window.rfind(b"\n", offset), window.rfind(b"\r", offset), offset - 1) + 1
+        if start == 0 and not self._started and window.startswith(_BYTE_ORDER_MARK):
+            start = len(_BYTE_ORDER_MARK)
         last = window[start:end]
         if 0 < len(last) <= MAX_PENDING_BYTES and any(line.startswith(last) for line in self._lines):
             return start if self._is_fresh(window, start) else end

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from auditlog.cli.probe_store import Probe, ProbeFolder, Sent
 from auditlog.cli.promise_files import promise_note
 from auditlog.core.scalars import format_time
+from auditlog.core.sse import without_promise_comment
 from auditlog.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 DIALECTS: Final = ("openai.chat", "openai.completions", "openai.responses", "anthropic.messages", "predict")
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
-_COMMENT: Final = re.compile(rb": audit-promise ([A-Za-z0-9+/=]+)\r?\n\r?\n")
 _ID: Final = re.compile(r"[0-9a-f-]{36}")
 _TIMEOUT_S: Final = 120.0
 _FETCH_TRIES: Final = 6
@@ -128,12 +128,10 @@ def _take(sent: Sent, response: httpx.Response, answer: bytes, folder: ProbeFold
     sent.receipt_url = response.headers.get("Audit-Receipt", "")[:2048]
     sent.is_deferred = response.headers.get("Audit-Status", "") == "deferred"
     sent.key = _key(response.headers.get("Audit-Key", ""))
-    comment = _COMMENT.search(answer)
-    # What the commitment is over: the bytes the application sent, without the comment of the layer.
-    folder.keep(number, "response", _COMMENT.sub(b"", answer, count=1))
+    folder.keep(number, "response", answer)
     for where, text in (
         ("header", response.headers.get("Audit-Promise", "").encode("ascii", "replace")),
-        ("comment", comment[1] if comment else b""),
+        ("comment", (without_promise_comment(answer)[1] or "").encode("utf-8")),
     ):
         if text and _keep_promise(folder, sent, text):
             sent.promise = where

@@ -20,6 +20,7 @@ from auditlog.core.content import FORM_JSON, decode_content
 from auditlog.core.jsonfields import FieldLeaf, scan_fields
 from auditlog.core.merkle import root_hash
 from auditlog.core.scalars import check_name
+from auditlog.core.sse import without_promise_comment
 
 KEY_BYTES = 32
 SALT_BYTES = 32
@@ -88,6 +89,16 @@ class BodyCommitment:
 def commit_body(key: bytes, name: str, data: bytes) -> bytes:
     """Return the whole commitment (32 bytes) to `data`."""
     return commit_with_salt(salts(key, name, 0), name, data)
+
+
+def as_committed(commitment: str, key: bytes, name: str, data: bytes) -> bytes:
+    """The bytes a commitment (hex) is to, from a caller's own copy of them: as they are, or without the
+    comment of a promise that came within the stream. Others are returned as they are, to be refused.
+    """
+    bare, note = without_promise_comment(data)
+    if note is None or commit_body(key, name, data).hex() == commitment:
+        return data
+    return bare if commit_body(key, name, bare).hex() == commitment else data
 
 
 def commit_with_salt(salt: bytes, name: str, data: bytes) -> bytes:

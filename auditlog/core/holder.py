@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from auditlog.core.bodies import BODY_NAMES
-from auditlog.core.commitment import field_leaves, salts
+from auditlog.core.commitment import as_committed, field_leaves, salts
 from auditlog.core.content import field_text, is_known_form
 from auditlog.core.disclosure import Disclosure, WholeDisclosure, disclose_field
 from auditlog.core.entry import Entry
@@ -58,6 +58,10 @@ def open_held(
     Raises:
         DisclosureError: a field, body or item is named that is not among them.
     """
+    bodies = {
+        body: as_committed(entry.body.get(body, {}).get("commitment", ""), key, body, data)
+        for body, data in bodies.items()
+    }
     if item is not None:
         texts = {body: _text(entry, bodies, body) for body in ("request", "response")}
         fields = [*fields, *item_names(item, texts["request"], texts["response"])]

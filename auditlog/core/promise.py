@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditlog.core.bodies import MODEL_WORDS
-from auditlog.core.commitment import commit_body
+from auditlog.core.commitment import as_committed, commit_body
 from auditlog.core.note import NoteSigner, NoteVerifier
 from auditlog.core.scalars import (
     check_hash,
@@ -127,7 +127,8 @@ def open_promise(note: str | bytes, verifier: NoteVerifier) -> Promise:
 
 
 def check_promise_bytes(promise: Promise, *, exchange_key: bytes, request: bytes, response: bytes) -> None:
-    """Check that a promise is about the bytes the caller sent and got.
+    """Check that a promise is about the bytes the caller sent and got; a promise that came within the answer
+    may still be in it.
 
     Raises:
         DisclosureError: it is about other bytes, or the key is not this exchange's.
@@ -136,5 +137,6 @@ def check_promise_bytes(promise: Promise, *, exchange_key: bytes, request: bytes
         raise DisclosureError(
             "promise: expected the request that was sent, found a commitment to other bytes"
         )
+    response = as_committed(promise.response.hex(), exchange_key, "response", response)
     if commit_body(exchange_key, "response", response) != promise.response:
         raise DisclosureError("promise: expected the response that came, found a commitment to other bytes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from auditlog.capture.http_stream import MAX_PENDING_BYTES, TERMINAL_LINES, TerminalFinder, promise_comment
@@ -64,6 +64,7 @@ def cut(stream: bytes, at: list[int]) -> list[bytes]:
     st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join),
     st.lists(st.integers(0, 160), max_size=12),
 )
+@example("anthropic.messages", b"\xef\xbb\xbfevent: message_stop\n", [4])
 def test_every_cut_finds_the_same_place(dialect: str, stream: bytes, places: list[int]) -> None:
     """No byte is lost or changed, and the terminal event begins where a search of the whole says."""
     left, finder = fed(dialect, cut(stream, places))

@@ -17,6 +17,7 @@ from auditlog.cli.main import run
 from auditlog.core.disclosure import parse_disclosures
 from auditlog.core.entry import encode_entry, parse_entry
 from auditlog.core.receipt import format_receipt
+from auditlog.core.sse import promise_comment
 from tests.support import format_world
 from tests.support.receipts_factory import FACTS, REQUEST, RESPONSE, Factory, decision_id, exchange_key, seed
 from tests.support.vectors_signed import trust_value
@@ -228,6 +229,18 @@ def test_other_transport_bytes_are_named_and_their_fields_can_be_shown(held: Pat
     assert not (held / "shown.json").exists()
     assert from_held(held, "--fields", "choices/0/message/content", response="response") == 0
     assert CONTENT in verified(held, capsys)
+
+
+def test_a_stream_saved_with_our_comment_is_opened(held: Path, capsys: Capture) -> None:
+    """What a caller saved holds the promise as a comment before the end: it is taken out, and the rest shown."""
+    end = b"data: [DONE]\n\n"
+    before, _, after = format_world.CHAT_RESPONSE.partition(end)
+    comment = promise_comment(base64.b64encode(b"a promise").decode())
+    (held / "response").write_bytes(before + comment + end + after)
+    assert from_held(held, "--whole", "response", "--item", "choices/0", response="response") == 0
+    shown = parse_disclosures((held / "shown.json").read_bytes()).items
+    assert format_world.CHAT_RESPONSE in {getattr(item, "data", b"") for item in shown}
+    assert verified(held, capsys)[CONTENT]["grade"] == "proven"
 
 
 def test_a_body_without_fields_is_opened_whole(held: Path, capsys: Capture) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from auditlog.cli import promise as command
 from auditlog.cli.main import run
+from auditlog.core.sse import promise_comment
 from auditlog.core.trust import format_trust
 from tests.support import promise_world
 from tests.support.promise_world import Kept, World, honest_start
@@ -64,6 +65,23 @@ def test_a_kept_promise_is_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     assert "IN THE LOG: the promised entry is entry 6" in text
     assert "PROVEN (signatures and hashes)" in text
+
+
+def test_a_saved_stream_may_hold_the_promise_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The comment before the terminal event is no part of what was promised: the bytes are the same ones."""
+    world = honest_start()
+    kept = world.decide("data: {}\n\ndata: [DONE]\n\n")
+    world.publish()
+    folder = laid_out(tmp_path, world, kept)
+    comment = promise_comment(base64.b64encode(kept.note.encode()).decode())
+    (folder / "key").write_text(base64.b64encode(kept.exchange_key).decode() + "\n")
+    (folder / "request").write_bytes(kept.request)
+    (folder / "response").write_bytes(b"data: {}\n\n" + comment + b"data: [DONE]\n\n")
+    own = ("--key-file", folder / "key", "--request", folder / "request", "--response", folder / "response")
+    call = check(capsys, folder, *own)
+    assert (call.code, call.json["steps"][7]["outcome"]) == (0, "passed")
 
 
 @pytest.mark.parametrize(
