@@ -73,6 +73,15 @@ def server_restarts(made: Machines, choose: random.Random) -> None:
     made.start_server()
 
 
+def upgrade(made: Machines, choose: random.Random) -> None:
+    """The previous release serves for a while, then this one takes its state over, both under load."""
+    made.stop_server()
+    made.start_server(python_path=made.unpack_previous())
+    time.sleep(1.0 + choose.random())
+    made.stop_server()
+    made.start_server()
+
+
 EVENTS: tuple[Callable[[Machines, random.Random], None], ...] = (
     worker_dies,
     log_dies,
@@ -80,6 +89,7 @@ EVENTS: tuple[Callable[[Machines, random.Random], None], ...] = (
     disk_fills,
     host_dies,
     server_restarts,
+    upgrade,
 )
 
 
@@ -99,7 +109,7 @@ def run_chaos(
         for event in events:
             time.sleep(0.5 + choose.random())
             event(made, choose)
-            starts += event in (host_dies, server_restarts)
+            starts += {host_dies: 1, server_restarts: 1, upgrade: 2}.get(event, 0)
         time.sleep(0.5)
         callers.stop()
         made.stop_server()
@@ -131,6 +141,11 @@ def test_every_whole_answer_is_an_entry_or_in_a_gap(tmp_path: Path) -> None:
     events = [worker_dies, log_dies, disk_fills, host_dies, log_hangs, server_restarts]
     verdict = run_chaos(tmp_path, 1, events)
     print(verdict)
+
+
+def test_an_upgrade_under_load_keeps_every_promise(tmp_path: Path) -> None:
+    """A release back and forth between orderly stops: all of it covered, every promise kept."""
+    print(run_chaos(tmp_path, 3, [upgrade]))
 
 
 def test_fail_closed_leaves_no_whole_answer_out(tmp_path: Path) -> None:

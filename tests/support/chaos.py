@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.support.live_service import create_logs, write_config
 
 TOKEN = "alt_of-the-chaos-host"
 SERVER = Path(__file__).with_name("chaos_server.py")
+PREVIOUS = Path(__file__).parents[1] / "compat" / "0.1" / "auditlog-0.1.0-py3-none-any.whl"
 WORKERS = 2
 _PATIENCE_S = 60.0
 
@@ -120,6 +122,13 @@ class Machines:
                 resource.prlimit(process, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
             except ProcessLookupError:
                 continue
+
+    def unpack_previous(self) -> Path:
+        """A folder with the previous release, for `start_server`."""
+        folder = self.folder / "previous"
+        with zipfile.ZipFile(PREVIOUS) as wheel:
+            wheel.extractall(folder)
+        return folder
 
     def end(self) -> None:
         """End whatever still runs, whatever happened."""
