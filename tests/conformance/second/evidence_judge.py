@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .canonical import Malformed, need, refuse
 from .commitment import commitment_of, salts_of
 from .entry import (
+    KNOWN_KINDS,
     BodyError,
     Entry,
     Promise,
@@ -25,6 +27,11 @@ from .note import Checkpoint, Key, Note, open_checkpoint, parse_note
 from .trust import Trust, parse_trust
 
 PROVEN, NOT_PROVEN, USAGE, NOT_CHECKED = 0, 1, 2, 3
+_EMPTY_LINE = rb"(?:(?<=\n\n)|(?<=\r\r)|(?<=\n\r)|(?<=[\r\n]\r\n)|(?<=\A[\r\n])|(?<=\A\r\n))"
+_COMMENT = re.compile(
+    rb"(?:\A|(?<=\A\xef\xbb\xbf)|" + _EMPTY_LINE + rb"): audit-promise [A-Za-z0-9+/]{1,65536}={0,2}\n\n"
+    rb"(?=(?:data: ?\[DONE\]|event: ?(?:message_stop|response\.(?:completed|incomplete|failed)))[\r\n])",
+)
 
 
 class NoQuorum(Exception):
@@ -42,12 +49,20 @@ class Judgement:
 
 
 def is_about(said: Promise, exchange_key: bytes, request: bytes, response: bytes) -> bool:
-    """Whether a promise is about exactly these bytes."""
-    mine = [
-        commitment_of(salts_of(exchange_key, name, 0), name, data)
-        for name, data in (("request", request), ("response", response))
-    ]
-    return mine == [said.request, said.response]
+    """Whether a promise is about exactly these bytes, or about the response without the comment of it."""
+
+    def commits(name: str, data: bytes, promised: bytes) -> bool:
+        return commitment_of(salts_of(exchange_key, name, 0), name, data) == promised
+
+    return commits("request", request, said.request) and (
+        commits("response", response, said.response)
+        or commits("response", without_comment(response), said.response)
+    )
+
+
+def without_comment(stream: bytes) -> bytes:
+    """A stream without the comment that carried its promise (commitment.md, "Where the comment stands")."""
+    return _COMMENT.sub(b"", stream, count=1)
 
 
 def micros(time: str) -> int:
@@ -58,7 +73,7 @@ def micros(time: str) -> int:
 
 def dated_after(trust: Trust, note: Note, merge_by: str) -> None:
     """Refuse unless the cosignatures that are later than merge-by are a quorum by themselves."""
-    late = {key: second for key, second in note.cosigned.items() if second * 1_000_000 > micros(merge_by)}
+    late = {key: second for key, second in note.times if second * 1_000_000 > micros(merge_by)}
     if trust.policy.quorum is None:
         raise NoQuorum
     need(trust.policy.satisfied(late), "no quorum dates the checkpoint after merge-by")
@@ -120,10 +135,9 @@ class _Judge:
         """Rule 4: whose promise it is, by any key its producer ever had."""
         if self.file.verdict == "FORK":
             return
-        producer, _ = self.found["producer"]
+        producer, before = self.found["producer"]
         need(producer.kind == "producer" and producer.understood, "not a producer entry")
         self.keys = [check_enrolment(producer.body, self.origin)]
-        before = -1
         for rotation, index in self.rotations:
             need(rotation.kind == "rotation" and rotation.understood, "not a rotation entry")
             need(rotation.producer == producer.leaf.hex(), "a rotation of another producer")
@@ -160,8 +174,7 @@ class _Judge:
             return
         if not here:
             return
-        known = entry.understood or (entry.kind == "decision" and entry.v == 1)
-        need(known, "an entry whose content is not known")
+        need(entry.v == 1 and entry.kind in KNOWN_KINDS, "an entry that is not understood")
         promised = (self.said.model, self.said.request.hex(), self.said.response.hex())
         need(promised != _contents(entry), "the entry is there, and says what was promised")
 

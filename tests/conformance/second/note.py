@@ -77,6 +77,7 @@ class Note:
     lines: list[SignatureLine]
     signed_by: list[Key] = field(default_factory=list)
     cosigned: dict[Key, int] = field(default_factory=dict)
+    times: list[tuple[Key, int]] = field(default_factory=list)
     unknown: int = 0
 
 
@@ -142,6 +143,7 @@ def open_note(note: object, keys: list[Key]) -> Note:
             need(seconds <= MAX_SIZE, "cosignature time too large")
             signed = b"cosignature/v1\ntime %d\n" % seconds + message
             need(_verifies(key.public, line.signature[8:], signed), f"wrong cosignature by {key.name}")
+            opened.times.append((key, seconds))
             before = opened.cosigned.get(key)
             opened.cosigned[key] = seconds if before is None else min(before, seconds)
     need(opened.signed_by or opened.cosigned, "no signature by a known key")
