@@ -39,9 +39,10 @@ def _close(console: Console, result: Result) -> None:
     console.print(
         f"{'as it should be' if result.is_as_expected else 'NOT as it should be'}, {result.seconds:.0f} s."
     )
-    files = f"{folder}/receipts/*.json --trust {folder}/trust.json --log {folder}/log"
-    console.print(f"check it without us:  auditlog verify {files}")
+    where = f"--trust {folder}/trust.json --log {folder}/log"
+    console.print(f"check it without us:  auditlog verify {folder}/receipts/*.json {where}")
     console.print(f'                      auditlog fsck {folder}/log --vkey "$(cat {folder}/log.vkey)"')
+    console.print(f"                      auditlog promise check {folder}/promises/*.promise {where}")
     console.print(
         "wrap yours:           auditlog init my-log   then one line: app.add_middleware(AuditMiddleware)"
     )

@@ -43,6 +43,8 @@ class _Plan:
     witnesses: list[tuple[str, str]]
     """(vkey, URL) of each."""
     quorum: int
+    max_merge_delay_s: int | None
+    """What the first entry says for ever; None for the default of the service."""
 
     @property
     def origin(self) -> str:
@@ -95,6 +97,16 @@ def init(
         int | None,
         typer.Option("--quorum", min=1, help="How many must cosign, in trust.json; by default most of them."),
     ] = None,
+    max_merge_delay: Annotated[
+        int | None,
+        typer.Option(
+            "--max-merge-delay",
+            metavar="SECONDS",
+            min=1,
+            max=86_400,
+            help="Longest time until an acknowledged entry is published; no promise is shorter (60).",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a service: configuration, keys, tokens, and an empty log."""
@@ -115,6 +127,7 @@ def init(
         public_dir=public_dir and public_dir.absolute(),
         witnesses=witnesses,
         quorum=quorum or (len(witnesses) // 2 + 1 if witnesses else 0),
+        max_merge_delay_s=max_merge_delay,
     )
     _check_quorum(plan)
     if plan.config.exists():
@@ -229,6 +242,7 @@ def _config_text(plan: _Plan, digests: dict[str, str]) -> str:
         "# Remembers the largest tree ever signed. Keep it on another disk, out of backups of this folder.",
         f"high_water_file = {_quoted(str(plan.high_water))}",
         *([] if plan.public_dir is None else [f"public_dir = {_quoted(str(plan.public_dir))}"]),
+        *([] if plan.max_merge_delay_s is None else [f"max_merge_delay_s = {plan.max_merge_delay_s}"]),
         *_witness_lines(plan),
         "",
         "[anchoring]",

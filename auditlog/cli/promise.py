@@ -28,6 +28,7 @@ app = typer.Typer(
     help="Check promises, and evidence of broken ones.", no_args_is_help=True, rich_markup_mode=None
 )
 
+REPORTS_VERSION = "auditlog/promise-reports@v1"
 LOG_BUDGET_S = 600.0
 """Seconds for all that one call reads of a log."""
 _MAX_BODY_BYTES = 1 << 30
@@ -51,7 +52,9 @@ CheckpointOption = Annotated[
 
 @app.command("check")
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A note, a header or a comment line.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Each a note, a header or a comment line.")
+    ],
     *,
     log: LogOption = None,
     trust: TrustOption = None,
@@ -73,28 +76,66 @@ def check(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Say what became of a promise. Exit 0 in the log, 1 broken or declared lost, 2 usage, 3 not decided."""
-    from auditlog.verify.promise_verdict import check_promise, read_promise
-
-    note = read_promise_note(file)
+    """Say what became of promises. Exit 0 in the log, 1 broken or declared lost, 2 usage, 3 not decided."""
+    if len(files) > 1 and any((evidence, key_file, request, response)):
+        raise ConfigurationError(
+            "expected one promise with --evidence, --key-file, --request or --response, found several"
+        )
+    asked = _Asked(log, trust, token_file, kept_checkpoints(checkpoint or [], keep))
     own = _own_bytes(key_file, request, response)
-    origin = read_promise(note).origin
-    sight = open_sight(origin, log, trust, token_file, kept_checkpoints(checkpoint or [], keep))
     try:
-        report = check_promise(note, sight, now_us=time.time_ns() // 1000, own=own)
+        reports = [(str(path), asked.judge(path, own)) for path in files]
     finally:
-        sight.close()
+        asked.close()
     if keep is not None:
-        keep_checkpoints(keep, sight)
-    if evidence is not None and report.evidence is not None:
-        _write_evidence(evidence, report)
+        for sight in asked.sights.values():
+            keep_checkpoints(keep, sight)
+    if evidence is not None and reports[0][1].evidence is not None:
+        _write_evidence(evidence, reports[0][1])
+    code = _combined([report.exit_code for _, report in reports])
     if json:
-        say_json(report.to_json())
+        say_json(_as_json(reports, code))
     else:
-        from auditlog.verify.promise_render import render_promise
+        from auditlog.verify.promise_render import render_promise, render_promises
 
-        render_promise(str(file), report)
-    raise typer.Exit(report.exit_code)
+        render_promise(*reports[0]) if len(reports) == 1 else render_promises(reports)
+    raise typer.Exit(code)
+
+
+class _Asked:
+    """The logs that the promises of one call name, each looked at once."""
+
+    def __init__(self, log: str | None, trust: Path | None, token_file: Path | None, kept: list[str]) -> None:
+        self._log, self._trust, self._token_file, self._kept = log, trust, token_file, kept
+        self.sights: dict[str, LogSight] = {}
+
+    def judge(self, path: Path, own: OwnBytes | None) -> PromiseReport:
+        """The report on the promise in a file; raises ConfigurationError."""
+        from auditlog.verify.promise_verdict import check_promise, read_promise
+
+        note = read_promise_note(path)
+        origin = read_promise(note).origin
+        if origin not in self.sights:
+            self.sights[origin] = open_sight(origin, self._log, self._trust, self._token_file, self._kept)
+        return check_promise(note, self.sights[origin], now_us=time.time_ns() // 1000, own=own)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for sight in self.sights.values():
+            sight.close()
+
+
+def _combined(codes: list[int]) -> int:
+    """The code of them all: broken is weightier than no promise, and that than not decided."""
+    return next((code for code in (1, 2, 3) if code in codes), 0)
+
+
+def _as_json(reports: list[tuple[str, PromiseReport]], code: int) -> dict[str, object]:
+    """One promise is its report; of several there is a list."""
+    if len(reports) == 1:
+        return reports[0][1].to_json()
+    listed = [{"file": name, **report.to_json()} for name, report in reports]
+    return {"v": REPORTS_VERSION, "exit_code": code, "promises": listed}
 
 
 @app.command("evidence")

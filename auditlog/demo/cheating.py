@@ -76,6 +76,15 @@ def honest_control(operator: Operator, receipts: Sequence[Path], model: str) -> 
     return judge(f"honest control, {len(receipts)} receipts", 0, operator.folder, arguments)
 
 
+def honest_promises(operator: Operator, promises: Sequence[Path]) -> Check:
+    """Every promise an honest operator gave is in the log."""
+    name = f"honest control, {len(promises)} promises"
+    arguments = ["promise", "check", *map(str, promises), "--trust", str(operator.folder / "trust.json")]
+    outcome = run_auditlog([*arguments, "--log", str(operator.public_log)], folder=operator.folder)
+    # The text ends with a count of each verdict and what holds for all of them.
+    return Check(name, 0, outcome.exit_code, " ".join(outcome.output[-300:].split()))
+
+
 def edited_log(operator: Operator, scratch: Path, receipt: Path) -> Check:
     """Rewrite an old decision, rebuild and re-sign the whole log; a receipt issued before shows it."""
     entries = cheats.read_entries(operator.public_log)
@@ -119,6 +128,8 @@ class SwappedModel:
         self._copy = operator.copy(scratch / "swapped")
         self._receipts = scratch / "swapped-receipts"
         cheats.swap_weights(self._copy.loan_model / loan_model.WEIGHTS_FILE)
+        self._copy.witness.start(servers)
+        self._copy.witness.wait(servers)
         self._copy.start_log(servers)
         self._copy.start_loan_api(servers)
 

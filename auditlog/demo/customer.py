@@ -1,9 +1,14 @@
-"""The customers of the demo: they send applications, keep what comes back, and collect their receipts."""
+"""The customers of the demo: they send applications, keep what comes back, and collect their receipts.
+
+A promise comes with the answer (a header, or a comment in its event stream); one that did not make it in time
+is fetched from the log, where its producer leaves it.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +24,7 @@ from auditlog.errors import AuditLogError
 
 _PATIENCE_S = 60.0
 _RECEIPT_TIMEOUT_S = 10.0
+_COMMENT = re.compile(rb"^: audit-promise ([A-Za-z0-9+/=]+)\n\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Answer:
     response: bytes
     key: bytes
     receipt_url: str
+    promise: str | None = None
+    """The note that came with the answer."""
 
     def disclosures(self, receipt: bytes) -> bytes:
         """The disclosure file that shows both bodies whole; the receipt's entry says how fields were read."""
@@ -48,13 +56,18 @@ def ask(client: httpx.Client, url: str, body: dict[str, Any]) -> Answer:
         url, content=request, headers={"Content-Type": "application/json", "Audit-Want": "key"}, timeout=300.0
     )
     response.raise_for_status()
+    # The comment is no part of what the application answered, and not of what was committed to.
+    content = _COMMENT.sub(b"", response.content)
+    comment = _COMMENT.search(response.content)
+    given = comment[1] if comment else response.headers.get("Audit-Promise", "").encode()
     try:
         return Answer(
             id=response.headers["Audit-Id"],
             request=request,
-            response=response.content,
+            response=content,
             key=base64.b64decode(response.headers["Audit-Key"]),
             receipt_url=response.headers["Audit-Receipt"],
+            promise=base64.b64decode(given).decode() if given else None,
         )
     except KeyError as missing:
         raise AuditLogError(
@@ -93,8 +106,32 @@ def _anchored_receipt(client: httpx.Client, url: str) -> bytes:
     last = "no answer"
     while time.monotonic() < deadline:
         response = client.get(url, timeout=_RECEIPT_TIMEOUT_S)
-        if response.status_code == 200 and json.loads(response.content).get("anchors"):
+        if response.status_code == 200 and _is_complete(json.loads(response.content)):
             return response.content
         last = f"status {response.status_code}"
         time.sleep(0.1)
-    raise AuditLogError(f"expected an anchored receipt within {_PATIENCE_S:.0f} s, found {last}")
+    raise AuditLogError(f"expected a cosigned and anchored receipt within {_PATIENCE_S:.0f} s, found {last}")
+
+
+def _is_complete(receipt: dict[str, Any]) -> bool:
+    """Whether the log's checkpoint in it has a second signature, and a block holds it."""
+    return bool(receipt.get("anchors")) and str(receipt.get("proof")).count("\n\u2014 ") > 1
+
+
+def keep_promises(client: httpx.Client, answers: Iterable[Answer], folder: Path) -> list[Path]:
+    """Write every promise as `folder/ID.promise`, in order; an answer that got none anywhere has no file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for answer in answers:
+        note = answer.promise or _left_at_the_log(client, answer)
+        if note is not None:
+            path = folder / f"{answer.id}.promise"
+            path.write_text(note, encoding="utf-8")
+            paths.append(path)
+    return paths
+
+
+def _left_at_the_log(client: httpx.Client, answer: Answer) -> str | None:
+    log = answer.receipt_url.partition("/receipts/")[0]
+    response = client.get(f"{log}/promises/{answer.id}", timeout=_RECEIPT_TIMEOUT_S)
+    return response.text if response.status_code == 200 else None

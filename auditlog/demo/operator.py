@@ -2,7 +2,8 @@
 
 DIR/log/            the public log, all that an outsider may read
 DIR/operator/       its own: configuration, keys, database, spools, models; the verifier never sees this
-DIR/receipts/       what its customers hold
+DIR/witness/        the witness that cosigns the log: a process of its own, but on the operator's machine
+DIR/receipts/, DIR/promises/   what its customers hold
 DIR/trust.json      what a customer trusts, DIR/log.vkey the log's public key
 """
 
@@ -13,10 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditlog.core.keys import Ed25519Signer
+from auditlog.demo.cosigning import DemoWitness
 from auditlog.demo.processes import Servers, free_port, run_auditlog
 from auditlog.errors import AuditLogError
 
 ORIGIN = "demo.example/decisions"
+MERGE_BY_S = 5
+"""What promises say here. A real service has a day, and a log that may take a minute."""
+_LOAN_HOST = "loan-host"
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,12 @@ class Operator:
     log_port: int
     loan_port: int
     assistant_port: int
+    witness_port: int
 
     @classmethod
     def at(cls, folder: Path) -> Operator:
         """Choose ports; nothing is written."""
-        return cls(folder, free_port(), free_port(), free_port())
+        return cls(folder, free_port(), free_port(), free_port(), free_port())
 
     @property
     def home(self) -> Path:
@@ -42,6 +48,11 @@ class Operator:
     def public_log(self) -> Path:
         """The folder anyone may read."""
         return self.folder / "log"
+
+    @property
+    def witness(self) -> DemoWitness:
+        """The witness of the log. It is another party's; here it runs on the operator's machine."""
+        return DemoWitness(self.folder / "witness", self.witness_port)
 
     @property
     def loan_model(self) -> Path:
@@ -58,13 +69,20 @@ class Operator:
         text = (self.home / "keys" / "main.key").read_text(encoding="utf-8")
         return Ed25519Signer.from_private_key(text.strip())
 
+    def producer_signer(self) -> Ed25519Signer:
+        """The key of the mortgage API's host: the operator has that as well."""
+        path = self.home / _LOAN_HOST / "slots" / f"{_LOAN_HOST}-0" / "producer.key"
+        return Ed25519Signer.from_private_key(path.read_text(encoding="utf-8").strip())
+
     def prepare(self) -> None:
-        """Make the service with `auditlog init`, as anyone would; anchor every second.
+        """Make witness and service with their commands, as anyone would; anchor every second.
 
         Raises:
-            AuditLogError: `init` failed; the message is what it said.
+            AuditLogError: a command failed; the message is what it said.
         """
+        witness = self.witness
         arguments = ["init", str(self.home), "--origin", ORIGIN, "--visibility", "public"]
+        arguments += ["--witness", f"{witness.make()}={witness.url}", "--max-merge-delay", str(MERGE_BY_S)]
         arguments += ["--port", str(self.log_port), "--public-dir", str(self.public_log)]
         made = run_auditlog([*arguments, "--high-water", str(self.folder / "high-water")], folder=self.folder)
         if made.exit_code:
@@ -74,6 +92,7 @@ class Operator:
         config.write_text(text, encoding="utf-8")
         for name in ("trust.json", "log.vkey"):
             shutil.copy(self.home / name, self.folder / name)
+        witness.follow((self.folder / "log.vkey").read_text(encoding="utf-8"))
 
     def start_log(self, servers: Servers) -> None:
         """Start the log service; returns before it answers."""
@@ -84,7 +103,7 @@ class Operator:
 
     def start_loan_api(self, servers: Servers) -> None:
         """Start the mortgage decision API behind the middleware."""
-        environment = self._capture("loan-host", self.loan_model, "loan-mlp")
+        environment = self._capture(_LOAN_HOST, self.loan_model, "loan-mlp")
         # The one route of this API that decides; by default only well-known inference routes keep values.
         environment["AUDITLOG_ROUTES"] = "POST /decide=values"
         servers.serve_app("loan", "auditlog.demo.loan_app:create_app", self.loan_port, environment)
@@ -105,13 +124,15 @@ class Operator:
             "AUDITLOG_STATE": str(self.home / producer),
             "AUDITLOG_MODEL": str(model),
             "AUDITLOG_MODEL_NAME": model_name,
+            "AUDITLOG_MERGE_BY_S": str(MERGE_BY_S),
         }
 
     def copy(self, folder: Path) -> Operator:
         """Copy everything the operator has, for a cheat; the original stays as it is."""
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("receipts"))
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("receipts", "promises"))
         config = folder / "operator" / "auditlog.toml"
+        copied = Operator.at(folder)
         text = config.read_text(encoding="utf-8").replace(str(self.folder), str(folder))
-        config.write_text(text, encoding="utf-8")
-        return Operator.at(folder)
+        config.write_text(text.replace(self.witness.url, copied.witness.url), encoding="utf-8")
+        return copied

@@ -7,6 +7,7 @@ per process, quoted only when something fails.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,14 +24,22 @@ from auditlog.errors import AuditLogError
 
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 20.0
+_LOW_PORT, _PORTS = 16_384, 16_000
 
 
 def free_port() -> int:
-    """Ask the system for a free loopback port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that is free now, from below those the system gives to outgoing connections.
+
+    It is used seconds later: one from the system's own range could be somebody's connection by then.
+    """
+    while True:
+        port = _LOW_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @dataclass(frozen=True, slots=True)

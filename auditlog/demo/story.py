@@ -1,5 +1,4 @@
-"""The demo, act by act: decide, record, anchor, verify,
-then cheat. Prints under 25 lines and a progress line.
+"""The demo, act by act: decide, record, anchor, verify, then cheat. Prints 32 lines and a progress line.
 
 Everything shown comes from what the servers and the verifier processes said in this run.
 """
@@ -21,7 +20,9 @@ import httpx
 
 from auditlog.demo import cheating, loan_model
 from auditlog.demo.cheating import Check
-from auditlog.demo.customer import Answer, ask, collect_receipts, wait_until_recording
+from auditlog.demo.cosigning import DemoWitness
+from auditlog.demo.customer import Answer, ask, collect_receipts, keep_promises, wait_until_recording
+from auditlog.demo.omission import OmissionCheck, Omissions
 from auditlog.demo.operator import Operator
 from auditlog.demo.processes import Servers, run_auditlog
 from auditlog.errors import AuditLogError, ConfigurationError
@@ -33,13 +34,17 @@ _SHOWN_FACTS = (
     "index",
     "request",
     "response",
-    "producer",
+    "cosigned",
     "start",
     "model",
     "devnet_anchor",
     "model_ran",
     "fair",
 )
+_YOUNG = 2
+"""At least so many decisions come after the witness is copied: one in the middle, one at the end."""
+_PATIENCE_S = 60.0
+_JUDGES = 2
 _PROMPT = "Write two sentences about why records of automated decisions should be open to check."
 
 
@@ -91,6 +96,8 @@ class Story:
         self._doing = doing
         self._result = Result(folder)
         self._receipts: list[Path] = []
+        self._promises: list[Path] = []
+        self._earlier_witness: DemoWitness | None = None
 
     def run(self) -> Result:
         """Play all acts. Leaves the honest end state in the folder."""
@@ -105,7 +112,7 @@ class Story:
             # them.
             assistant = background.submit(_convert) if self._with_llm else None
             with Servers(self._operator.home / "output") as servers:
-                self._act_mortgages(servers)
+                self._act_mortgages(servers, Path(scratch))
                 if assistant is not None:
                     self._act_assistant(servers, assistant)
             self._act_cheating(Path(scratch))
@@ -113,38 +120,63 @@ class Story:
         self._result.seconds = time.monotonic() - started
         return self._result
 
-    def _act_mortgages(self, servers: Servers) -> None:
+    def _act_mortgages(self, servers: Servers, scratch: Path) -> None:
         operator = self._operator
-        self._doing("making keys, starting the log and the mortgage API (torch)")
+        self._doing("making keys, starting a witness, the log and the mortgage API (torch)")
         operator.prepare()
+        operator.witness.start(servers)
+        operator.witness.wait(servers)
         operator.start_log(servers)
         loan_model.train(operator.loan_model)
         operator.start_loan_api(servers)
         servers.wait("log", f"http://127.0.0.1:{operator.log_port}/health")
         servers.wait("loan", f"http://127.0.0.1:{operator.loan_port}/health")
         with httpx.Client() as client:
-            applications, answers, p50_ms = self._decide(client)
+            applications, answers, p50_ms = self._decide(client, scratch)
             self._doing("anchoring and collecting receipts")
             self._receipts += collect_receipts(client, answers, operator.folder / "receipts")
+            self._promises += keep_promises(client, answers, operator.folder / "promises")
         entries = _tree_size(operator)
         self._result.entries = entries
         self._say(
-            f"1  {len(answers)} real applications decided behind the middleware (median {p50_ms:.1f} ms)"
+            f"1  {len(answers)} real applications decided behind the middleware (median {p50_ms:.1f} ms), "
+            f"{sum(answer.promise is not None for answer in answers)} answers came with a promise"
         )
-        self._say(f"   {entries} entries in the public log, anchored on an in-process devnet")
+        self._say(
+            f"   {entries} entries in the public log, cosigned by a witness, anchored on an in-process devnet"
+        )
         self._show_one(applications, answers)
 
-    def _decide(self, client: httpx.Client) -> tuple[list[dict[str, float]], list[Answer], float]:
+    def _decide(
+        self, client: httpx.Client, scratch: Path
+    ) -> tuple[list[dict[str, float]], list[Answer], float]:
         url = f"http://127.0.0.1:{self._operator.loan_port}/decide"
         real = loan_model.held_out()
         applications = [real[i % len(real)] for i in range(self._decisions)]
-        answers, seconds = [wait_until_recording(client, url, applications[0])], []
-        for number, application in enumerate(applications[1:], 2):
+        answers: list[Answer] = []
+        seconds: list[float] = []
+        late = max(0, self._decisions - max(_YOUNG, self._decisions // 4))
+        for number, application in enumerate(applications):
+            if number == late:
+                self._copy_witness(scratch, at_least=number + 1)
+            self._doing(f"deciding application {number + 1} of {self._decisions}")
+            if not answers:
+                answers.append(wait_until_recording(client, url, application))
+                continue
             began = time.perf_counter()
             answers.append(ask(client, url, application))
             seconds.append(time.perf_counter() - began)
-            self._doing(f"deciding application {number} of {self._decisions}")
         return applications, answers, 1000 * statistics.median(seconds or [0.0])
+
+    def _copy_witness(self, scratch: Path, *, at_least: int) -> None:
+        """Keep the witness as it is before the last decisions: for the worlds where these are dropped."""
+        self._doing("waiting for a cosignature")
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._operator.witness.known_size() < at_least:
+            if time.monotonic() > deadline:
+                raise AuditLogError(f"expected the witness to cosign {at_least} entries, found fewer")
+            time.sleep(0.05)
+        self._earlier_witness = self._operator.witness.copy(scratch / "witness")
 
     def _show_one(self, applications: list[dict[str, float]], answers: list[Answer]) -> None:
         refused = next((i for i, a in enumerate(answers) if not json.loads(a.response)["approved"]), 0)
@@ -174,6 +206,9 @@ class Story:
         for line in _graded_lines(report):
             self._say(line)
         self._say(f"   {report['headline'].partition('. ')[0]}.")
+        self._say(
+            "   Witness and devnet run on the operator's own machine here, so neither of them binds it."
+        )
 
     def _act_assistant(self, servers: Servers, converted: Future[tuple[Path, str]]) -> None:
         self._doing("preparing SmolLM2-135M (once, about 20 s)")
@@ -196,8 +231,11 @@ class Story:
             )
             self._doing("collecting the assistant's receipts")
             self._receipts += collect_receipts(client, [streamed, plain], operator.folder / "receipts")
+            self._promises += keep_promises(client, [streamed, plain], operator.folder / "promises")
         self._result.entries = _tree_size(operator)
-        self._say(f'3  {name} writes: "{_shorten(_streamed_text(streamed.response))}" (streamed; 2 receipts)')
+        promised = "its promise is a comment in the stream" if streamed.promise else "no promise in time"
+        text = _shorten(_streamed_text(streamed.response), 70)
+        self._say(f'3  {name} writes: "{text}" (streamed; {promised}; 2 receipts)')
 
     def _act_cheating(self, scratch: Path) -> None:
         operator, model = self._operator, self._result.model
@@ -209,6 +247,7 @@ class Story:
             swapped = cheating.SwappedModel(operator, scratch, servers)
             judgements: tuple[tuple[str, Callable[[], Check]], ...] = (
                 ("the honest control", lambda: cheating.honest_control(operator, loans, model)),
+                ("the honest promises", lambda: cheating.honest_promises(operator, self._promises)),
                 ("an edited log", lambda: cheating.edited_log(operator, scratch, loans[-1])),
                 ("a cut log", lambda: cheating.truncated_log(operator, scratch, self._receipts[-1])),
                 ("a forged receipt", lambda: cheating.forged_receipt(operator, scratch, loans[0])),
@@ -217,13 +256,37 @@ class Story:
             for name, check in judgements:
                 self._doing(f"judging {name}")
                 self._tell(check())
+        self._act_omission(scratch)
+
+    def _act_omission(self, scratch: Path) -> None:
+        if self._earlier_witness is None:
+            raise AuditLogError("expected a witness from before the last decisions, found none")
+        self._say(
+            "5  it drops one promised decision before the witness sees it and signs all after it anew, with every "
+            "key; the customer's promise shows it:"
+        )
+        with Servers(scratch / "output") as servers, ThreadPoolExecutor(_JUDGES) as judges:
+            loans = self._promises[: self._decisions]
+            omissions = Omissions(self._operator, scratch, servers, self._earlier_witness, loans)
+            self._doing("judging dropped decisions")
+            for check in judges.map(omissions.judge, omissions.names):
+                self._tell(check)
 
     def _tell(self, check: Check) -> None:
         self._result.checks.append(check)
         right = "passes" if check.expected_exit == 0 else "caught"
         mark = right if check.is_as_expected else f"WRONG (exit {check.exit_code})"
-        detail = "" if check.expected_exit == 0 and check.is_as_expected else f": {_shorten(check.said, 74)}"
+        detail = (
+            "" if check.expected_exit == 0 and check.is_as_expected else f": {_shorten(_said(check), 74)}"
+        )
         self._say(f"   {check.name:<30} {mark}{detail}")
+
+
+def _said(check: Check) -> str:
+    """What was said, or why it was caught and whether others can tell."""
+    if not isinstance(check, OmissionCheck) or not check.is_as_expected:
+        return check.said
+    return f"{check.cause}, with evidence: {check.said.partition(': ')[2]}"
 
 
 def _take(folder: Path) -> None:

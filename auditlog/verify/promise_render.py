@@ -5,6 +5,7 @@ Spec: auditlog/spec/promise.md, "Verdicts". Must never: print what did not pass 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -48,6 +49,20 @@ def render_promise(name: str, report: PromiseReport, console: Console | None = N
         is_finding = step.name == "place" and step.outcome is Outcome.FAILED
         detail = printable(step.detail, 500)
         out.step(step.number, step.name, step.outcome, f"broken: {detail}" if is_finding else detail)
+
+
+def render_promises(reports: Sequence[tuple[str, PromiseReport]], console: Console | None = None) -> None:
+    """Print one line per promise, the reason under those that are not in the log, and a count."""
+    out = Printer(console)
+    for name, report in reports:
+        style = _STYLE.get(report.verdict, "bold yellow")
+        out.line(printable(name), style, first=f"{report.verdict.upper():<14} ")
+        if report.exit_code:
+            out.line(report.headline, first="    ")
+    counts = Counter(report.verdict for _, report in reports)
+    out.line(", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]))
+    for text in dict.fromkeys(text for _, report in reports for text in report.reservations):
+        out.line(f"{text[:1].upper()}{text[1:]}.")
 
 
 def render_evidence(name: str, told: EvidenceReport, console: Console | None = None) -> None:
