@@ -21,7 +21,7 @@ from auditlog.log.live import Live
 from auditlog.log.log import Log
 from auditlog.log.reader import Reader
 from auditlog.log.recover import recover
-from auditlog.log.rollback import RollbackSource, check_not_rolled_back, check_nothing_seen
+from auditlog.log.rollback import RollbackSource, ask, check_not_rolled_back, check_nothing_seen
 from auditlog.log.tree import EMPTY_TREE
 from auditlog.log.witnesses import Witnesses
 
@@ -97,6 +97,7 @@ def open_log(
     _check_key(config, signer)
     _check_guard(config, outside)
     live = Live(config, stores, signer, clock, EMPTY_TREE)
+    asked = ask(outside)
     found = recover(live.layout, signer.verifier)
     if found is None:
         raise ConfigurationError(f"expected a log of origin {config.origin} in the database, found none")
@@ -106,10 +107,11 @@ def open_log(
     reader = Reader(live)
     _check_genesis(config, signer, reader)
     guarded = check_not_rolled_back(
-        outside, tree_size=found.tree.size, root_at=reader.root_at, allow_unguarded=config.allow_unguarded
+        asked, tree_size=found.tree.size, root_at=reader.root_at, allow_unguarded=config.allow_unguarded
     )
-    for source in outside:
-        source.record(found.committed.note)
+    for source, seen in asked:
+        if seen is None or seen.tree_size < found.tree.size:
+            source.record(found.committed.note)
     log = _assemble(live, outside, engine, witnesses)
     log.start()
     if not guarded:

@@ -21,7 +21,7 @@ from auditlog.errors import (
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
 from auditlog.log.recover import Recovered, recover
-from auditlog.log.rollback import RollbackSource, check_not_rolled_back
+from auditlog.log.rollback import RollbackSource, ask, check_not_rolled_back
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
@@ -63,12 +63,13 @@ def recover_guarded(live: Live, outside: Sequence[RollbackSource]) -> Recovered:
         RollbackError: the stores are older than what was signed.
         StorageError, GuardUnreachable: something is still away; see `may_pass`.
     """
+    asked = ask(outside)
     found = recover(live.layout, live.signer.verifier)
     check_extends(live, found)
     if found is None:
         raise RollbackError("expected a committed log in the stores, found none")
     check_not_rolled_back(
-        outside,
+        asked,
         tree_size=found.tree.size,
         root_at=_reader_of(live, found).root_at,
         allow_unguarded=live.config.allow_unguarded,

@@ -94,24 +94,35 @@ class HighWaterFile:
         write_durably(self.path, note.encode("utf-8"))
 
 
+Asked = Sequence[tuple[RollbackSource, SeenTree | None]]
+"""What each source answered."""
+
+
+def ask(sources: Sequence[RollbackSource]) -> Asked:
+    """Ask every source. To be done before our stores are read: while they are, another process may commit.
+
+    Raises:
+        RollbackError: a source says what cannot be believed. GuardUnreachable: one cannot be asked now.
+    """
+    return [(source, _ask(source)) for source in sources]
+
+
 def check_not_rolled_back(
-    sources: Sequence[RollbackSource],
+    asked: Asked,
     *,
     tree_size: int,
     root_at: Callable[[int], bytes],
     allow_unguarded: bool,
 ) -> bool:
-    """Compare our tree with every source; return whether at least one had something to compare.
+    """Compare our tree with every answer; return whether at least one source had something to compare.
 
     Raises:
-        RollbackError: a source has seen a larger or another tree, or says what cannot be believed, or none
-        has seen any and `allow_unguarded` is not set.
-        GuardUnreachable: a source cannot be asked now.
+        RollbackError: a source has seen a larger or another tree, or none has seen any and `allow_unguarded`
+        is not set.
         ConfigurationError: there is no source at all and `allow_unguarded` is not set.
     """
     guarded = False
-    for source in sources:
-        seen = _ask(source)
+    for source, seen in asked:
         if seen is None:
             continue
         guarded = True
@@ -128,11 +139,11 @@ def check_not_rolled_back(
             )
     if guarded or allow_unguarded:
         return guarded
-    if not sources:
+    if not asked:
         raise ConfigurationError(
             "expected a rollback guard (high-water file, anchor slot) or the explicit flag, found neither"
         )
-    names = ", ".join(source.name for source in sources)
+    names = ", ".join(source.name for source, _ in asked)
     raise RollbackError(
         f"{names}: expected a checkpoint seen earlier, found none (the explicit flag starts all the same)"
     )
