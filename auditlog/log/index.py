@@ -14,7 +14,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_time
+from auditlog.core.bodies import check_body
+from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_entry, parse_time
 from auditlog.core.scalars import is_instance_hex
 from auditlog.errors import AuditLogError, MalformedError, StorageError
 from auditlog.log.envelope import Indexed, read_indexed
@@ -79,7 +80,9 @@ class Index:
         return [] if run is None else [run.first_index + seq - run.first_seq]
 
     def next_model(self, producer: bytes, instance: str, after_seq: int) -> ModelRow | None:
-        """The first `model` entry of an instance after a number. Raises: StorageError."""
+        """The first entry of an instance after a number that answers for a `pending` model: a `model` entry,
+        or a `coverage` entry without a model. Raises: StorageError.
+        """
         return self._live.stores.state.next_model(producer, instance, after_seq)
 
     def gaps_ending(self, producer: bytes, from_us: int, limit: int) -> list[GapRow]:
@@ -166,13 +169,26 @@ def index_rows(start: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes
             rows.flags.append((index, "unknown_kind"))
         elif entry.kind == "decision":
             _index_decision(rows, index, entry)
-        elif entry.kind == "model":
+        elif entry.kind == "model" or (entry.kind == "coverage" and _ends_wait(entry, data)):
             producer = bytes.fromhex(entry.producer)
             leaf_hash = leaf_hashes[index - start]
             rows.models.append(ModelRow(producer, entry.instance, entry.seq, index, leaf_hash))
         elif entry.kind == "gap":
             _index_gap(rows, index, entry)
     return rows
+
+
+def _ends_wait(entry: Indexed, data: bytes) -> bool:
+    """Whether a `coverage` entry says that no model is named (entry.md, "model"). One that is malformed says
+    nothing: a receipt could not carry it.
+    """
+    if entry.body.model != "unregistered":
+        return False
+    try:
+        check_body(entry.kind, parse_entry(data).body)
+    except MalformedError:
+        return False
+    return True
 
 
 def _index_decision(rows: IndexRows, index: int, entry: Indexed) -> None:

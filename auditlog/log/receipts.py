@@ -2,7 +2,7 @@
 
 Spec: design section 5, "Receipt", and `auditlog/spec/receipt.md`. Everything goes into the newest published
 checkpoint: the entry's proof, and `related`: the producer's enrolment, its rotations, the start of its
-instance, the model. Each proof is verified against the signed root before the receipt leaves: a damaged tile
+instance, the model (of a `pending` one the entry that resolves it, or says that nothing will). Each proof is verified against the signed root before the receipt leaves: a damaged tile
 is an error here and never a receipt that fails in somebody's hands. Must never: use a checkpoint that is not
 published.
 """
@@ -105,7 +105,7 @@ class Receipts:
         return tuple(related)
 
     def _model(self, entry: Entry, producer: bytes, checkpoint: Checkpoint) -> int | None:
-        """Index of the `model` entry a decision names, or of the one that resolves `pending`."""
+        """Index of the `model` entry a decision names, or of the entry that ends the wait of `pending`."""
         model = entry.body.get("model") if entry.kind == "decision" else None
         if model == "pending":
             return self._pending_model(entry, producer, checkpoint)
@@ -117,6 +117,7 @@ class Receipts:
 
     def _pending_model(self, entry: Entry, producer: bytes, checkpoint: Checkpoint) -> int | None:
         self._index.follow()
+        # A `model` entry, or the `coverage` entry after which there is nothing to wait for.
         row = self._index.next_model(producer, entry.instance, entry.seq)
         if row is not None and row.index < checkpoint.tree_size:
             return row.index

@@ -149,7 +149,9 @@ class AnchorRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """Where a `model` entry lies, for decisions whose model was pending."""
+    """Where a `model` entry lies, for decisions whose model was pending; or a `coverage` entry that says there
+    is none.
+    """
 
     producer: bytes
     instance: str

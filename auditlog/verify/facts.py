@@ -105,7 +105,7 @@ def _stated_facts(content: Content, standing: Standing) -> tuple[Fact, ...]:
         elif name.split("/")[0] not in _SHOWN_ELSEWHERE and not _is_note(entry.kind, name):
             found.append(Fact(name, value, Grade.STATED, by, _sentence(name, value)))
     if entry.kind == "decision" and entry.understood:
-        found.extend(_model_facts(entry, standing.model, by))
+        found.extend(_model_facts(entry, standing, by))
     return tuple(sorted(found, key=_place))
 
 
@@ -135,8 +135,15 @@ def _model_writer(entry: Entry, model: Placed, by: str) -> str:
     return f"{by}, in a later entry as the log has it" if entry.body["model"] == "pending" else by
 
 
-def _model_facts(entry: Entry, model: Placed | None, by: str) -> Iterator[Fact]:
-    named = entry.body["model"]
+def _model_facts(entry: Entry, standing: Standing, by: str) -> Iterator[Fact]:
+    named, model = entry.body["model"], standing.model
+    if standing.ending is not None:
+        text = (
+            "The model was still being measured when this was sealed, and was never named: entry "
+            f"{standing.ending.index} says that no fingerprint was found."
+        )
+        yield Fact("model", printable(named), Grade.STATED, by, text)
+        return
     if model is None:
         text = {
             "pending": "The model was still being measured when this was sealed.",

@@ -69,6 +69,8 @@ class Standing:
     rotations: tuple[Placed, ...] = ()
     keys: tuple[Ed25519Verifier, ...] = ()
     """Of the producer, by its rotations: the enrolled one first. Empty without the producer's entry."""
+    ending: Placed | None = None
+    """Of a decision that says `pending`: the coverage entry that ended the wait for its model."""
 
     @property
     def key(self) -> Ed25519Verifier | None:
@@ -100,21 +102,21 @@ def check_related(
     keys = () if producer is None else follow_rotations(producer.key, rotations)
     instance = _take_instance(left, entry)
     model = _take_model(left, entry)
+    ending = None if model is not None else _take_ending(left, entry)
     if left:
         raise VerificationError(
             "expected only entries that this one refers to, "
             f"found entry {left[0].index} of kind {left[0].entry.kind}"
         )
-    standing = Standing(producer, instance, model, rotations, keys)
+    standing = Standing(producer, instance, model, rotations, keys, ending)
     _check_notes(entry, standing)
     missing = missing_entries(entry, standing)
     if missing:
         return not_checked(standing, f"the receipt lacks its {' and '.join(missing)} entry", is_required=True)
     if entry.by_log:
         return Checked(standing, "written by the log itself: there is nothing it stands on")
-    found = [
-        name for name, item in (("producer", producer), ("instance", instance), ("model", model)) if item
-    ]
+    named = (("producer", producer), ("instance", instance), ("model", model), ("coverage", ending))
+    found = [name for name, item in named if item]
     found += ["rotation"] * len(rotations)
     return Checked(
         standing, f"{', '.join(found)}: each in the same checkpoint of {checkpoint.tree_size} entries"
@@ -214,6 +216,16 @@ def _take_model(left: list[Placed], entry: Entry) -> Placed | None:
     if named not in MODEL_WORDS:
         return _take(left, "model", named)
     return _take(left, "model") if named == "pending" else None
+
+
+def _take_ending(left: list[Placed], entry: Entry) -> Placed | None:
+    """The coverage entry after which no model entry resolves a `pending` one."""
+    if entry.kind != "decision" or not entry.understood or entry.body["model"] != "pending":
+        return None
+    found = _take(left, "coverage")
+    if found is not None and found.entry.body["model"] != "unregistered":
+        raise VerificationError("coverage entry: expected one without a model, found one that names it")
+    return found
 
 
 def missing_entries(entry: Entry, standing: Standing) -> list[str]:

@@ -24,7 +24,8 @@ def check_chain(this: Placed, standing: Standing, head: Head | None) -> Checked[
     """
     entry = this.entry
     home = standing.producer.placed if standing.producer is not None else None
-    others = [item for item in (standing.instance, standing.model, *standing.rotations) if item is not None]
+    beside = (standing.instance, standing.model, standing.ending, *standing.rotations)
+    others = [item for item in beside if item is not None]
     for item in (this, *others, *([home] if home is not None else [])):
         _check_log_number(item)
     if entry.by_log:
@@ -42,6 +43,8 @@ def check_chain(this: Placed, standing: Standing, head: Head | None) -> Checked[
         _check_enrolment(home, [this, *others])
     if standing.model is not None:
         _check_model(this, standing.model)
+    if standing.ending is not None:
+        _check_later(this, standing.ending)
     if standing.producer is None or head is None:
         return not_checked(False, "no contradiction, but no head to compare with", is_required=True)
     detail = f"number {entry.seq} of instance {entry.instance[:8]} of producer {standing.producer.name}"
@@ -121,10 +124,16 @@ def _check_model(this: Placed, model: Placed) -> None:
                 f"expected the model entry before the decision, found index {model.index}"
             )
         return
-    if (model.entry.producer, model.entry.instance) != (this.entry.producer, this.entry.instance):
-        raise VerificationError("expected the model entry of the same instance, found another's")
-    if model.index < this.index or model.entry.seq < this.entry.seq:
+    _check_later(this, model)
+
+
+def _check_later(this: Placed, later: Placed) -> None:
+    """What becomes of a `pending` model, the same instance says afterwards."""
+    kind = later.entry.kind
+    if (later.entry.producer, later.entry.instance) != (this.entry.producer, this.entry.instance):
+        raise VerificationError(f"expected the {kind} entry of the same instance, found another's")
+    if later.index < this.index or later.entry.seq < this.entry.seq:
         raise VerificationError(
-            f"expected the model entry after the decision, found number {model.entry.seq} "
-            f"at index {model.index}"
+            f"expected the {kind} entry after the decision, found number {later.entry.seq} "
+            f"at index {later.index}"
         )

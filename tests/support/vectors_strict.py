@@ -25,6 +25,7 @@ from auditlog.core.tlogproof import TlogProof
 from tests.support import format_world as fixed
 from tests.support import vectors_bodies
 from tests.support.format_world import ORIGIN, Chain, World
+from tests.support.rotated_world import coverage
 from tests.support.vectors_receipt import Checks
 from tests.support.vectors_values import Vector
 
@@ -36,6 +37,7 @@ def strict_vectors(world: World) -> Iterator[Vector]:
     yield from _claims(checks)
     yield from _not_understood(checks)
     yield from _order(checks)
+    yield from _unresolved(checks)
     yield from _log_numbers(checks)
     yield from _two_histories(checks)
     yield from _models_of_others(checks)
@@ -167,6 +169,39 @@ def _order(checks: Checks) -> Iterator[Vector]:
     first = Related(checks.world.entries[at["model"]], at["model"], checks.world.proof(at["model"], 14))
     other = replace(other, related=(*other.related[:2], first))
     yield checks.vector("bad-pending-model-of-another-instance", format_receipt(other), 1, 10)
+
+
+def _unresolved(checks: Checks) -> Iterator[Vector]:
+    """Beside a decision that says `pending`: the coverage entry after which no model is its own."""
+    world, said = World(), coverage(model="unregistered")
+    last = parse_entry(world.entries[world.at["notice"]])
+    chain = Chain(last.producer, last.instance, world.leaf(world.at["notice"]).hex(), last.seq + 1)
+    body = parse_entry(world.entries[world.at["pending"]]).body
+    early = chain.add(world, "coverage", said)
+    place = chain.add(world, "decision", body)
+    naming = chain.add(world, "coverage", coverage(model=chain.prev))
+    ended = chain.add(world, "coverage", said)
+    again = chain.add(world, "coverage", coverage(model="unregistered", workers=9))
+    model = chain.add(world, "model", parse_entry(world.entries[world.at["model"]]).body)
+    named = chain.add(world, "decision", {**body, "model": chain.prev})
+    other = Chain(chain.producer, fixed.seed("instance 3")[:16].hex(), chain.prev)
+    note = sign_one(instance_text(ORIGIN, other.producer, other.instance, other.prev), world.producer_key)
+    other.add(world, "instance", {"note": note, "software": "auditlog 0.1.0"})
+    elsewhere = other.add(world, "coverage", said)
+    cases = {
+        "good-pending-ended": (place, 0, 0, ended),
+        "good-pending-ended-unseen": (place, 0, 0),
+        "good-pending-resolved-as-shown": (place, 0, 0, model),
+        "bad-pending-ended-and-resolved": (place, 1, 8, ended, model),
+        "bad-pending-ended-twice": (place, 1, 8, ended, again),
+        "bad-pending-ended-by-a-coverage-with-a-model": (place, 1, 8, naming),
+        "bad-named-model-ended": (named, 1, 8, model, ended),
+        "bad-pending-ended-before": (place, 1, 10, early),
+        "bad-pending-ended-by-another-instance": (place, 1, 10, elsewhere),
+    }
+    for name, (index, code, step, *others) in cases.items():
+        receipt = _receipt(world, index, index, world.at["producer"], world.at["instance_2"], *others)
+        yield checks.vector(name, format_receipt(receipt), code, step or None)
 
 
 def _renumbered_model(seq: int) -> World:

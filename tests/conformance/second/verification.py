@@ -108,6 +108,7 @@ class _Run:
         self.producer: tuple[Entry, int] | None = None
         self.instance: tuple[Entry, int] | None = None
         self.model: tuple[Entry, int] | None = None
+        self.ending: tuple[Entry, int] | None = None
         self.key: Key | None = None
         self.rotations: list[tuple[Entry, int]] = []
         self.said: Head | None = None
@@ -235,6 +236,10 @@ class _Run:
                 by_name = c.is_hex(model) and other.leaf.hex() == model
                 need(by_name or model == "pending", "a model entry this entry does not refer to")
                 self.model = (other, at)
+            elif other.kind == "coverage" and other.understood and model == "pending":
+                need(self.ending is None, "the coverage entry twice")
+                need(other.body["model"] == "unregistered", "a coverage entry that names a model")
+                self.ending = (other, at)
             elif (
                 other.kind == "rotation"
                 and other.understood
@@ -245,6 +250,7 @@ class _Run:
                 self.rotations.append((other, at))
             else:
                 refuse("a related entry that this entry does not refer to")
+        need(self.model is None or self.ending is None, "a model and the end of the wait for it")
         missing = []
         keys: list[Key] = []
         if self.producer is None:
@@ -287,7 +293,8 @@ class _Run:
     def chain(self) -> None:
         """Step 10."""
         me, index = self.entry, self.receipt.proof.index
-        mine = [(me, index), *(other for other in (self.instance, self.model) if other), *self.rotations]
+        beside = (self.instance, self.model, self.ending)
+        mine = [(me, index), *(other for other in beside if other), *self.rotations]
         for entry, at in [*mine, *([self.producer] if self.producer else [])]:
             need((at == 0) == (entry.kind == "genesis"), "genesis is at index 0, and only that")
             need(not entry.by_log or entry.seq <= at, "fewer entries of the log than its number")
@@ -319,6 +326,10 @@ class _Run:
                 need(at > index and model.seq > me.seq, "the model entry is not after the decision")
             else:
                 need(at < index, "the model entry is not before the decision")
+        if self.ending:
+            ended, at = self.ending
+            need((ended.producer, ended.instance) == (me.producer, me.instance), "an end by another")
+            need(at > index and ended.seq > me.seq, "the end of the wait is not after the decision")
         if self.said is None:
             raise NotChecked("no head that was verified, nothing to compare")
 

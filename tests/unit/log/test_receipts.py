@@ -15,6 +15,7 @@ from auditlog.core.note import Ed25519Signer
 from auditlog.core.receipt import Receipt, parse_receipt
 from auditlog.errors import AnchorError, NotFoundError, NotYetPublished
 from auditlog.storage.records import AnchorRecord
+from tests.support.rotated_world import coverage
 from tests.support.testlog import ORIGIN, FakeProducer, TestBench
 
 FINGERPRINT = {"name": "m", "fingerprint": {"method": "files-sha256@v1", "root": "ab" * 32, "files": 3}}
@@ -110,6 +111,32 @@ def test_a_pending_model_is_waited_for(bench: TestBench) -> None:
     assert kinds(receipt) == ["producer", "instance", "model"]
     assert parse_entry(receipt.related[2].entry).producer == producer.producer.hex()
     assert parse_entry(receipt.related[2].entry).seq == 3
+
+
+def test_a_pending_model_that_will_not_come_is_not_waited_for(bench: TestBench) -> None:
+    """A coverage entry without a model ends the wait, and no later model entry is taken for the decision's.
+
+    One that names a model, one of another instance or a malformed one ends nothing.
+    """
+    assert bench.log is not None
+    producer, other = bench.started("a"), bench.started("b")
+    said = coverage(model="unregistered")
+    bench.send(producer, [producer.seal("coverage", said)])
+    index = bench.send(producer, [producer.decide(1, model="pending")]).first_index
+    bench.send(other, [other.seal("coverage", said)])
+    odd = [producer.seal("coverage", each) for each in (coverage(), {"model": "unregistered"})]
+    bench.send(producer, odd)
+    bench.publish()
+    with pytest.raises(NotYetPublished, match="model"):
+        bench.log.receipts.issue(index)
+    bench.send(producer, [producer.seal("coverage", said), producer.seal("model", FINGERPRINT)])
+    later = bench.send(producer, [producer.decide(2, model="pending")]).first_index
+    bench.send(producer, [producer.seal("model", FINGERPRINT), producer.seal("coverage", said)])
+    bench.publish()
+    receipt = issued(bench, index)
+    assert kinds(receipt) == ["producer", "instance", "coverage"]
+    assert parse_entry(receipt.related[2].entry).seq == 5
+    assert kinds(issued(bench, later)) == ["producer", "instance", "model"]
 
 
 def test_a_pending_model_is_waited_for_ten_minutes(bench: TestBench) -> None:

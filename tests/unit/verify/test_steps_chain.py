@@ -16,6 +16,7 @@ from auditlog.core.signed import sign_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.verify import Grade, Outcome, Report, Verifier
 from tests.support.receipts_factory import MODEL_ROOT, Chain, Factory, seed
+from tests.support.rotated_world import coverage
 
 FACTORY = Factory(decisions=8, producers=2, batch=3)
 FIRST, SECOND = FACTORY.chains
@@ -326,6 +327,19 @@ def test_a_model_that_was_pending_is_resolved_by_a_later_model_entry() -> None:
     report = verify(factory.receipt(place), factory)
     assert report.exit_code == 0
     assert any("registered after this decision" in fact.text for fact in report.facts)
+
+
+def test_a_pending_model_that_never_came_is_told() -> None:
+    """A later coverage entry without a model says that nothing resolves the decision; the report names it."""
+    factory = Factory(decisions=1, batch=1)
+    chain = factory.chains[0]
+    place = factory.add(chain, "decision", factory.decision_body(9, "pending"))
+    factory.models[place] = factory.add(chain, "coverage", coverage(model="unregistered"))
+    report = verify(factory.receipt(place), factory)
+    assert report.exit_code == 0
+    [told] = [fact for fact in report.facts if fact.name == "model"]
+    assert (told.value, told.grade) == ("pending", Grade.STATED)
+    assert f"was never named: entry {factory.models[place]} says" in told.text
 
 
 def test_a_pending_model_of_another_run_fails_step_10() -> None:
