@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from auditlog.core.keys import Ed25519Signer
 
 _TOKENS = {"capture": ("enrol", "submit"), "reader": ("read",), "admin": ("admin", "read")}
+_DelayOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-merge-delay",
+        metavar="SECONDS",
+        min=1,
+        max=86_400,
+        help="Longest time until an acknowledged entry is published; no promise is shorter (60).",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +107,7 @@ def init(
         int | None,
         typer.Option("--quorum", min=1, help="How many must cosign, in trust.json; by default most of them."),
     ] = None,
-    max_merge_delay: Annotated[
-        int | None,
-        typer.Option(
-            "--max-merge-delay",
-            metavar="SECONDS",
-            min=1,
-            max=86_400,
-            help="Longest time until an acknowledged entry is published; no promise is shorter (60).",
-        ),
-    ] = None,
+    max_merge_delay: _DelayOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a service: configuration, keys, tokens, and an empty log."""

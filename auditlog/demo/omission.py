@@ -107,7 +107,7 @@ class Omissions:
         }
 
     @property
-    def names(self) -> list[str]:
+    def causes(self) -> list[str]:
         """The four, by what the evidence will show."""
         return list(self._worlds)
 

@@ -21,6 +21,8 @@ from auditlog.errors import AuditLogError
 ORIGIN = "demo.example/decisions"
 MERGE_BY_S = 5
 """What promises say here. A real service has a day, and a log that may take a minute."""
+_WAIT_MS = 250
+"""How long an answer waits for its promise: a laptop's disk is slower than the 20 ms that servers wait."""
 _LOAN_HOST = "loan-host"
 
 
@@ -125,6 +127,7 @@ class Operator:
             "AUDITLOG_MODEL": str(model),
             "AUDITLOG_MODEL_NAME": model_name,
             "AUDITLOG_MERGE_BY_S": str(MERGE_BY_S),
+            "AUDITLOG_WAIT_MS": str(_WAIT_MS),
         }
 
     def copy(self, folder: Path) -> Operator:

@@ -10,7 +10,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,25 +22,15 @@ from auditlog.demo import cheating, loan_model
 from auditlog.demo.cheating import Check
 from auditlog.demo.cosigning import DemoWitness
 from auditlog.demo.customer import Answer, ask, collect_receipts, keep_promises, wait_until_recording
-from auditlog.demo.omission import OmissionCheck, Omissions
+from auditlog.demo.omission import Omissions
 from auditlog.demo.operator import Operator
 from auditlog.demo.processes import Servers, run_auditlog
+from auditlog.demo.telling import graded_lines, model_of, said, shorten, streamed_text
 from auditlog.errors import AuditLogError, ConfigurationError
 
 MARKER = ".auditlog-demo"
 """Says that a folder was made by a demo, so that the next one may replace it."""
 
-_SHOWN_FACTS = (
-    "index",
-    "request",
-    "response",
-    "cosigned",
-    "start",
-    "model",
-    "devnet_anchor",
-    "model_ran",
-    "fair",
-)
 _YOUNG = 2
 """At least so many decisions come after the witness is copied: one in the middle, one at the end."""
 _PATIENCE_S = 60.0
@@ -196,14 +186,14 @@ class Story:
         self._result.checks.append(
             Check("one applicant's receipt, with their bytes", 0, outcome.exit_code, report["headline"])
         )
-        self._result.model = _model_of(report)
+        self._result.model = model_of(report)
         verdict = json.loads(answer.response)
         self._say(
             f"2  one applicant ({application['loan_thousands']:.0f}k at {application['loan_to_price']:.0%} "
             f"of the price): {'approved' if verdict['approved'] else 'refused'} at {verdict['probability']}. "
             "Their receipt, checked offline:"
         )
-        for line in _graded_lines(report):
+        for line in graded_lines(report):
             self._say(line)
         self._say(f"   {report['headline'].partition('. ')[0]}.")
         self._say(
@@ -234,7 +224,7 @@ class Story:
             self._promises += keep_promises(client, [streamed, plain], operator.folder / "promises")
         self._result.entries = _tree_size(operator)
         promised = "its promise is a comment in the stream" if streamed.promise else "no promise in time"
-        text = _shorten(_streamed_text(streamed.response), 70)
+        text = shorten(streamed_text(streamed.response), 70)
         self._say(f'3  {name} writes: "{text}" (streamed; {promised}; 2 receipts)')
 
     def _act_cheating(self, scratch: Path) -> None:
@@ -243,50 +233,44 @@ class Story:
         self._say(
             "4  now the operator cheats, on copies; another process judges from receipts and public files:"
         )
-        with Servers(scratch / "output") as servers:
+        with Servers(scratch / "output") as servers, ThreadPoolExecutor(_JUDGES) as judges:
             swapped = cheating.SwappedModel(operator, scratch, servers)
-            judgements: tuple[tuple[str, Callable[[], Check]], ...] = (
-                ("the honest control", lambda: cheating.honest_control(operator, loans, model)),
-                ("the honest promises", lambda: cheating.honest_promises(operator, self._promises)),
-                ("an edited log", lambda: cheating.edited_log(operator, scratch, loans[-1])),
-                ("a cut log", lambda: cheating.truncated_log(operator, scratch, self._receipts[-1])),
-                ("a forged receipt", lambda: cheating.forged_receipt(operator, scratch, loans[0])),
-                ("a swapped model", lambda: swapped.judge(loan_model.held_out()[0], model)),
+            judgements: tuple[Callable[[], Check], ...] = (
+                lambda: cheating.honest_control(operator, loans, model),
+                lambda: cheating.honest_promises(operator, self._promises),
+                lambda: cheating.edited_log(operator, scratch, loans[-1]),
+                lambda: cheating.truncated_log(operator, scratch, self._receipts[-1]),
+                lambda: cheating.forged_receipt(operator, scratch, loans[0]),
+                lambda: swapped.judge(loan_model.held_out()[0], model),
             )
-            for name, check in judgements:
-                self._doing(f"judging {name}")
-                self._tell(check())
-        self._act_omission(scratch)
+            checks = [judges.submit(judgement) for judgement in judgements]
+            omissions = self._omissions(scratch, servers)
+            dropped = [judges.submit(omissions.judge, cause) for cause in omissions.causes]
+            self._tell_all(checks)
+            self._say(
+                "5  it drops one promised decision before the witness sees it, and signs everything after it "
+                "anew:"
+            )
+            self._tell_all(dropped)
 
-    def _act_omission(self, scratch: Path) -> None:
+    def _omissions(self, scratch: Path, servers: Servers) -> Omissions:
         if self._earlier_witness is None:
             raise AuditLogError("expected a witness from before the last decisions, found none")
-        self._say(
-            "5  it drops one promised decision before the witness sees it and signs all after it anew, with every "
-            "key; the customer's promise shows it:"
-        )
-        with Servers(scratch / "output") as servers, ThreadPoolExecutor(_JUDGES) as judges:
-            loans = self._promises[: self._decisions]
-            omissions = Omissions(self._operator, scratch, servers, self._earlier_witness, loans)
-            self._doing("judging dropped decisions")
-            for check in judges.map(omissions.judge, omissions.names):
-                self._tell(check)
+        loans = {path.stem for path in self._receipts[: self._decisions]}
+        promises = [path for path in self._promises if path.stem in loans]
+        return Omissions(self._operator, scratch, servers, self._earlier_witness, promises)
+
+    def _tell_all(self, checks: Sequence[Future[Any]]) -> None:
+        for number, check in enumerate(checks, 1):
+            self._doing(f"judging, {number} of {len(checks)}")
+            self._tell(check.result())
 
     def _tell(self, check: Check) -> None:
         self._result.checks.append(check)
         right = "passes" if check.expected_exit == 0 else "caught"
         mark = right if check.is_as_expected else f"WRONG (exit {check.exit_code})"
-        detail = (
-            "" if check.expected_exit == 0 and check.is_as_expected else f": {_shorten(_said(check), 74)}"
-        )
+        detail = "" if check.expected_exit == 0 and check.is_as_expected else f": {shorten(said(check), 74)}"
         self._say(f"   {check.name:<30} {mark}{detail}")
-
-
-def _said(check: Check) -> str:
-    """What was said, or why it was caught and whether others can tell."""
-    if not isinstance(check, OmissionCheck) or not check.is_as_expected:
-        return check.said
-    return f"{check.cause}, with evidence: {check.said.partition(': ')[2]}"
 
 
 def _take(folder: Path) -> None:
@@ -320,27 +304,3 @@ def _convert() -> tuple[Path, str]:
 
 def _tree_size(operator: Operator) -> int:
     return int((operator.public_log / "checkpoint").read_text(encoding="utf-8").split("\n")[1])
-
-
-def _model_of(report: dict[str, Any]) -> str:
-    return next((str(f["value"]) for f in report["facts"] if f["name"] == "model"), "")
-
-
-def _graded_lines(report: dict[str, Any]) -> list[str]:
-    """The facts a person asks about first, each with its grade; `auditlog verify` prints all of them."""
-    facts = {fact["name"]: fact for fact in report["facts"]}
-    chosen = [facts[name] for name in _SHOWN_FACTS if name in facts]
-    return [f"   {fact['grade'].upper():<12} {_shorten(fact['text'], 100)}" for fact in chosen]
-
-
-def _streamed_text(stream: bytes) -> str:
-    text = ""
-    for line in stream.decode("utf-8").splitlines():
-        if line.startswith("data: {"):
-            text += json.loads(line[6:])["choices"][0]["delta"].get("content", "")
-    return text
-
-
-def _shorten(text: str, most: int = 90) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
