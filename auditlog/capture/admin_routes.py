@@ -9,9 +9,10 @@
 
 Spec: entry.md, "model". A change is believed only after the application answered that it was done (200-299).
 Files are measured by a thread of this module; until then decisions say so. Of two changes the later one
-counts, however long the measuring of the earlier takes; the earlier one's entry is written all the same,
-since a decision that is `pending` is about the next `model` entry, and those after the second change say
-`unregistered` until it is measured. A decision that ended between the change inside the
+counts, however long the measuring of the earlier takes; the earlier one's entry is written all the same. A
+decision that is `pending` is about the next `model` entry: where measuring fails, or something else is loaded
+meanwhile, the writer first says in a `coverage` entry that nothing answers for it any more, and decisions
+after a second change say `unregistered` until it is measured. A decision that ended between the change inside the
 engine and the answer of the admin route still names the model before; so do the decisions of other processes
 of the same server, which the admin request did not reach.
 

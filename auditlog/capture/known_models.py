@@ -23,6 +23,10 @@ class KnownModels:
                 self._odd_adapters[message.adapter] = message
                 return
             self._is_expected = message.is_expected
+            if not message.is_expected:
+                self._odd_adapters = {
+                    name: ModelExpected(False, adapter=name) for name in self._odd_adapters
+                }
             if message.is_changed:
                 self._bodies.clear()
             return

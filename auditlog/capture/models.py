@@ -28,6 +28,8 @@ class ModelNames:
         self._odd_adapters: dict[str, Literal["pending", "unregistered"]] = {}
         self.is_expected = is_expected
         """Whether a model is being fingerprinted: until it is known, decisions say so."""
+        self.is_awaited = False
+        """Whether decisions said `pending`, and no entry has answered for them yet."""
 
     def expect(self, *, is_expected: bool, is_changed: bool = False, adapter: str | None = None) -> None:
         """Whether a fingerprint is on its way: of the model, or of one adapter.
@@ -38,6 +40,8 @@ class ModelNames:
             self._odd_adapters[adapter] = PENDING if is_expected else UNREGISTERED
             return
         self.is_expected = is_expected
+        if not is_expected:
+            self._odd_adapters = dict.fromkeys(self._odd_adapters, UNREGISTERED)
         if is_changed:
             self._references, self._default, self._adapters = {}, None, frozenset()
 
@@ -61,11 +65,13 @@ class ModelNames:
 
     def reference(self, seen: Observation) -> str:
         """What the decision says of its model."""
-        if seen.model_override is not None:
-            return seen.model_override
-        # A name nobody registered is not the default model: saying so would be a false claim.
-        reference = self._default if seen.model is None else self._references.get(seen.model)
-        return reference or (PENDING if self.is_expected else UNREGISTERED)
+        found: str | None = seen.model_override
+        if found is None:
+            # A name nobody registered is not the default model: saying so would be a false claim.
+            found = self._default if seen.model is None else self._references.get(seen.model)
+            found = found or (PENDING if self.is_expected else UNREGISTERED)
+        self.is_awaited = self.is_awaited or found == PENDING
+        return found
 
     def without_request(self, seen: Observation) -> Observation:
         """`seen`, whose request can no longer be read: where it might have named a model or adapter other

@@ -339,7 +339,7 @@ class Recorder(Telling, Answering):
         self._begun(is_call=False)
         with self._lock:
             self._models.remember(message)
-            if isinstance(message, ModelKnown):
+            if isinstance(message, ModelKnown) or message.adapter is None:
                 self.coverage.changed()
             if self._running is None or not self._running.is_open:
                 return False

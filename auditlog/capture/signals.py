@@ -80,6 +80,8 @@ class Signals:
 
     def start(self) -> None:
         """Begin to beat, and declare the starts that were switched off."""
+        if self._running.writer is not None:
+            self._running.writer.make_coverage = self._cover
         for claim in claim_disabled(self._settings.state_dir, self._clock()):
             self._declare(claim)
         for name, body in (("auditlog-outside", self._outside.run), ("auditlog-pulse", self.pulse.run)):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from auditlog.capture.adoption import Opening
 from auditlog.capture.attempts import Attempts
@@ -33,6 +34,7 @@ from auditlog.capture.messages import (
     Unrecorded,
 )
 from auditlog.capture.metrics import Counters
+from auditlog.capture.models import UNREGISTERED
 from auditlog.capture.pace import Pace
 from auditlog.capture.persisting import Persistence
 from auditlog.capture.preparing import Preparation
@@ -96,7 +98,9 @@ class Writer:
         self._on_gone = on_gone
         self._metrics = metrics
         self._guard = guard
-        self._is_stopping = False
+        self._is_stopping = self._owes_ending = False
+        self.make_coverage: Callable[[], dict[str, Any]] = dict
+        """The body of a `coverage` entry as things are now."""
         self._disk = Persistence(journal, on_durable=on_durable, metrics=metrics, guard=guard)
         self._losses = Declarations(
             journal, take_losses=intake.take_losses, attempts=attempts, clock=clock, metrics=metrics
@@ -212,13 +216,9 @@ class Writer:
 
     def _obey(self, message: Message) -> None:
         if isinstance(message, ModelKnown):
-            reference = self._write_own(OwnEntry("model", message.body, message.reference))
-            if reference is not None and message.serves:
-                self._preparation.models.learn(message.body, reference)
+            self._learn(message)
         elif isinstance(message, ModelExpected):
-            self._preparation.models.expect(
-                is_expected=message.is_expected, is_changed=message.is_changed, adapter=message.adapter
-            )
+            self._expect(message)
         elif isinstance(message, Unrecorded):
             self._declare(message)
         elif isinstance(message, OwnEntry):
@@ -227,6 +227,37 @@ class Writer:
             message.done.set_result(None)
         elif isinstance(message, Adopt):
             self._adopt(message)
+
+    def _learn(self, message: ModelKnown) -> None:
+        models = self._preparation.models
+        if self._owes_ending and not self._end_wait():
+            # This entry would be taken for the model of decisions that waited for another.
+            message.reference.cancel()
+            return
+        reference = self._write_own(OwnEntry("model", message.body, message.reference))
+        if reference is not None:
+            models.is_awaited = False
+            if message.serves:
+                models.learn(message.body, reference)
+
+    def _expect(self, message: ModelExpected) -> None:
+        """What decisions say from now on. Those that wait for a model that no longer comes are told so in the
+        log (entry.md, "model"), before any other `model` entry.
+        """
+        models = self._preparation.models
+        models.expect(
+            is_expected=message.is_expected, is_changed=message.is_changed, adapter=message.adapter
+        )
+        is_over = message.adapter is None and (message.is_changed or not message.is_expected)
+        if is_over and models.is_awaited:
+            self._end_wait()
+
+    def _end_wait(self) -> bool:
+        """Write the coverage entry that ends the wait; if that fails it is owed. Whether it is written."""
+        ending = OwnEntry("coverage", lambda: {**self.make_coverage(), "model": UNREGISTERED}, Future())
+        self._owes_ending = self._write_own(ending) is None
+        self._preparation.models.is_awaited = self._owes_ending
+        return not self._owes_ending
 
     def _write_own(self, message: OwnEntry) -> str | None:
         """Seal and spool an entry of the layer itself; returns its reference, None if it failed."""

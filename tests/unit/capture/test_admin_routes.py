@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from auditlog.capture.asgi import AuditMiddleware
 from auditlog.capture.known_routes import AdminEffect
 from auditlog.capture.process import measure_model
 from auditlog.capture.routes import RoutePolicy, RouteTable
+from auditlog.errors import MalformedError
 from auditlog.fingerprint import fingerprint_path
 from tests.support.drafts import sealed, unsent_recorder
 from tests.support.observing import ObservingRecorder, answering, body, drive, http_scope
@@ -253,6 +255,79 @@ def test_the_later_of_two_changes_counts(
     assert [one["fingerprint"]["root"] for one in models[1:]] == roots
     assert decided[:2] == ["pending", "unregistered"]
     assert decided[2].startswith("draft:")
+
+
+def told(recorder: Recorder) -> list[str]:
+    """What was sealed, in order: models, what decisions say of theirs, and coverage that names none. The
+    pulse writes coverage of its own: what says the same again, or names a model, is left out.
+    """
+    said: list[str] = []
+    for one in sealed(recorder, "model", "decision", "coverage"):
+        kind = "decision" if "id" in one else "model" if "fingerprint" in one else "coverage"
+        text = kind if kind == "model" else f"{kind} {str(one['model']).partition(':')[0]}"
+        if kind != "coverage" or (text == "coverage unregistered" and said[-1:] != [text]):
+            said.append(text)
+    return said
+
+
+def test_a_measurement_that_fails_ends_the_wait(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decisions that said `pending` are followed by a coverage entry without a model, before any other model:
+    the next one must not be taken for theirs.
+    """
+    recorder.guard._strict = False
+    may_go = threading.Event()
+
+    def fails(*_: Any) -> Any:
+        may_go.wait(WAIT_S)
+        raise MalformedError("no model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(admin_routes, "fingerprint_path", fails)
+        post(recorder, "/update_weights_from_disk", {"model_path": str(files(tmp_path / "bad", "1"))})
+        chat(recorder)
+        may_go.set()
+        settle(recorder)
+    post(recorder, "/update_weights_from_disk", {"model_path": str(files(tmp_path / "good", "2"))})
+    settle(recorder)
+    chat(recorder)
+    said = told(recorder)
+    assert said[:4] == ["model", "decision pending", "coverage unregistered", "model"]
+    assert said[-1] == "decision draft"
+
+
+def test_another_model_meanwhile_ends_the_wait(recorder: Recorder) -> None:
+    """Whichever of two measurements is done first: no entry is taken for the model of an earlier decision."""
+    recorder.change_model(is_expected=True)
+    chat(recorder)
+    recorder.change_model(is_expected=True)
+    chat(recorder)
+    recorder.register_model(name="other", root=bytes(32), files=1).result(WAIT_S)
+    said = told(recorder)
+    assert said[1:] == ["decision pending", "coverage unregistered", "decision pending", "model"]
+
+
+def test_a_coverage_that_cannot_be_written_holds_up_the_model(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the end of the wait is in the chain no other model is: decisions then say `unregistered`."""
+    recorder.guard._strict = False
+    recorder.change_model(is_expected=True)
+    chat(recorder)
+    running = recorder._running
+    assert running is not None
+    assert running.writer is not None
+    make, running.writer.make_coverage = running.writer.make_coverage, lambda: {"mode": 1.5}
+    recorder.give_up_model()
+    held = recorder.register_model(name="other", root=bytes(32), files=1)
+    with pytest.raises(CancelledError):
+        held.result(WAIT_S)
+    chat(recorder)
+    running.writer.make_coverage = make
+    recorder.register_model(name="other", root=bytes(32), files=1).result(WAIT_S)
+    said = ["decision pending", "decision unregistered", "coverage unregistered", "model"]
+    assert told(recorder)[1:] == said
 
 
 def test_a_change_while_the_first_model_is_measured(recorder: Recorder, tmp_path: Path) -> None:
