@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,12 +68,17 @@ class LogClient:
         timeout_s: float = 10.0,
         transport: httpx.BaseTransport | None = None,
         on_time: Callable[[int], None] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`on_time` is told what the log's clock says (Unix microseconds), after each answer."""
+        """`on_time` is told what the log's clock says (Unix microseconds), after each answer. `tls`: whom to
+        believe, made once (`tls_context`) where several clients need it.
+        """
         self._url = log_url.rstrip("/")
         self._token = token
         self._on_time = on_time
-        self._http = httpx.Client(timeout=timeout_s, transport=transport, follow_redirects=False)
+        self._http = httpx.Client(
+            timeout=timeout_s, transport=transport, follow_redirects=False, verify=tls_context(log_url, tls)
+        )
         self._quiet = _QuietThread(threading.get_ident())
         logging.getLogger("httpx").addFilter(self._quiet)
 
@@ -168,6 +174,15 @@ class LogClient:
         if response.status_code != 200:
             _refuse(response, members)
         return members
+
+
+def tls_context(url: str, known: ssl.SSLContext | None = None) -> ssl.SSLContext:
+    """What a client of `url` needs; reading the certificates of the world takes 20 ms, so only for https."""
+    if known is not None:
+        return known
+    if url.startswith("https:"):
+        return httpx.create_ssl_context()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _read_bounded(response: httpx.Response) -> bytes:

@@ -64,11 +64,9 @@ class DisclosureStore(Protocol):
     def size_bytes(self) -> int:
         """Bytes of sealed records held."""
 
-    def tidy(self) -> None:
-        """Work that may follow the answers: called when a group's have left."""
-
-    def idle(self) -> None:
-        """Work that can wait for a quiet moment: called when there is one."""
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing that was kept is still on its way into the store."""
 
     def keep(self, records: Sequence[KeptRecord], now_us: int) -> None:
         """Keep all of them durably, or none. Raises StoreFullError at the size limit."""

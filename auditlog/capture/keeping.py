@@ -1,61 +1,56 @@
 """A disclosure store that is durable quickly: an append-only file first, the store behind it later.
 
-    <slot>/keeping/<number>.log    "auditkep" u16 version 12 nonce | the file's key, sealed by the store key
-                                   u32 length u32 crc | a group of records, sealed by the file's key ...
-
 An entry may say "kept" only when its keys are on disk, so this is on the way of every answer: one write and
-one fdatasync for the group, instead of a transaction. The records go into the store behind it in the moments
-when nothing waits, and the file goes then. After a crash the files that are left are moved first. Before a
-file is unlinked its head is overwritten: without the file's key nothing in it opens, whatever the disk keeps.
-What the store behind refuses to take stays here and is tried again. Must never: forget what `keep` took, or
-let the two differ in what is erased (`erase` and `find` move everything first).
+one fdatasync for the group (`keeping_files`), instead of a transaction. A thread carries full files, and
+what is left after a quiet moment, into the store behind, and a file goes then. After a crash the files that
+are left are moved the same way. What the store behind refuses to take stays here and is tried again. Must
+never: forget what `keep` took, wait for the store behind, or let the two differ in what is erased (`erase`
+and `find` have everything moved first).
 """
 
 from __future__ import annotations
 
-import os
-import struct
-import zlib
+import contextlib
+import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from auditlog.capture.disclosures import DisclosureStore, KeptRecord, StoreFullError
-from auditlog.capture.durable import create_private_dir, sync_dir, write_all
+from auditlog.capture.durable import create_private_dir
+from auditlog.capture.forking import ForkGate
+from auditlog.capture.keeping_files import OpenFile, begin_file, destroy, read_groups
 from auditlog.errors import StorageError
 
 FOLDER = "keeping"
-MOVE_RECORDS = 128
-MOVE_BYTES = 4 << 20
-"""So much is worth a transaction. More of it would be cheaper, and hold up whoever comes meanwhile longer."""
-
-_MAGIC = b"auditkep"
-_VERSION = 1
-_HEAD = struct.Struct(">8sH12s")
-_FRAME = struct.Struct(">II")
-_SEALED_KEY_BYTES = 48
-_HEAD_BYTES = _HEAD.size + _SEALED_KEY_BYTES
+FILE_RECORDS = 512
+FILE_BYTES = 4 << 20
+"""A file is full at either. It is one transaction of the store behind, most of whose cost is its fsyncs."""
+QUIET_S = 0.25
+"""After so long without a record what is here is moved, full or not."""
+HELD_BYTES = 32 << 20
+"""So much is kept in memory until it is moved; beyond that a file is read again when its turn comes."""
+FIRST_WAIT_S = 0.25
+LONGEST_WAIT_S = 30.0
 _OVERHEAD_BYTES = 256
-_NAME = b"auditlog/keeping@v1\0"
-_groups = msgspec.msgpack.Decoder(tuple[int, list[KeptRecord]])
+
+Group = tuple[int, list[KeptRecord]]
+"""When it was kept, and the records."""
 
 
-@dataclass(slots=True)
-class _File:
-    """The file being written; its key lives here and, sealed, in its head."""
+class _Full:
+    """A file that is written no more. `groups` None: read it. What is `doubtful` the store may have already."""
 
-    path: Path
-    handle: int
-    key: AESGCM
-    frames: int = 0
+    __slots__ = ("doubtful", "groups", "path", "size")
+
+    def __init__(self, path: Path, groups: list[Group] | None, size: int, *, doubtful: bool = False) -> None:
+        self.path, self.groups, self.size, self.doubtful = path, groups, size, doubtful
 
 
 class QuickKeeping:
-    """A `DisclosureStore` in front of another. Used by the writer's thread alone."""
+    """A `DisclosureStore` in front of another. The writer's thread keeps; a thread of its own moves."""
 
     def __init__(
         self,
@@ -65,26 +60,45 @@ class QuickKeeping:
         rng: Callable[[int], bytes],
         *,
         max_bytes: int,
+        gate: ForkGate,
+        failed: Callable[[Exception], None] = lambda _failure: None,
     ) -> None:
-        """Move what an earlier life left into `store`, which holds `max_bytes`. Raises StorageError."""
+        """Have what an earlier life left moved into `store`, which holds `max_bytes`; `failed` is told what
+        the store refuses. Raises StorageError.
+        """
         self._directory = directory
         self._store = store
         self._store_key = store_key
         self._rng = rng
         self._max_bytes = max_bytes
-        self._waiting: list[tuple[int, list[KeptRecord]]] = []
-        self._records = self._bytes = 0
-        self._file: _File | None = None
+        self._gate = gate
+        self._failed = failed
+        self._changed = threading.Condition()
+        self._full: list[_Full] = []
+        self._file: OpenFile | None = None
+        self._spare: OpenFile | None = None
+        self._groups: list[Group] = []
+        self._records = self._bytes = self._waiting_bytes = 0
+        self._kept_s = 0.0
+        self._is_hurried = self._is_closing = self._is_stuck = self._is_writing = False
         try:
             create_private_dir(directory)
             self._number = self._recover()
         except OSError as error:
             raise StorageError(f"keeping: expected to open {directory.name}, found {error}") from error
+        self._thread = threading.Thread(target=self._move_all, name="auditlog-keeping", daemon=True)
+        self._thread.start()
 
     @property
     def size_bytes(self) -> int:
         """Bytes of records held, here and behind."""
-        return self._store.size_bytes + self._bytes
+        return self._store.size_bytes + self._waiting_bytes + self._bytes
+
+    @property
+    def is_settled(self) -> bool:
+        """See `DisclosureStore.is_settled`."""
+        with self._changed:
+            return not self._groups and not self._full
 
     def keep(self, records: Sequence[KeptRecord], now_us: int) -> None:
         """See `DisclosureStore.keep`: one write, one fdatasync."""
@@ -92,118 +106,161 @@ class QuickKeeping:
         if self.size_bytes + size > self._max_bytes:
             raise StoreFullError(f"disclosure store: expected at most {self._max_bytes} bytes, found it full")
         group = (now_us, list(records))
+        with self._changed:
+            self._is_writing = True  # the mover leaves the file alone
+            self._file, self._spare = (self._spare, None) if self._file is None else (self._file, self._spare)
         try:
-            self._append(msgspec.msgpack.encode(group))
+            if self._file is None:
+                self._file = self._begin()
+            self._file.append(msgspec.msgpack.encode(group))
         except OSError as error:
             # The file's state is unknown: never append to it again. It is moved and goes like any other.
-            self._let_go()
+            with self._changed:
+                self._is_writing = False
+                self._set_aside()
             raise StorageError(f"keeping: expected to write, found {error}") from error
-        self._waiting.append(group)
-        self._records += len(records)
+        with self._changed:
+            self._is_writing = False
+            self._note(group, size)
+
+    def _note(self, group: Group, size: int) -> None:
+        """The group is durable. Under the lock."""
+        self._groups.append(group)
+        self._records += len(group[1])
         self._bytes += size
-
-    def tidy(self) -> None:
-        """See `DisclosureStore.tidy`: move what is here, if it is worth a transaction."""
-        if self._records >= MOVE_RECORDS or self._bytes >= MOVE_BYTES:
-            self.idle()
-
-    def idle(self) -> None:
-        """See `DisclosureStore.idle`: move all that is here."""
-        if self._waiting:
-            self.move()
-
-    def move(self) -> None:
-        """Move everything into the store behind; then the files go. Raises StorageError: nothing is lost."""
-        while self._waiting:
-            self._store.keep(self._waiting[0][1], self._waiting[0][0])
-            _, records = self._waiting.pop(0)
-            self._records -= len(records)
-            self._bytes -= sum(map(_size, records))
-        # Dying before this line: the next start moves again what the store does not have.
-        self._let_go()
-        for path in self._directory.glob("*.log"):
-            _destroy(path)
+        self._kept_s = time.monotonic()
+        is_first = len(self._groups) == 1
+        is_full = self._records >= FILE_RECORDS or self._bytes >= FILE_BYTES
+        if is_full:
+            self._set_aside()
+        if is_full or is_first:
+            self._changed.notify_all()
 
     def find(self, id: str) -> list[KeptRecord]:  # noqa: A002  the word of the format
         """See `DisclosureStore.find`."""
-        self.idle()
+        self.settle()
         return self._store.find(id)
 
     def erase(self, id: str) -> int:  # noqa: A002  the word of the format
         """See `DisclosureStore.erase`."""
-        self.idle()
+        self.settle()
         return self._store.erase(id)
 
     def expire(self, now_us: int) -> int:
-        """See `DisclosureStore.expire`."""
-        self.idle()
+        """See `DisclosureStore.expire`. What still waits here is too young, or expires the next time."""
         return self._store.expire(now_us)
 
+    def settle(self) -> None:
+        """Have all that is here moved, and wait for it. Raises StorageError: it stays, and is tried again."""
+        with self._changed:
+            self._is_hurried, self._is_stuck = True, False
+            self._changed.notify_all()
+            while (self._groups or self._full) and not self._is_stuck and self._thread.is_alive():
+                self._changed.wait(1.0)
+            self._is_hurried = False
+            if self._groups or self._full:
+                raise StorageError("disclosure store: expected to take what was kept, found it refusing")
+
     def close(self) -> None:
-        """Move what is here and close both. Idempotent."""
-        try:
-            self.idle()
-        finally:
-            self._let_go()
-            self._store.close()
+        """Move what is here and close both. Idempotent. What cannot be moved stays for the next life."""
+        with self._changed:
+            self._is_closing, self._is_stuck = True, False
+            self._changed.notify_all()
+        self._thread.join()
+        with self._changed:
+            self._set_aside()
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
+            destroy(spare.path)
+        self._store.close()
 
-    def _append(self, content: bytes) -> None:
-        file = self._file or self._begin()
-        sealed = file.key.encrypt(file.frames.to_bytes(12, "big"), content, _NAME)
-        file.frames += 1
-        write_all(file.handle, _FRAME.pack(len(sealed), zlib.crc32(sealed)) + sealed)
-        os.fdatasync(file.handle)
+    def _begin(self) -> OpenFile:
+        with self._changed:
+            path = self._directory / f"{self._number:012d}.log"
+            self._number += 1
+        return begin_file(path, self._store_key, self._rng)
 
-    def _begin(self) -> _File:
-        path = self._directory / f"{self._number:012d}.log"
-        self._number += 1
-        random = self._rng(44)
-        key, nonce = random[:32], random[32:]
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._file = _File(path, handle, AESGCM(key))
-        sealed_key = AESGCM(self._store_key).encrypt(nonce, key, _NAME)
-        write_all(handle, _HEAD.pack(_MAGIC, _VERSION, nonce) + sealed_key)
-        sync_dir(self._directory)
-        return self._file
-
-    def _let_go(self) -> None:
+    def _set_aside(self) -> None:
+        """The file being written is full, or failed: the mover's from now on. Under the lock."""
         file, self._file = self._file, None
-        if file is not None:
-            os.close(file.handle)
+        if file is None:
+            return
+        file.close()
+        is_held = self._waiting_bytes + self._bytes <= HELD_BYTES
+        self._full.append(_Full(file.path, self._groups if is_held else None, self._bytes))
+        self._waiting_bytes += self._bytes
+        self._groups, self._records, self._bytes = [], 0, 0
 
     def _recover(self) -> int:
-        """Move what is left from earlier lives; returns the number of the next file."""
+        """Give what is left from earlier lives to the mover; returns the number of the next file."""
         number = 0
         for path in sorted(self._directory.glob("*.log")):
             number = max(number, int(path.stem) + 1) if path.stem.isdigit() else number
-            for now_us, records in read_groups(path, self._store_key):
-                missing = [record for record in records if record not in self._store.find(record.id)]
-                if missing:
-                    self._store.keep(missing, now_us)
-            _destroy(path)
+            # What was moved before the file could go is in the store already.
+            self._full.append(_Full(path, None, path.stat().st_size, doubtful=True))
+            self._waiting_bytes += self._full[-1].size
         return number
 
+    def _move_all(self) -> None:
+        """The body of the thread: oldest file first, until closed and empty, or closed and refused."""
+        wait_s = FIRST_WAIT_S
+        while (full := self._next_full()) is not None:
+            try:
+                with self._gate:
+                    self._move(full)
+            except Exception as failure:  # noqa: BLE001  whatever it is: nothing is lost, and it is tried again
+                self._failed(failure)
+                with self._changed:
+                    full.doubtful = self._is_stuck = True
+                    self._changed.notify_all()
+                    if self._is_closing:
+                        return
+                    self._changed.wait(wait_s)
+                wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+            else:
+                wait_s = FIRST_WAIT_S
 
-def read_groups(path: Path, store_key: bytes) -> list[tuple[int, list[KeptRecord]]]:
-    """The groups of a file up to the first that is torn; none if it is not under this key. Raises OSError."""
-    content = path.read_bytes()
-    groups: list[tuple[int, list[KeptRecord]]] = []
-    try:
-        magic, version, nonce = _HEAD.unpack_from(content)
-        if (magic, version) != (_MAGIC, _VERSION):
-            return []
-        key = AESGCM(AESGCM(store_key).decrypt(nonce, content[_HEAD.size : _HEAD_BYTES], _NAME))
-        at = _HEAD_BYTES
-        while at + _FRAME.size <= len(content):
-            size, crc = _FRAME.unpack_from(content, at)
-            sealed = content[at + _FRAME.size : at + _FRAME.size + size]
-            if len(sealed) < size or zlib.crc32(sealed) != crc:
-                break
-            groups.append(_groups.decode(key.decrypt(len(groups).to_bytes(12, "big"), sealed, _NAME)))
-            at += _FRAME.size + size
-    except (struct.error, InvalidTag, ValueError, msgspec.MsgspecError):
-        pass  # A torn head or tail was never said to be durable.
-    return groups
+    def _next_full(self) -> _Full | None:
+        """The next file to move, when it is time; None at the end. Makes the next file ready meanwhile."""
+        while True:
+            if self._spare is None and not self._is_closing:
+                with contextlib.suppress(OSError), self._gate:  # who keeps meets it as well, and says so
+                    self._spare = self._begin()
+            with self._changed:
+                if self._full:
+                    return self._full[0]
+                quiet_s = time.monotonic() - self._kept_s
+                if (
+                    self._groups
+                    and not self._is_writing
+                    and (quiet_s >= QUIET_S or self._is_hurried or self._is_closing)
+                ):
+                    self._set_aside()
+                    continue
+                if self._is_closing:
+                    return None
+                self._changed.wait(max(0.001, QUIET_S - quiet_s) if self._groups else None)
+
+    def _move(self, full: _Full) -> None:
+        """Move one file. Dying before it is gone: the next start moves again what the store does not have."""
+        groups = read_groups(full.path, self._store_key) if full.groups is None else full.groups
+        for now_us, records in _merged(groups):
+            if full.doubtful:
+                records = [record for record in records if record not in self._store.find(record.id)]
+            self._store.keep(records, now_us)
+        destroy(full.path)
+        with self._changed:
+            self._full.remove(full)
+            self._waiting_bytes -= full.size
+            self._changed.notify_all()
+
+
+def _merged(groups: list[Group]) -> list[Group]:
+    """All of a file as one group: one transaction. The youngest time counts: nothing expires too early."""
+    if not groups:
+        return []
+    return [(max(now_us for now_us, _ in groups), [record for _, records in groups for record in records])]
 
 
 def find_waiting(directory: Path, store_key: bytes, id: str) -> list[KeptRecord]:  # noqa: A002
@@ -224,18 +281,3 @@ def _size(record: KeptRecord) -> int:
     bodies = (record.request, record.response)
     facts = len(record.facts or b"")
     return _OVERHEAD_BYTES + facts + sum(len(body.data) for body in bodies if body is not None)
-
-
-def _destroy(path: Path) -> None:
-    """Overwrite the sealed key, then remove the file: what the disk may still hold of it never opens."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.pwrite(handle, bytes(_HEAD_BYTES), 0)
-            os.fdatasync(handle)
-        finally:
-            os.close(handle)
-        path.unlink(missing_ok=True)
-    except OSError:
-        # It stays, and is moved and destroyed at the next start; the store knows what it has already.
-        return

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from auditlog.capture.client import LogClient
+from auditlog.capture.forking import ForkGate
 from auditlog.capture.frames import Record
 from auditlog.capture.metrics import Counters
 from auditlog.capture.promises import PromiseMaker
@@ -39,9 +40,11 @@ class PromiseOutbox:
         guard: Guard,
         max_held: int = MAX_HELD,
         waits: Callable[[], bool] = lambda: False,
+        gate: ForkGate | None = None,
     ) -> None:
         """While it `waits` nothing is posted: the log does not know the key yet that signed the newest."""
         self._waits = waits
+        self._gate = gate or ForkGate()
         self._open_client = open_client
         self._metrics = metrics
         self._guard = guard
@@ -117,7 +120,8 @@ class PromiseOutbox:
         with self._lock:
             group = [self._held.popleft() for _ in range(min(PER_POST, len(self._held)))]
         try:
-            client.keep_promises(group)
+            with self._gate:
+                client.keep_promises(group)
         except (LogUnreachable, Pushback, OSError):
             self._give_back(group)
             return False

@@ -18,8 +18,10 @@ from typing import Any
 
 import httpx
 
+from auditlog.capture.client import tls_context
 from auditlog.capture.engine_counters import MAX_PAGE_BYTES, totals_of_page, totals_of_registry
 from auditlog.capture.fetching import fetch
+from auditlog.capture.forking import ForkGate
 from auditlog.capture.metrics import Counters
 from auditlog.errors import LogUnreachable
 
@@ -45,12 +47,19 @@ class Outside:
     """Looks when asked, on its own thread, and remembers. Any thread may call `look`."""
 
     def __init__(
-        self, log_url: str, engine_metrics: str, *, metrics: Counters, fetch_body: Fetch | None = None
+        self,
+        log_url: str,
+        engine_metrics: str,
+        *,
+        metrics: Counters,
+        fetch_body: Fetch | None = None,
+        gate: ForkGate | None = None,
     ) -> None:
         """Without an `engine_metrics` URL the totals are those of this process's registry."""
         self._block_url = f"{log_url}/blocks/finalized"
         self._engine_url = engine_metrics
         self._metrics = metrics
+        self._gate = gate or ForkGate()
         self._fetch = fetch_body or self._get
         self._client: httpx.Client | None = None
         self._condition = threading.Condition()
@@ -108,7 +117,8 @@ class Outside:
                 if self._is_ended:
                     return
                 asked = self._asked
-            block, engine = self._block(), self._engine()
+            with self._gate:
+                block, engine = self._block(), self._engine()
             with self._condition:
                 self._seen = Sighting(block or self._seen.block, engine)
                 self._answered = asked
@@ -132,7 +142,8 @@ class Outside:
 
     def _get(self, url: str, max_bytes: int) -> bytes:
         if self._client is None:
-            self._client = httpx.Client()
+            is_secret = "https:" in (self._block_url[:6], self._engine_url[:6])
+            self._client = httpx.Client(verify=tls_context("https:" if is_secret else url))
         return fetch(self._client, url, max_bytes=max_bytes, within_s=FETCH_S)
 
 

@@ -7,6 +7,8 @@ start. Must never: be called from a thread of ours.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import importlib
 
 LATE = (
@@ -21,3 +23,5 @@ def preload() -> None:
     """Import everything that a thread of this layer imports only when it first needs it."""
     for name in LATE:
         importlib.import_module(name)
+    # OpenSSL looks an algorithm up under a lock of its own when it is first used; later uses share it.
+    hmac.digest(b"", b"", hashlib.sha256)

@@ -42,7 +42,7 @@ from auditlog.capture.tending import KeyWatch
 from auditlog.capture.unguarded import claim_unguarded
 from auditlog.capture.wiring import Wiring
 from auditlog.capture.writer import Writer
-from auditlog.core.capability import receipt_capability
+from auditlog.core.capability import ReceiptCapabilities
 from auditlog.errors import Pushback
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class RunningCapture(Handing):
         self._watch: KeyWatch | None = None
         self._adopting: Adopt | None = None
         self._receipt_prefix = ""
+        self._capability: ReceiptCapabilities | None = None
         self._threads: list[threading.Thread] = []
         self.intake: Intake[Message] = Intake(
             max_items=settings.max_queue_items, max_bytes=settings.max_queue_bytes
@@ -104,6 +105,7 @@ class RunningCapture(Handing):
             metrics=metrics,
             guard=guard,
             waits=lambda: self._keys is not None and self._keys.is_turning,
+            gate=self._wiring.gate,
         )
         """Promises that did not travel with their answer."""
         self.pace = Pace(settings.wait_ms / 1000, judges_disk=settings.durability == "local")
@@ -113,6 +115,7 @@ class RunningCapture(Handing):
         self._attempts: Attempts | None = None
         self._is_open = False
         self._telling = telling
+        self.gate = self._wiring.gate
         self.signals = Signals(self, telling, clock=clock)
 
     @property
@@ -131,6 +134,7 @@ class RunningCapture(Handing):
             self.signals.mark_disabled(self._rng)
             return
         preload()
+        self._wiring.open()
         try:
             slot = acquire_slot(
                 settings.state_dir, settings.producer, origin=settings.origin, passed_over=self._passed_over
@@ -236,12 +240,12 @@ class RunningCapture(Handing):
 
     def receipt_url(self, id: str) -> str | None:  # noqa: A002  the word of the format
         """Where the receipt of a decision will be found, None before enrolment (api.md)."""
-        if self._enrolment is None:
-            return None
-        return f"{self._receipt_prefix}{id}/{receipt_capability(self._enrolment.receipt_key, id)}"
+        capability = self._capability
+        return None if capability is None else f"{self._receipt_prefix}{id}/{capability(id)}"
 
     def _remember(self, enrolment: Enrolment) -> None:
         self._receipt_prefix = f"{self._settings.receipt_base}/receipts/{enrolment.producer[:16]}/"
+        self._capability = ReceiptCapabilities(enrolment.receipt_key)
         self._enrolment = enrolment
 
     def _open_route(self, client: LogClient) -> Route:
@@ -287,6 +291,7 @@ class RunningCapture(Handing):
         self._attempts = Attempts(slot.directory, instance)
         return Writer(
             preparation=self._wiring.new_preparation(),
+            gate=self.gate,
             journal=self._wiring.new_journal(slot),
             intake=self.intake,
             opening=opening,

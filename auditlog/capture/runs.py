@@ -126,7 +126,6 @@ class Runs:
         self._metrics.add("recorded" if is_durable else "lost", len(sealed))
         if is_durable:
             self._settle(sealed, records[first:], None if before is None else before + first)
-            self._tend(lambda store: store.tidy())
         else:
             failure = LostError("record: expected the disk to take it, found it failing")
             self._settling.lost([one for _, one, _ in sealed if isinstance(one, Observed)], failure)
@@ -197,20 +196,24 @@ class Runs:
         self._settling.lost([message], failure)
 
     def idle(self) -> None:
-        """Nothing is queued: what the store can do now, it does; what it keeps too long goes."""
-        self._tend(lambda store: store.idle())
+        """Nothing is queued: what the store keeps too long goes."""
         now = time.monotonic()
         if self._store is not None and now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_S
             self._metrics.add("expired", self._store.expire(self._clock()))
 
-    def _tend(self, what: Callable[[DisclosureStore], None]) -> None:
-        """Let the store work behind the answers; a failure there loses nothing, and shows again."""
-        if self._store is not None:
-            try:
-                what(self._store)
-            except (StorageError, OSError) as failure:
-                self._guard.failed("disclosure_store", failure)
+    @property
+    def is_tidy(self) -> bool:
+        """Whether nothing is left to do behind the answers. Any thread may ask."""
+        return self._store is None or self._store.is_settled
+
+    def open_store(self) -> None:
+        """Open the store before anybody waits for it; a failure shows again when something is to be kept."""
+        try:
+            if self._store is None:
+                self._store = self._open_store()
+        except (StorageError, OSError) as failure:
+            self._guard.failed("disclosure_store", failure)
 
     def close(self) -> None:
         """Close the store."""

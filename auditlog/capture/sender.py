@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from auditlog.capture.backlog import REFUSED, RETIRED, STOPPED
 from auditlog.capture.client import LogClient, LogHead
 from auditlog.capture.enrolment import Enrolment
+from auditlog.capture.forking import ForkGate
 from auditlog.capture.frames import Record
 from auditlog.capture.metrics import Counters
 from auditlog.capture.rotation import SlotKeys, ending_kind
@@ -97,6 +98,7 @@ class Sender:
         gathers: bool = True,
         note: Callable[[str, str, int | None], None] = lambda _state, _detail, _acknowledged: None,
         until_drained: bool = False,
+        gate: ForkGate | None = None,
         max_batch_entries: int = 500,
         max_batch_bytes: int = 1 << 20,
     ) -> None:
@@ -115,6 +117,7 @@ class Sender:
         self._on_acknowledged = on_acknowledged
         self._note = note
         self._until_drained = until_drained
+        self._gate = gate or ForkGate()
         self._metrics = metrics
         self._guard = guard
         self._logger = logger
@@ -163,7 +166,8 @@ class Sender:
         client = self._open_client()
         try:
             while not self._stopping.is_set():
-                wait_s = self._turn(client)
+                with self._gate:
+                    wait_s = self._turn(client)
                 if self._until_drained and (self._failures or self.is_drained):
                     break
                 if wait_s > 0:

@@ -25,6 +25,7 @@ from auditlog.capture.vitals import SpoolDepth, Vitals, heartbeat_counts, token_
 from auditlog.core.scalars import format_time
 
 if TYPE_CHECKING:
+    from auditlog.capture.forking import ForkGate
     from auditlog.capture.sender import Sender
     from auditlog.capture.telling import Telling
     from auditlog.capture.writer import Writer
@@ -36,6 +37,7 @@ class Running(Protocol):
     slot: Slot | None
     writer: Writer | None
     sender: Sender | None
+    gate: ForkGate
 
     def write_own(self, kind: str, body: dict[str, Any] | Callable[[], dict[str, Any]]) -> Future[str]:
         """Have an entry of the layer itself written; a callable body is called at sealing."""
@@ -65,7 +67,9 @@ class Signals:
         self._disk_free_bytes: int | None = None
         self._key_expires_s: int | None = None
         self._threads: list[threading.Thread] = []
-        self._outside = Outside(settings.log_url, settings.engine_metrics, metrics=self._metrics)
+        self._outside = Outside(
+            settings.log_url, settings.engine_metrics, metrics=self._metrics, gate=running.gate
+        )
         self.pulse = Pulse(
             interval_s=settings.heartbeat_s,
             write_own=running.write_own,

@@ -75,11 +75,10 @@ class SqliteDisclosureStore:
         """Bytes of sealed records held."""
         return self._size
 
-    def tidy(self) -> None:
-        """See `DisclosureStore.tidy`: nothing is left over here."""
-
-    def idle(self) -> None:
-        """See `DisclosureStore.idle`: nothing is left over here."""
+    @property
+    def is_settled(self) -> bool:
+        """See `DisclosureStore.is_settled`: nothing is left over here."""
+        return True
 
     def keep(self, records: Sequence[KeptRecord], now_us: int) -> None:
         """See `DisclosureStore.keep`: one transaction, one fsync, for the whole group."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable
 
 from auditlog.capture.adoption import Opening
 from auditlog.capture.backlog import write_note
-from auditlog.capture.client import LogClient
+from auditlog.capture.client import LogClient, tls_context
 from auditlog.capture.clocks import HostClock
 from auditlog.capture.disclosures import DisclosureStore, load_store_key
 from auditlog.capture.enrolling import enrol
 from auditlog.capture.enrolment import Enrolment
 from auditlog.capture.field_roots import FieldRootProcess, root_here
+from auditlog.capture.forking import ForkGate
 from auditlog.capture.frames import Record
 from auditlog.capture.journal import Journal
 from auditlog.capture.keeping import QuickKeeping
@@ -53,6 +55,13 @@ class Wiring:
         self._redactor = redactor
         self._logger = logger
         self._field_roots: FieldRootProcess | None = None
+        self._tls: ssl.SSLContext | None = None
+        self.gate = ForkGate()
+        """Inside it our threads work; a fork waits until they do not."""
+
+    def open(self) -> None:
+        """Make what all clients share, before there are threads: it takes milliseconds, and OpenSSL's locks."""
+        self._tls = tls_context(self._settings.log_url)
 
     def close(self) -> None:
         """End what was started here: the helper process."""
@@ -110,6 +119,7 @@ class Wiring:
             metrics=self._metrics,
             guard=self._guard,
             logger=self._logger,
+            gate=self.gate,
             max_batch_entries=self._settings.max_batch_entries,
             max_batch_bytes=self._settings.max_batch_bytes,
         )
@@ -122,6 +132,7 @@ class Wiring:
             settings.read_token,
             timeout_s=settings.request_timeout_s,
             on_time=self._clock.heard,
+            tls=self._tls,
         )
 
     def opening(self, slot: Slot, enrolment: Enrolment) -> Opening:
@@ -157,4 +168,7 @@ class Wiring:
         store = SqliteDisclosureStore(
             slot.store_path, key, self._rng, keep_s=self._settings.keep_s, max_bytes=max_bytes
         )
-        return QuickKeeping(slot.keeping_dir, store, key, self._rng, max_bytes=max_bytes)
+        return QuickKeeping(
+            slot.keeping_dir, store, key, self._rng, max_bytes=max_bytes, gate=self.gate,
+            failed=lambda failure: self._guard.failed("disclosure_store", failure),
+        )  # fmt: skip

@@ -19,6 +19,7 @@ from auditlog.capture.attempts import Attempts
 from auditlog.capture.clocks import HostClock
 from auditlog.capture.declaring import Declarations
 from auditlog.capture.disclosures import DisclosureStore
+from auditlog.capture.forking import ForkGate
 from auditlog.capture.intake import Intake
 from auditlog.capture.journal import Journal
 from auditlog.capture.messages import (
@@ -77,6 +78,7 @@ class Writer:
         settling: Settling,
         preparation: Preparation,
         open_store: Callable[[], DisclosureStore],
+        gate: ForkGate,
         on_durable: Callable[[], None],
         on_gone: Callable[[], None],
         metrics: Counters,
@@ -98,6 +100,7 @@ class Writer:
         self._on_gone = on_gone
         self._metrics = metrics
         self._guard = guard
+        self._gate = gate
         self._is_stopping = self._owes_ending = False
         self.make_coverage: Callable[[], dict[str, Any]] = dict
         """The body of a `coverage` entry as things are now."""
@@ -117,6 +120,11 @@ class Writer:
     def decisions(self) -> int:
         """How many `decision` entries this instance has sealed: exact inside a body made at sealing."""
         return self.runs.decisions
+
+    @property
+    def is_tidy(self) -> bool:
+        """Whether nothing is left to do behind the answers: the store has all that was kept."""
+        return self.runs.is_tidy
 
     @property
     def is_gone(self) -> bool:
@@ -149,12 +157,16 @@ class Writer:
 
     def run(self) -> None:
         """Open the slot, then write groups until stopped."""
-        if self._disk.retry("open", self._open):
+        with self._gate:
+            is_open = self._disk.retry("open", self._open)
+            if is_open:
+                self.runs.open_store()
+        if is_open:
             while True:
                 group = self._next_group()
                 if not group and self._is_stopping:
                     break
-                with self._guard.protect("writer"):
+                with self._guard.protect("writer"), self._gate:
                     self._handle_all(group)
                 if self.is_gone:
                     break

@@ -154,6 +154,7 @@ class World:
         assert running.sender is not None
         while quiet < 2:
             is_done = not len(running.intake) and running.sender.is_drained and not len(running.outbox)
+            is_done = is_done and running.writer is not None and running.writer.is_tidy
             quiet = quiet + 1 if is_done else 0
             time.sleep(0.05)
 

@@ -1,0 +1,72 @@
+"""Keeping our threads out of libraries while the process forks.
+
+OpenSSL and SQLite hold locks of their own for instants, and a thread that is inside one of them is not in the
+child: the child then finds the lock taken for ever, and its first HMAC, on the event loop, hangs. So our
+threads say when they work, and a fork waits until none does, for `PATIENCE_S` at most: a log that does not
+answer must not keep a server from forking. Must never: be entered by a thread that forks.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from types import TracebackType
+
+PATIENCE_S = 1.0
+
+
+class ForkGate:
+    """`with gate:` around what must not be cut in two by a fork. Any number of threads may be inside."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._busy = 0
+        self._is_forking = False
+        _register(self)
+
+    def __enter__(self) -> None:
+        with self._changed:
+            while self._is_forking:
+                self._changed.wait()
+            self._busy += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._busy -= 1
+            if self._is_forking:
+                self._changed.notify_all()
+
+    def before(self) -> None:
+        """A fork is about to happen: nobody enters any more, and those inside are waited for."""
+        with self._changed:
+            self._is_forking = True
+            self._changed.wait_for(lambda: not self._busy, PATIENCE_S)
+
+    def after_in_parent(self) -> None:
+        """It happened: go on."""
+        with self._changed:
+            self._is_forking = False
+            self._changed.notify_all()
+
+    def after_in_child(self) -> None:
+        """Here none of the threads exists."""
+        self._changed = threading.Condition(threading.Lock())
+        self._busy, self._is_forking = 0, False
+
+
+def _register(gate: ForkGate) -> None:
+    reference = weakref.ref(gate)
+
+    def call(name: str) -> None:
+        held = reference()
+        if held is not None:
+            getattr(held, name)()
+
+    os.register_at_fork(
+        before=lambda: call("before"),
+        after_in_parent=lambda: call("after_in_parent"),
+        after_in_child=lambda: call("after_in_child"),
+    )
