@@ -56,8 +56,8 @@ class HttpExchange:
 
     __slots__ = (
         "_added", "_answer", "_asked", "_disconnected", "_done", "_entered", "_exchange", "_is_late",
-        "_policy", "_receive", "_recorder", "_request", "_response", "_started_ns", "_status", "_ticks",
-        "answered", "fails_closed", "is_broken", "must_refuse", "scope",
+        "_policy", "_receive", "_recorder", "_request", "_response", "_span", "_started_ns", "_status",
+        "_ticks", "answered", "fails_closed", "is_broken", "must_refuse", "scope",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +88,7 @@ class HttpExchange:
         self._status: int | None = None
         self._asked: RequestHeaders | None = None
         self._added: dict[str, object] = {}
+        self._span: object | None = None
         self._disconnected = self._done = self._entered = self._is_late = False
         if policy is not None:
             self._mint()
@@ -171,7 +172,7 @@ class HttpExchange:
             self.hung_up()
             raise
         is_promised = settled is not None and settled.promise is not None
-        otel.annotate(observation.exchange.id, "promised" if is_promised else "deferred")
+        otel.annotate(observation.exchange.id, "promised" if is_promised else "deferred", self._span)
         return settled
 
     def hand_over(self, ending: Ending | None = None) -> None:
@@ -183,7 +184,7 @@ class HttpExchange:
             hand_over(self._recorder, observation)
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             self.fail(failure)
-        otel.annotate(observation.exchange.id, "recorded")
+        otel.annotate(observation.exchange.id, "recorded", self._span)
 
     def own_headers(self) -> HeaderList:
         """Our lines for the answer, without the one about the promise; none if there will be no entry."""
@@ -240,6 +241,8 @@ class HttpExchange:
         return self._entered
 
     def _mint(self) -> None:
+        # The span of the request is current now; when the answer leaves, another one may be.
+        self._span = otel.current_span()
         exchange = mint(self._recorder)
         if exchange is None:
             self._done, self.must_refuse = True, self.fails_closed

@@ -4,9 +4,9 @@
     connection = turn* end                                            one entry a turn, where they are marked
 
 The client's messages are the request, the server's the response. Where the dialect marks turns
-(`openai.realtime`: the server's event of type `response.done`) each turn is one decision, minted with its
-first message; else the whole connection is one. `Audit-Id` in the handshake is the first of them; the facts
-of the others name it as their `connection`.
+(`openai.realtime`: the server's event of type `response.done` or `transcription.done`) each turn is one
+decision, minted with its first message; else the whole connection is one. `Audit-Id` in the handshake is the
+first of them; the facts of the others name it as their `connection`.
 
 Promises: messages pass unchanged and at once, but for the one that ends a turn in fail_closed. Errors of this
 layer never reach the application. In fail_closed a turn whose record cannot be reserved or made durable ends
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from auditlog.capture import otel
 from auditlog.capture.body_tap import BodyTap
 from auditlog.capture.facts import facts_from_headers
 from auditlog.capture.http_headers import RequestHeaders, own_headers
@@ -38,8 +39,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-TURN_ENDS = {"openai.realtime": "response.done"}
-"""By dialect: the type of the server's event that ends a turn."""
+TURN_ENDS = {"openai.realtime": ("response.done", "transcription.done")}
+"""By dialect: the types of the server's events that end a turn; the second is vLLM's."""
 
 _TEXT, _BINARY = 1, 2
 _NORMAL_CODES = frozenset({1000, 1001, 1005})
@@ -87,7 +88,8 @@ class WebSocketExchange:
         self._recorder, self._policy, self._ticks = recorder, policy, ticks
         self._receive, self._send = receive, send
         self._fails_closed = fails_closed(recorder)
-        self._turn_end = TURN_ENDS.get(policy.dialect or "")
+        self._turn_ends = TURN_ENDS.get(policy.dialect or "", ())
+        self._span = otel.current_span()
         self._asked = RequestHeaders(scope["headers"])
         self._first_id: str | None = None
         self._turns = 0
@@ -168,6 +170,10 @@ class WebSocketExchange:
             if settled is None or not settled.is_durable:
                 self._cut()
                 raise withheld()
+            if observation is not None:
+                otel.annotate(
+                    observation.exchange.id, "promised" if settled.promise else "deferred", self._span
+                )
         await self._send(message)
         self._finish(ending, is_over=message["type"] == "websocket.close")
 
@@ -216,16 +222,16 @@ class WebSocketExchange:
     def _ends_turn(self, message: Message) -> bool:
         """Whether the server's message is the event that ends a turn."""
         text = message.get("text")
-        if self._turn_end is None or text is None or self._turn_end not in text:
+        if text is None or not any(end in text for end in self._turn_ends):
             return False
         try:
-            return _event.decode(text).type == self._turn_end
+            return _event.decode(text).type in self._turn_ends
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return False
 
     def _is_hang_up(self) -> bool:
         """Whether the client left in the middle: of a turn, or without closing."""
-        is_within = self._turn_end is not None and self._turn is not None and not self._turn.is_empty
+        is_within = bool(self._turn_ends) and self._turn is not None and not self._turn.is_empty
         return self._is_gone and (is_within or self._gone_code not in _NORMAL_CODES)
 
     def _finish(self, ending: Ending, *, is_over: bool = True) -> None:
@@ -234,6 +240,7 @@ class WebSocketExchange:
         self._is_done = self._is_done or is_over
         if observation is not None:
             self._recorder.guard.call("websocket", None, hand_over, self._recorder, observation)
+            otel.annotate(observation.exchange.id, "recorded", self._span)
 
     def _cut(self) -> None:
         self._is_cut = self._is_done = True
@@ -263,7 +270,7 @@ class WebSocketExchange:
     def _seen(self, turn: _Turn, ending: Ending) -> Observation:
         keeps = self._policy.keeps_values or self._recorder.redactor is not None
         facts = facts_from_headers(self.scope["headers"])
-        if self._turn_end is not None:
+        if self._turn_ends:
             facts = {**(facts or {}), "connection": self._first_id, "turn": self._turns}
         return Observation(
             exchange=turn.exchange,

@@ -120,9 +120,12 @@ def test_bodies_are_framed_messages(recorder: ObservingRecorder) -> None:
     assert (seen.operation, seen.route, seen.ended, seen.status) == ("chat", REALTIME, "ok", None)
 
 
-def test_one_entry_per_turn(recorder: ObservingRecorder) -> None:
-    """A turn ends with the server's `response.done`; facts tie the turns to the id of the handshake."""
-    done = event("response.done", response={})
+@pytest.mark.parametrize("end", ["response.done", "transcription.done"])
+def test_one_entry_per_turn(recorder: ObservingRecorder, end: str) -> None:
+    """A turn ends with the server's last event of it (OpenAI's, or vLLM's for a transcription); facts tie the
+    turns to the id of the handshake.
+    """
+    done = event(end, response={})
     steps = ["<", ACCEPT, say("hello"), "<", say("delta"), say(done), "<", say(done), say(done), CLOSE]
     converse(recorder, steps, incoming=[said("one"), said("two")])
     found = [(seen.request.data, seen.response.data) for seen in recorder.observations]
