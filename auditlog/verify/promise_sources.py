@@ -185,10 +185,25 @@ class _Found:
     notices: list[int] = field(default_factory=list)
 
 
-def scan(tree: VerifiedTree, checkpoint: str, promise: Promise, progress: Progress) -> View:
+def read_entry(data: bytes) -> Entry | None:
+    """An entry, or None for bytes that are none: attacker-controlled."""
+    try:
+        return parse_entry(data)
+    except MalformedError:
+        return None
+
+
+def scan(
+    tree: VerifiedTree,
+    checkpoint: str,
+    promise: Promise,
+    progress: Progress,
+    read: Callable[[bytes], Entry | None] = read_entry,
+) -> View:
     """Read every entry of a tree and keep those that speak of a promise.
 
     Entries that do not hold the producer's id are passed over unparsed: nothing about the promise is in them.
+    `read` parses one; whoever scans for many promises gives one that remembers.
 
     Raises:
         SourceError: entries are not served.
@@ -201,17 +216,10 @@ def scan(tree: VerifiedTree, checkpoint: str, promise: Promise, progress: Progre
             index = number * TILE_WIDTH + place
             if hashes[place].hex() == promise.producer:
                 found.producer = index
-            elif identity in data and (entry := _readable(data)) is not None:
+            elif identity in data and (entry := read(data)) is not None:
                 _take(found, index, entry, promise, hashes[place])
         progress(number * TILE_WIDTH + len(entries), tree.checkpoint.tree_size)
     return _view(tree, checkpoint, found)
-
-
-def _readable(data: bytes) -> Entry | None:
-    try:
-        return parse_entry(data)
-    except MalformedError:
-        return None
 
 
 def _take(found: _Found, index: int, entry: Entry, promise: Promise, leaf_hash: bytes) -> None:

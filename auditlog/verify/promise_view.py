@@ -8,18 +8,21 @@ decide anything about a promise.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from auditlog.core.promise import Promise
 from auditlog.core.receipt import Related
 from auditlog.core.trust import Trust
 from auditlog.errors import ConfigurationError, EvidenceError
 from auditlog.verify.promise_evidence import Cause, Earlier, Evidence
-from auditlog.verify.promise_sources import Lookup, Progress, View, scan
+from auditlog.verify.promise_sources import Lookup, Progress, View, read_entry, scan
 from auditlog.verify.sources import CHECKPOINT_PATH, HttpSource, LogSource
 from auditlog.verify.steps import LogTrust, Opened
 from auditlog.verify.tlogclient import VerifiedTree
 
 _EMPTY: tuple[bytes, ...] = ()
+_REMEMBERED = 4096
+"""Parsed entries kept between promises: some MB."""
 
 
 class LogSight:
@@ -47,6 +50,7 @@ class LogSight:
         self.log = LogTrust(origin, keys, trust)
         self.progress: Progress = progress or (lambda _done, _size: None)
         self._source, self._lookup = source, lookup
+        self._read = lru_cache(_REMEMBERED)(read_entry)
         self._trees: dict[str, VerifiedTree] = {}
         self.seen: dict[str, Opened] = {}
         """Every checkpoint of this log that was shown, by its note, in the order it was."""
@@ -99,7 +103,7 @@ class LogSight:
 
     def read(self, promise: Promise, opened: Opened) -> View:
         """What reading every entry under a checkpoint shows; raises SourceError or EvidenceError."""
-        return scan(self.tree(opened), opened.note, promise, self.progress)
+        return scan(self.tree(opened), opened.note, promise, self.progress, self._read)
 
     def find_fork(self, opened: Opened) -> Evidence | None:
         """Evidence that the log has signed a history that this checkpoint's tree does not have.
