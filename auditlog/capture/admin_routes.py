@@ -12,9 +12,9 @@ Files are measured by a thread of this module; until then decisions say so. Of t
 counts, however long the measuring of the earlier takes; the earlier one's entry is written all the same. A
 decision that is `pending` is about the next `model` entry: where measuring fails, or something else is loaded
 meanwhile, the writer first says in a `coverage` entry that nothing answers for it any more, and decisions
-after a second change say `unregistered` until it is measured. A decision that ended between the change inside the
-engine and the answer of the admin route still names the model before; so do the decisions of other processes
-of the same server, which the admin request did not reach.
+after a second change say `unregistered` until it is measured. A decision that ended between the change
+inside the engine and the answer of the admin route still names the model before; so do the decisions of
+other processes of the same server, which the admin request did not reach.
 
 Promises: `observed` never raises, and never waits for disk or network. Request bodies are attacker-controlled
 up to that answer. Must never: name a fingerprint for weights that no file here holds.

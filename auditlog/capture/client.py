@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import httpx
 
+from auditlog.capture.enrolment import token_mark
 from auditlog.core.batch import BATCH_MEDIA_TYPE
 from auditlog.errors import (
     AuthenticationError,
@@ -94,6 +95,10 @@ class LogClient:
         # The vkey goes along because a signature does not give away the key that made it.
         members = {"name": name, "vkey": vkey, "note": note}
         return self._json("POST", "/producers", content=json.dumps(members).encode())
+
+    def token_mark(self) -> str:
+        """A mark of the token that requests are made with now (`enrolment.token_mark`)."""
+        return token_mark(self._token())
 
     def head(self, producer: str) -> LogHead:
         """The newest entry of `producer` that the log has committed; its enrolment if there is none yet."""

@@ -8,6 +8,7 @@ which is durable before it is asked for. Must never: be enrolled under two names
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from auditlog.capture.client import LogClient
 from auditlog.capture.enrolment import Enrolment, check_enrolment, enrolment_note
@@ -47,4 +48,6 @@ def enrol(
 def _ask(client: LogClient, signer: Ed25519Signer, origin: str) -> Enrolment:
     name = signer.name.removeprefix(producer_key_name(origin, "x")[:-1])
     note = enrolment_note(signer, origin=origin, name=name)
-    return check_enrolment(client.enrol(name, note, signer.vkey), signer=signer, origin=origin, name=name)
+    mark = client.token_mark()
+    answer = client.enrol(name, note, signer.vkey)
+    return replace(check_enrolment(answer, signer=signer, origin=origin, name=name), token_mark=mark)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from auditlog.core.entry import parse_entry
@@ -17,6 +19,8 @@ from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import Ed25519Signer, sign_note
 from auditlog.core.statements import producer_text
 from auditlog.errors import MalformedError
+
+_LAST_S = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,10 @@ class Enrolment:
     """The vkey that took the enrolled one's place, once the log has the rotation; None: none did."""
     max_merge_delay_s: int | None = None
     """The longest the log may take to show an entry, as it said at enrolment; None: it did not say."""
+    token_expires_s: int | None = None
+    """Until when, in Unix seconds, the token that asked is good, as the log said; None: it did not say."""
+    token_mark: str | None = None
+    """Which token that was (`token_mark`): another one that took its place since has an end of its own."""
 
     @property
     def leaf_hash(self) -> bytes:
@@ -78,7 +86,14 @@ def check_enrolment(answer: dict[str, Any], *, signer: Ed25519Signer, origin: st
         raise MalformedError(f"enrolment: expected a receipt key of 32 bytes, found {len(receipt_key)}")
     delay_s = _delay_s(answer.get("max_merge_delay_s"))
     return Enrolment(
-        origin, name, producer, index, entry_bytes, receipt_key, max_merge_delay_s=delay_s
+        origin,
+        name,
+        producer,
+        index,
+        entry_bytes,
+        receipt_key,
+        max_merge_delay_s=delay_s,
+        token_expires_s=_instant_s(answer.get("token_expires")),
     )
 
 
@@ -94,6 +109,8 @@ def encode_enrolment(enrolment: Enrolment) -> bytes:
         "receipt_key": base64.b64encode(enrolment.receipt_key).decode(),
         "max_merge_delay_s": enrolment.max_merge_delay_s,
         "key_in_force": enrolment.key_in_force,
+        "token_expires_s": enrolment.token_expires_s,
+        "token_mark": enrolment.token_mark,
     }
     return json.dumps(members, indent=1).encode() + b"\n"
 
@@ -115,6 +132,8 @@ def decode_enrolment(content: bytes) -> Enrolment:
             receipt_key=_base64(members["receipt_key"], "receipt_key"),
             key_in_force=None if members.get("key_in_force") is None else str(members["key_in_force"]),
             max_merge_delay_s=_delay_s(members.get("max_merge_delay_s")),
+            token_expires_s=_unix_s(members.get("token_expires_s")),
+            token_mark=None if members.get("token_mark") is None else str(members["token_mark"]),
         )
         version = members["v"]
     except (ValueError, KeyError, TypeError) as error:
@@ -122,6 +141,25 @@ def decode_enrolment(content: bytes) -> Enrolment:
     if version != 1 or hash_leaf(found.entry).hex() != found.producer or len(found.receipt_key) != 32:
         raise MalformedError("enrolment file: expected the leaf hash of its entry, found another id")
     return found
+
+
+def token_mark(token: str | None) -> str:
+    """What tells one token from another, and does not give it away: 8 bytes of a hash, in hex."""
+    return hashlib.sha256(b"auditlog/token-mark\0" + (token or "").encode("utf-8", "replace")).hexdigest()[
+        :16
+    ]
+
+
+def _instant_s(text: object) -> int | None:
+    """An RFC 3339 time as the service writes it, in Unix seconds; what is odd counts as not said."""
+    try:
+        return _unix_s(int(datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%S%z").timestamp()))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _unix_s(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= _LAST_S else None
 
 
 def _delay_s(value: object) -> int | None:

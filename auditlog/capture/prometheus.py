@@ -122,7 +122,7 @@ METRICS: Final = (
         "livemax",
     ),
     Metric(
-        "key_expiry_seconds", False, "Time left of the token, where it says so itself.", _left_s, "livemin"
+        "key_expiry_seconds", False, "Time left of the token, where that is known.", _left_s, "livemin"
     ),
     Metric("disk_free_bytes", False, "Room on the spool's disk.", lambda v, _: v.disk_free_bytes, "livemin"),
 )

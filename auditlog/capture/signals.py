@@ -21,8 +21,9 @@ from auditlog.capture.outside import Outside, Sighting
 from auditlog.capture.pulse import Pulse, PulseNote, write_pulse
 from auditlog.capture.slots import Slot
 from auditlog.capture.startup import merge_by_doubt
-from auditlog.capture.vitals import SpoolDepth, Vitals, heartbeat_counts, token_expiry_s
+from auditlog.capture.vitals import SpoolDepth, Vitals, heartbeat_counts, key_expiry_s
 from auditlog.core.scalars import format_time
+from auditlog.errors import AuditLogError
 
 if TYPE_CHECKING:
     from auditlog.capture.forking import ForkGate
@@ -156,8 +157,10 @@ class Signals:
         self._workers = count_workers(self._settings.state_dir)
         try:
             self._disk_free_bytes = shutil.disk_usage(self._settings.state_dir).free
-            self._key_expires_s = token_expiry_s(self._settings.read_token())
-        except (OSError, ValueError):
+            slot = self._running.slot
+            enrolment = None if slot is None else slot.load_enrolment()
+            self._key_expires_s = key_expiry_s(self._settings.read_token(), enrolment)
+        except (OSError, ValueError, AuditLogError):
             self._key_expires_s = None
         doubt = merge_by_doubt(self._settings, self._running.max_merge_delay_s)
         if doubt is not None:

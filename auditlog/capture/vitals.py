@@ -13,6 +13,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from auditlog.capture.enrolment import Enrolment, token_mark
+
 _MAX_TOKEN_CHARS = 16_384
 _LAST_S = 253_402_300_799
 
@@ -76,11 +78,21 @@ def heartbeat_counts(counters: dict[str, int], recorded: int) -> dict[str, int]:
     }
 
 
+def key_expiry_s(token: str | None, enrolment: Enrolment | None) -> int | None:
+    """When the token ends, in Unix seconds: as it says itself, else as the log said when a slot enrolled with
+    it; None if neither did.
+    """
+    found = token_expiry_s(token)
+    if found is None and enrolment is not None and enrolment.token_mark == token_mark(token):
+        return enrolment.token_expires_s
+    return found
+
+
 def token_expiry_s(token: str | None) -> int | None:
     """When a token says that it ends, in Unix seconds; None if it says nothing.
 
-    A JWT (as Kubernetes gives service accounts) says so in `exp`; it is only read, never believed. A token of
-    this service has no form that tells.
+    A JWT (as Kubernetes gives service accounts) says so in `exp`; it is only read, never believed. Of a token
+    of this service the log says it at enrolment (`key_expiry_s`).
     """
     parts = (token or "").split(".")
     if len(parts) != 3 or len(parts[1]) > _MAX_TOKEN_CHARS:

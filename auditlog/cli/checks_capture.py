@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from auditlog.cli.checks_host import check_clock, check_fsync, check_space
-from auditlog.cli.checks_slots import check_slots
+from auditlog.cli.checks_slots import check_expiry, check_slots
 from auditlog.cli.findings import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def check_capture(environ: Mapping[str, str]) -> list[Finding]:
     settings = CaptureSettings.from_environ(environ)
     findings = [*_settings(settings, environ), *_routes(settings), *_state(settings)]
     if settings.log_url:
-        findings += _log(settings)
+        findings += [*_log(settings), *check_expiry(settings)]
     return findings
 
 

@@ -14,11 +14,13 @@ from auditlog.cli.findings import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
     from auditlog.capture.backlog import Backlog
+    from auditlog.capture.enrolment import Enrolment
     from auditlog.capture.settings import CaptureSettings
     from auditlog.capture.slots import SlotReport
 
 _LONGEST_ON_THE_WAY_S = 60
 _BEATS_MISSED = 3
+_EXPIRES_SOON_S = 7 * 86_400
 
 
 def check_slots(settings: CaptureSettings) -> Iterator[Finding]:
@@ -27,6 +29,43 @@ def check_slots(settings: CaptureSettings) -> Iterator[Finding]:
 
     for slot in list_slots(settings.state_dir, origin=settings.origin):
         yield from _slot(slot, settings)
+
+
+def check_expiry(settings: CaptureSettings) -> Iterator[Finding]:
+    """How long the token is good, as it says itself, or the log said when a slot was enrolled with it."""
+    from time import time
+
+    from auditlog.capture.vitals import key_expiry_s
+    from auditlog.core.scalars import format_time
+
+    try:
+        token = settings.read_token()
+    except OSError:
+        return
+    enrolments = [None, *_enrolments(settings)]
+    known = [end for each in enrolments if (end := key_expiry_s(token, each)) is not None]
+    if not known:
+        return
+    left_s = min(known) - time()
+    when = f"{format_time(min(known) * 1_000_000)[:19]}Z"
+    if left_s <= 0:
+        yield problem("token", f"expected a token that has not expired, found one that was good until {when}")
+    elif left_s < _EXPIRES_SOON_S:
+        yield warning("token", f"it expires within {_EXPIRES_SOON_S // 86_400} days, at {when}: replace it")
+    else:
+        yield ok("token", f"it is good until {when}")
+
+
+def _enrolments(settings: CaptureSettings) -> Iterator[Enrolment]:
+    """What the log answered, of each slot that can be read."""
+    from auditlog.capture.enrolment import decode_enrolment
+    from auditlog.errors import MalformedError
+
+    for path in sorted((settings.state_dir / "slots").glob("*/enrolment.json")):
+        try:
+            yield decode_enrolment(path.read_bytes())
+        except (OSError, MalformedError):
+            continue  # told by the check of the slot
 
 
 def _slot(slot: SlotReport, settings: CaptureSettings) -> Iterator[Finding]:

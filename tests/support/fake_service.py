@@ -72,6 +72,7 @@ class FakeLog:
         self.batch_bytes: list[bytes] = []
         self.enrolments = 0
         self.max_merge_delay_s: int | None = None
+        self.token_expires: str | None = None
         self.promises: dict[str, str] | None = {}
         """Promises shown here, by decision id; None for a log that has no place for them."""
         self.token: str | None = None
@@ -163,6 +164,8 @@ class FakeLog:
         }
         if self.max_merge_delay_s is not None:
             members["max_merge_delay_s"] = self.max_merge_delay_s
+        if self.token_expires is not None:
+            members["token_expires"] = self.token_expires
         return Answer(200, members)
 
     def _head(self, producer: str) -> Answer:

@@ -105,6 +105,8 @@ class Enrolled(_Model):
     receipt_key: str
     max_merge_delay_s: int
     """Seconds in which the log integrates what it acknowledged."""
+    token_expires: str | None = None
+    """Until when the token of this request is good; null: it does not expire."""
 
 
 class ChainHead(_Model):

@@ -29,6 +29,7 @@ from auditlog.service.api.models import (
 )
 from auditlog.service.api.openapi import json_body
 from auditlog.service.context import context_of, hosted_log, require, require_async
+from auditlog.service.instants import format_instant
 from auditlog.service.receive import read_json
 from auditlog.service.tokens import check_producer
 from auditlog.storage import records
@@ -62,6 +63,7 @@ async def enrol(request: Request, response: Response, log: str) -> Enrolled:
         origin=hosted.origin,
         receipt_key=base64.b64encode(hosted.receipt_key(enrolled.producer)).decode("ascii"),
         max_merge_delay_s=hosted.settings.max_merge_delay_s,
+        token_expires=None if token.expires_us is None else format_instant(token.expires_us),
     )
 
 

@@ -228,6 +228,19 @@ def test_a_forked_child_has_a_pulse_of_its_own(make: Callable[..., Recorder], lo
     assert {(entry.body["started"], entry.body["recorded"]) for entry in beats} == {(1, 1), (2, 2)}
 
 
+def test_the_end_of_the_token_is_what_the_log_said(make: Callable[..., Recorder], log: FakeLog) -> None:
+    """A token of the service does not say it itself: the answer to the enrolment did, and it is kept."""
+    log.token_expires = "2027-01-31T00:00:00Z"
+    recorder = make()
+    recorder.start()
+    assert recorder._running is not None
+    signals, slot = recorder._running.signals, recorder._running.slot
+    assert slot is not None
+    until((slot.directory / "enrolment.json").exists)
+    signals._refresh()
+    assert signals.vitals().key_expires_s == 1_801_353_600
+
+
 class Beating:
     """A pulse without a capture: what it writes, and futures that the test resolves."""
 

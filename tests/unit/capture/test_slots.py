@@ -8,6 +8,7 @@ import base64
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from auditlog.capture.enrolment import (
     decode_enrolment,
     encode_enrolment,
     enrolment_note,
+    token_mark,
 )
 from auditlog.capture.slots import acquire_slot, list_slots
+from auditlog.capture.vitals import key_expiry_s
 from auditlog.core.entry import Entry, encode_entry
 from auditlog.core.keys import Ed25519Signer
 from auditlog.core.merkle import hash_leaf
@@ -125,6 +128,26 @@ def test_honest_enrolment_is_kept_exactly(tmp_path: Path) -> None:
     assert decode_enrolment(encode_enrolment(enrolment)) == enrolment
     assert enrolment.leaf_hash == hash_leaf(enrolment.entry)
     assert "receipt_key" not in repr(enrolment)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("2027-01-31T00:00:00Z", 1_801_353_600),
+        (None, None),
+        ("soon", None),
+        (1_801_353_600, None),
+    ],
+)
+def test_the_end_of_the_token_is_kept(said: object, expected: int | None) -> None:
+    """As the log said it when the slot was enrolled, for this token alone; nonsense counts as not said."""
+    answer = {**honest_answer(), "token_expires": said}
+    found = check_enrolment(answer, signer=SIGNER, origin=ORIGIN, name="p-0")
+    found = decode_enrolment(encode_enrolment(replace(found, token_mark=token_mark("alt_1"))))
+    assert key_expiry_s("alt_1", found) == expected
+    assert key_expiry_s("alt_2", found) is None
+    assert key_expiry_s("x.eyJleHAiOjE3MDAwMDAwMDB9.y", found) == 1_700_000_000
+    assert "alt_1" not in encode_enrolment(found).decode()
 
 
 def forged(**changes: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from auditlog.capture import CaptureSettings, Observation, ObservedBody, Recorde
 from auditlog.capture.disabled import mark_disabled
 from auditlog.capture.pulse import PulseNote, write_pulse
 from auditlog.cli.main import run
+from auditlog.service.instants import format_instant
 from tests.support.fake_service import Answer, FakeLog
 
 Capture = pytest.CaptureFixture[str]
@@ -132,6 +133,28 @@ def test_promises_past_due_are_a_problem(
     monkeypatch.setattr("time.time", lambda: time.time_ns() / 1e9 + 100_000)
     assert levels(findings(capsys), "promises", "past due") == {"problem"}
     assert levels(findings(capsys), "unsent", "not in the log") == {"problem"}
+
+
+@pytest.mark.parametrize(("days", "level"), [(-1, "problem"), (2, "warning"), (300, "ok")])
+def test_the_end_of_the_token_is_told(
+    state: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, days: int, level: str
+) -> None:
+    """As the log said when a slot enrolled with it; of another token nothing is known."""
+    log = FakeLog()
+    log.token_expires = format_instant((time.time_ns() // 1000) + days * 86_400_000_000)
+    with log.serve() as url:
+        monkeypatch.setenv("AUDITLOG_LOG", url)
+        assert levels(findings(capsys), "token", log.token_expires) == set()
+        made = Recorder(CaptureSettings.from_environ(os.environ))
+        made.start()
+        deadline = time.monotonic() + 20
+        while not list(state.glob("slots/*/enrolment.json")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        made.close()
+        assert levels(findings(capsys), "token", log.token_expires) == {level}
+        monkeypatch.setenv("AUDITLOG_TOKEN", "alt_another")
+        assert levels(findings(capsys), "token", log.token_expires) == set()
 
 
 def test_a_merge_by_below_the_logs_delay_is_said(

@@ -59,6 +59,7 @@ def test_a_producer_is_enrolled(call: Caller) -> None:
         "origin": "example.org/hashes",
         "receipt_key": base64.b64encode(RECEIPT_KEY).decode(),
         "max_merge_delay_s": 60,
+        "token_expires": None,
     }
 
 

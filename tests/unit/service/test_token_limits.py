@@ -106,10 +106,12 @@ def test_an_expired_token_is_told_so(call: Caller, opener: FakeOpener) -> None:
 
 def test_a_token_for_some_names_enrols_and_submits_for_no_other(call: Caller) -> None:
     """One stolen from a small host cannot speak for the others."""
-    body = {"name": "some", "scopes": ["enrol", "submit"], "producers": "gpu-*"}
-    token = call("POST", "/tokens", token="admin", json=body).json()["token"]
+    body = {"name": "some", "scopes": ["enrol", "submit"], "producers": "gpu-*", "expires": "1h"}
+    made = call("POST", "/tokens", token="admin", json=body)
+    token = made.json()["token"]
     wanted = {"name": "gpu-7", "vkey": "v", "note": "n"}
-    assert call("POST", "/logs/hashes/producers", token=token, json=wanted).status_code == 200
+    answer = call("POST", "/logs/hashes/producers", token=token, json=wanted)
+    assert (answer.status_code, answer.json()["token_expires"]) == (200, made.json()["expires"])
     for name in ("cpu-1", "GPU-7", "xgpu-7"):
         answer = call("POST", "/logs/hashes/producers", token=token, json=wanted | {"name": name})
         expect_problem(answer, 403, "authentication")
