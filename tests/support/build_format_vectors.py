@@ -14,6 +14,10 @@ from typing import Any
 
 from tests.support import (
     vectors_bodies,
+    vectors_evidence,
+    vectors_evidence_bad,
+    vectors_evidence_whose,
+    vectors_evidence_wrong,
     vectors_folds,
     vectors_lives,
     vectors_receipt,
@@ -33,6 +37,7 @@ FOLDERS = (
     "devnet",
     "disclosure",
     "entry",
+    "evidence",
     "fold",
     "fold2",
     "head",
@@ -68,6 +73,11 @@ def all_vectors() -> Iterator[tuple[str, bytes]]:
         vectors_lives.rotation_vectors(),
         vectors_lives.covers_vectors(),
         vectors_lives.rotated_receipt_vectors(),
+        vectors_evidence.evidence_vectors(),
+        vectors_evidence_bad.evidence_vectors(),
+        vectors_evidence_whose.evidence_vectors(),
+        vectors_evidence_wrong.evidence_vectors(),
+        vectors_evidence_whose.promise_vectors(),
     )
     for source in sources:
         for folder, name, vector in source:

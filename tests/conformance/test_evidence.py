@@ -1,0 +1,148 @@
+"""Two readings of the pages agree about evidence: on every vector, on changed files, and on worlds where
+anything was written.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections import Counter
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditlog.core import canonical
+from auditlog.core.trust import Trust, parse_trust
+from auditlog.errors import EvidenceError
+from auditlog.verify.promise_evidence import format_evidence, parse_evidence
+from auditlog.verify.promise_judge import judge_evidence
+from tests.conformance.second import evidence as second_evidence
+from tests.conformance.second.canonical import Malformed
+from tests.conformance.second.evidence_judge import judge
+from tests.support.evidence_chaos import Chaos
+from tests.support.evidence_mutations import EvidenceMutator
+from tests.support.evidence_world import EvidenceWorld
+
+VECTORS = sorted((Path(__file__).parents[1] / "vectors" / "evidence").glob("*.json"))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes, bytes]:
+    vector: dict[str, Any] = json.loads(path.read_bytes())
+    return vector, base64.b64decode(vector["evidence_b64"]), base64.b64decode(vector["trust_b64"])
+
+
+def _ours(data: bytes, trust: Trust) -> tuple[int, str | None]:
+    report = judge_evidence(data, trust)
+    proven = report.evidence is not None and report.evidence.verdict.value
+    return report.exit_code, proven or None
+
+
+def _theirs(data: bytes, trust: bytes) -> tuple[int, str | None]:
+    told = judge(data, trust)
+    return told.exit_code, told.verdict if told.exit_code == 0 else None
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_a_vector_gets_the_verdict_it_demands(path: Path) -> None:
+    """Both readings: the exit code, what is proven, and the first rule that does not hold."""
+    vector, data, trust = _read(path)
+    expected = (vector["exit_code"], vector["verdict"] if vector["exit_code"] == 0 else None)
+    assert _ours(data, parse_trust(trust)) == expected
+    assert _theirs(data, trust) == expected
+    assert vector["ok"] == (vector["exit_code"] != 1)
+    if vector["exit_code"] == 1:
+        assert judge(data, trust).rule == vector["failed_rule"]
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_a_vector_is_a_file_or_none(path: Path) -> None:
+    """What parses is written again as the same bytes; what does not is refused by both readings."""
+    vector, data, _ = _read(path)
+    if vector["parses"]:
+        assert format_evidence(parse_evidence(data)) == data
+        second_evidence.parse_evidence(data)
+        return
+    with pytest.raises(EvidenceError):
+        parse_evidence(data)
+    with pytest.raises(Malformed):
+        second_evidence.parse_evidence(data)
+
+
+def test_there_are_vectors_of_everything() -> None:
+    """Every verdict is proven by several, and every rule of the page is broken by several."""
+    read = [_read(path)[0] for path in VECTORS]
+    proven = Counter(vector["verdict"] for vector in read if vector["exit_code"] == 0)
+    assert {"CONFLICT", "SKIPPED", "LATE", "ABSENT", "DECLARED_LOST", "FORK"} == set(proven)
+    broken = Counter(vector["failed_rule"] for vector in read if vector["exit_code"] == 1)
+    assert set(broken) == {1, 2, 3, 4, 5}
+    assert min(proven.values()) >= 2
+    assert min(broken.values()) >= 10
+
+
+@cache
+def _proving() -> tuple[tuple[bytes, bytes], ...]:
+    read = [_read(path) for path in VECTORS if not path.stem.startswith("bad-")]
+    return tuple((data, trust) for _, data, trust in read if len(data) < 20_000)
+
+
+def _changed(count: int, seed: int) -> Counter[int]:
+    """Change every good file so often; both readings say the same of each."""
+    found: Counter[int] = Counter()
+    files = [data for data, _ in _proving()]
+    for number, (data, trust) in enumerate(_proving()):
+        ours = parse_trust(trust)
+        others = [other for other in files if other is not data]
+        for mutated in islice(EvidenceMutator(data, others, random.Random(f"{seed} {number}")), count):
+            told = _ours(mutated, ours)
+            assert told == _theirs(mutated, trust), mutated
+            found[told[0]] += 1
+    return found
+
+
+def test_both_readings_agree_on_changed_files() -> None:
+    """Bytes, members, notes, entries and splices: proven by both, or by neither."""
+    found = _changed(60, 1)
+    assert found.total() > 2500
+    assert found[1] > found.total() * 9 // 10
+
+
+@pytest.mark.long
+def test_both_readings_agree_on_changed_files_at_length() -> None:
+    """The same, a hundred thousand times."""
+    assert _changed(2_000, 2).total() > 80_000
+
+
+def _anything(worlds: int, files: int, seed: int, *, honest: bool) -> Counter[tuple[int, str | None]]:
+    found: Counter[tuple[int, str | None]] = Counter()
+    trusts = [EvidenceWorld().trust(quorum=quorum) for quorum in ("both", "w1", "none")]
+    for number in range(worlds):
+        rng = random.Random(f"{seed} {number}")
+        for value in Chaos(rng, honest=honest).files(files):
+            trust, data = rng.choice(trusts), canonical.encode(value) + b"\n"
+            told = _ours(data, parse_trust(trust))
+            assert told == _theirs(data, trust), value
+            found[told] += 1
+    return found
+
+
+def test_both_readings_agree_on_anything_that_was_written() -> None:
+    """Logs of dishonest operators, everything in its tree: both judge alike, and every verdict is met."""
+    found = _anything(40, 25, 1, honest=False)
+    proven = {verdict for (code, verdict) in found if code == 0}
+    assert proven == {"CONFLICT", "SKIPPED", "LATE", "ABSENT", "DECLARED_LOST", "FORK"}
+
+
+@pytest.mark.long
+def test_both_readings_agree_on_anything_that_was_written_at_length() -> None:
+    """The same in a thousand worlds."""
+    assert _anything(1_000, 60, 2, honest=False).total() == 60_000
+
+
+def test_nothing_is_proven_of_an_honest_log() -> None:
+    """Restarts, rotations, gaps and promises kept: no entries of it are evidence of anything."""
+    found = _anything(24, 25, 3, honest=True)
+    assert {code for code, _ in found} <= {1, 3}
