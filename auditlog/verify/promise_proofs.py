@@ -248,7 +248,7 @@ def _prove_restart(promised: Promised, start: Placed, base: Placed, life: Placed
         raise VerificationError("start: expected the start of another life, found the promised one")
     if start.entry.prev != base.leaf_hash.hex() or base.index >= start.index:
         raise VerificationError("base: expected the entry that the start follows, found another")
-    if base.entry.producer not in (promise.producer, "log"):
+    if promise.producer not in (base.entry.producer, base.leaf_hash.hex()):
         raise VerificationError("base: expected an entry of this producer or its enrolment, found another")
     if (base.entry.producer, base.entry.instance) == (promise.producer, promise.instance):
         is_cut = life is None and base.entry.seq < promise.seq
