@@ -24,7 +24,7 @@ class Pace:
         self._wait_s = wait_s
         self._judges_disk = judges_disk
         self._steady_s = steady_s
-        self._usual_s = 0.0
+        self._usual_s = self._spent_s = 0.0
         self._busy_since: float | None = None
         self._tried_s = steady_s()
 
@@ -32,11 +32,17 @@ class Pace:
         """The disk gets a group."""
         self._busy_since = self._steady_s()
 
+    def pause(self) -> None:
+        """What is done with it now is no work of the disk."""
+        began, self._busy_since = self._busy_since, None
+        self._spent_s += 0.0 if began is None else self._steady_s() - began
+
     def end(self) -> None:
         """The group is done."""
-        began, self._busy_since = self._busy_since, None
-        if began is not None and self._judges_disk:
-            self.took(self._steady_s() - began)
+        self.pause()
+        spent_s, self._spent_s = self._spent_s, 0.0
+        if self._judges_disk:
+            self.took(spent_s)
 
     def took(self, seconds: float) -> None:
         """So long did it take."""

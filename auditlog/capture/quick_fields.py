@@ -1,13 +1,16 @@
 """Cutting plain JSON into fields quickly: the same leaves as `core.jsonfields`, or no answer at all.
 
 The core's scanner takes any bytes and decides; it costs two microseconds a leaf, in the way of every answer.
-Nearly all bodies are compact JSON of moderate size, which a C parser cuts into exact source bytes. That
-parser lets repeated keys through and loses escapes in keys, so an object counts only if its length is what
-compact members without escapes add up to: a dropped member, an escape or a space makes it longer. Whatever is
-not certain is left to the core: attacker-controlled bytes in. Must never: give leaves the core would not.
+Nearly all bodies are compact JSON of moderate size. Such a text is parsed and written again by a C library:
+where that gives back every byte, the text has no second spelling of anything in it (no space, escape, number
+or repeated key that the library would write otherwise), and writing one value alone gives its source bytes.
+Whatever is not certain is left to the core: attacker-controlled bytes in. Must never: give leaves the core
+would not.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 
@@ -19,13 +22,11 @@ MAX_LEAVES = 1000
 MAX_DEPTH = 16
 """Both below what changes how the core cuts."""
 
-_OBJECT = 0x7B
-_OPENING = frozenset(b"{[")
-_EMPTY_BYTES = 2
-_NUMERIC = frozenset(b"-0123456789")
-_any = msgspec.json.Decoder()
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_elements = msgspec.json.Decoder(list[msgspec.Raw])
+_decode = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode())).decode
+"""A number that is not whole stays as it was spelled."""
+_encode = msgspec.json.Encoder().encode
+_NUMBERS = (int, msgspec.Raw)
+_FAILURES = (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError, ValueError, TypeError)
 
 
 class _UnsureError(Exception):
@@ -39,45 +40,44 @@ def quick_leaves(text: bytes) -> list[FieldLeaf] | None:
         return None
     leaves: list[FieldLeaf] = []
     try:
-        text.decode("utf-8")
-        _any.decode(text)  # All of it is JSON: cutting out a value does not look inside.
-        _cut_object(text, b"", 1, leaves)
-    except (_UnsureError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        members = _decode(text)
+        if _encode(members) != text:
+            return None
+        _cut_object(members, b"", 1, leaves)
+    except (_UnsureError, *_FAILURES):
         return None
     return leaves
 
 
-def _cut_object(text: bytes, prefix: bytes, depth: int, leaves: list[FieldLeaf]) -> None:
-    members = _members.decode(text)
+def _cut_object(members: dict[str, Any], prefix: bytes, depth: int, leaves: list[FieldLeaf]) -> None:
     if depth > MAX_DEPTH or len(leaves) + len(members) > MAX_LEAVES or not members:
         raise _UnsureError
-    size, append = 1, leaves.append
-    for name, raw in members.items():
-        key, value = name.encode(), bytes(raw)
-        size += len(key) + len(value) + 4
-        if b"~" in key or b"/" in key:
-            key = key.replace(b"~", b"~0").replace(b"/", b"~1")
-        if value[0] in _OPENING and len(value) > _EMPTY_BYTES:
-            _cut(value, prefix + b"/" + key, depth + 1, leaves)
+    for name, value in members.items():
+        if '"' in name or "\\" in name or not name.isprintable():
+            raise _UnsureError  # The key is spelled with an escape.
+        if "~" in name or "/" in name:
+            name = name.replace("~", "~0").replace("/", "~1")  # noqa: PLW2901  the same name as a pointer has it
+        pointer = b"%b/%b" % (prefix, name.encode())
+        if value and type(value) is dict:
+            _cut_object(value, pointer, depth + 1, leaves)
+        elif value and type(value) is list:
+            _cut_array(value, pointer, depth + 1, leaves)
         else:
-            append((prefix + b"/" + key, value))
-    if size != len(text):
-        raise _UnsureError
+            leaves.append((pointer, _encode(value)))
 
 
-def _cut(value: bytes, pointer: bytes, depth: int, leaves: list[FieldLeaf]) -> None:
-    """Cut a container; one with only a space in it is not compact, and so not certain."""
-    if value[0] == _OBJECT:
-        _cut_object(value, pointer, depth, leaves)
-        return
-    elements = [bytes(raw) for raw in _elements.decode(value)]
-    if depth > MAX_DEPTH or len(leaves) + len(elements) > MAX_LEAVES or not elements:
+def _cut_array(elements: list[Any], prefix: bytes, depth: int, leaves: list[FieldLeaf]) -> None:
+    """Cut an array that is not empty; one of numbers only is a leaf."""
+    if depth > MAX_DEPTH or len(leaves) + len(elements) > MAX_LEAVES:
         raise _UnsureError
-    if all(element[0] in _NUMERIC for element in elements):
-        leaves.append((pointer, value))
+    if type(elements[0]) in _NUMBERS and all(type(element) in _NUMBERS for element in elements):
+        leaves.append((prefix, _encode(elements)))
         return
     for index, element in enumerate(elements):
-        if element[0] in _OPENING and len(element) > _EMPTY_BYTES:
-            _cut(element, b"%b/%d" % (pointer, index), depth + 1, leaves)
+        pointer = b"%b/%d" % (prefix, index)
+        if element and type(element) is dict:
+            _cut_object(element, pointer, depth + 1, leaves)
+        elif element and type(element) is list:
+            _cut_array(element, pointer, depth + 1, leaves)
         else:
-            leaves.append((b"%b/%d" % (pointer, index), element))
+            leaves.append((pointer, _encode(element)))

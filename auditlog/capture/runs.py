@@ -28,9 +28,9 @@ from auditlog.capture.safety import Guard
 from auditlog.capture.settling import Settling, Written
 from auditlog.errors import StorageError
 
-BREATH = 16
-"""After so many records the writer sleeps for an instant: it shares the interpreter with the application,
-which would otherwise get it back only after the switch interval (5 ms)."""
+BREATH_S = 0.000_5
+"""After so long the writer sleeps for an instant: it shares the interpreter with the application, which would
+otherwise get it back only after the switch interval (5 ms)."""
 EXPIRE_EVERY_S = 600.0
 
 Message = Observed | OutcomeKnown
@@ -67,7 +67,7 @@ class Runs:
         self._metrics = metrics
         self._guard = guard
         self._store: DisclosureStore | None = None
-        self._expire_at = 0.0
+        self._expire_at = self._breathed_s = 0.0
         self._open: dict[int, Message] = {}
         self._run: list[tuple[Prepared, Message]] = []
         self.promises: PromiseMaker | None = None
@@ -79,6 +79,7 @@ class Runs:
         """These are about to come; what is not written by `end` is lost."""
         self._open = {id(message): message for message in given}
         self._run = []
+        self._breathed_s = time.monotonic()
 
     def end(self) -> None:
         """Whatever went wrong in our own code, what was not written counts as lost."""
@@ -88,7 +89,7 @@ class Runs:
     def add(self, message: Message) -> None:
         """The next of the run."""
         prepared = self._prepare(message)
-        _breathe(len(self._run))
+        self._breathe()
         if prepared is not None:
             self._run.append((prepared, message))
 
@@ -106,11 +107,13 @@ class Runs:
             return
         self._pace.begin()
         self._keep([prepared for prepared, _ in run])
+        self._pace.pause()
+        self._breathed_s = time.monotonic()  # the disk took its time, and the application had the interpreter
         records = self._losses.records()
         first = len(records)
         sealed: list[_Sealed] = []
         for prepared, message in run:
-            _breathe(len(sealed))
+            self._breathe()
             found = self._seal(prepared)
             if found is None:
                 self.lose(message)
@@ -119,6 +122,7 @@ class Runs:
             sealed.append((prepared, message, found[1]))
             self.decisions += prepared.kind == "decision"
         before = self._journal.next
+        self._pace.begin()
         is_durable = self.append(records)
         self._pace.end()
         for _, message, _ in sealed:
@@ -139,13 +143,14 @@ class Runs:
         """Sign what is promised, tell whoever waits, and mark the calls as settled: all of it is durable."""
         maker = self.promises
         group: list[Written] = []
-        ours = 0
+        ours, self._breathed_s = 0, time.monotonic()
         for at, ((prepared, message, leaf_hash), record) in enumerate(zip(sealed, records, strict=True)):
             if not isinstance(message, Observed):
                 continue
             ours += message.observation.exchange.attempt is self._attempts
             promise = None
             if maker is not None and message.wants_promise and self._may_promise(maker, record):
+                self._breathe()
                 promise = maker.sign(record, bytes.fromhex(leaf_hash), prepared.body)
                 self._metrics.add("promises")
             group.append(Written(message, None if number is None else number + at, promise))
@@ -231,11 +236,11 @@ class Runs:
             self._metrics.add(f"left_out.{name}")
         return prepared
 
+    def _breathe(self) -> None:
+        if time.monotonic() - self._breathed_s >= BREATH_S:
+            time.sleep(0.000_02)
+            self._breathed_s = time.monotonic()
+
 
 def _is_reserved(message: Message) -> bool:
     return isinstance(message, Observed) and message.is_reserved
-
-
-def _breathe(count: int) -> None:
-    if count % BREATH == BREATH - 1:
-        time.sleep(0.000_02)

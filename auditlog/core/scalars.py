@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from auditlog.errors import MalformedError
 
@@ -142,7 +143,14 @@ def format_time(unix_us: int) -> str:
     """
     if not 0 <= unix_us <= _LAST_US:
         raise MalformedError("time: expected an instant from 1970 to 9999, found another")
-    return (_EPOCH_NAIVE + timedelta(microseconds=unix_us)).isoformat(timespec="microseconds") + "Z"
+    second, micros = divmod(unix_us, 1_000_000)
+    return f"{_format_second(second)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _format_second(unix_s: int) -> str:
+    """Times come many to a second; a date is what costs."""
+    return (_EPOCH_NAIVE + timedelta(seconds=unix_s)).isoformat(timespec="seconds")
 
 
 def parse_time(text: str) -> int:
