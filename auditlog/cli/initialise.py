@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from auditlog.core.keys import Ed25519Signer
 
 _TOKENS = {"capture": ("enrol", "submit"), "reader": ("read",), "admin": ("admin", "read")}
+_WitnessOption = Annotated[
+    list[str] | None,
+    typer.Option("--witness", metavar="VKEY=URL", help="Ask this witness to cosign; repeatable."),
+]
 _DelayOption = Annotated[
     int | None,
     typer.Option(
@@ -99,10 +103,7 @@ def init(
         typer.Option("--public-dir", metavar="DIR", help="Folder to publish; by default inside the data."),
     ] = None,
     anchoring: Annotated[str, typer.Option("--anchoring", help="devnet or off.")] = "devnet",
-    witness: Annotated[
-        list[str] | None,
-        typer.Option("--witness", metavar="VKEY=URL", help="Ask this witness to cosign; repeatable."),
-    ] = None,
+    witness: _WitnessOption = None,
     quorum: Annotated[
         int | None,
         typer.Option("--quorum", min=1, help="How many must cosign, in trust.json; by default most of them."),

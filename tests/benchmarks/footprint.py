@@ -1,7 +1,8 @@
 """Bytes a decision leaves behind: in the public log, in the SQL state and index, and in the disclosure store.
 
 Real servers: the mortgage API of the demo behind the middleware, and the log service. The ceiling of each is
-the bytes it cannot do without: the entry itself for the log and the index, both bodies for the store.
+the bytes it cannot do without: the entry itself for the log and the index, both bodies for the store. What
+that comes to in a day follows from their sum.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from auditlog.demo import cheats, loan_model
 from auditlog.demo.customer import Answer, ask, collect_receipts, wait_until_recording
 from auditlog.demo.operator import Operator
 from auditlog.demo.processes import Servers
+
+RATES = (10, 100, 1000)
+"""Requests a second."""
+_DAY_S = 86_400
 
 
 def main() -> None:
@@ -33,6 +38,7 @@ def main() -> None:
 def _decide(operator: Operator, decisions: int) -> list[Answer]:
     real = loan_model.held_out()
     with Servers(operator.home / "output") as servers, httpx.Client() as client:
+        operator.witness.start(servers)
         operator.start_log(servers)
         loan_model.train(operator.loan_model)
         operator.start_loan_api(servers)
@@ -60,9 +66,18 @@ def _sizes(operator: Operator, answers: list[Answer]) -> list[Result]:
         ("SQL state and index", index, entry_bytes, "the entry"),
         ("disclosure store", store, bodies, "request and response as sent"),
     )
-    return [
+    sizes = [
         Result(name, round(value, 1), "bytes/decision", *[round(needed / value, 3)] * 3, against=against)
         for name, value, needed, against in rows
+    ]
+    return [*sizes, *_days(log + index + store)]
+
+
+def _days(size: float) -> list[Result]:
+    """What so many bytes a decision come to in a day of so many requests a second."""
+    return [
+        Result(f"all three, {rate:,} requests/s", round(size * rate * _DAY_S / 1e9, 1), "GB/day")
+        for rate in RATES
     ]
 
 

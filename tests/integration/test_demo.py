@@ -14,10 +14,15 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from auditlog.cli.main import run
+from auditlog.core.merkle import hash_leaf
+from auditlog.demo import cheats, resealing
 from auditlog.demo.assistant_model import MODEL_NAME, convert
-from auditlog.demo.customer import ask, collect_receipts, wait_until_recording
-from auditlog.demo.operator import Operator
+from auditlog.demo.cosigning import WITNESS
+from auditlog.demo.customer import ask, collect_receipts, keep_promises, wait_until_recording
+from auditlog.demo.operator import ORIGIN, Operator
 from auditlog.demo.processes import Servers, run_auditlog
+from auditlog.errors import AuditLogError
 from tests.support import readme
 
 
@@ -37,32 +42,84 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 
 def test_demo_leaves_the_honest_end_state(demo: tuple[Path, dict[str, Any]]) -> None:
-    """One receipt a decision, a trust file that demands the devnet, the log as tiles, its vkey."""
+    """A receipt and a promise a decision, a trust file that demands witness and devnet and says that the
+    operator made it, the log as tiles, its vkey.
+    """
     folder, result = demo
     assert len(list((folder / "receipts").glob("*.json"))) == result["decisions"] == 40
+    assert len(list((folder / "promises").glob("*.promise"))) == 40
     trust = json.loads((folder / "trust.json").read_text())
-    assert "quorum none" in trust["policy"]
-    assert trust["require"] == ["devnet"]
+    assert f"group witnesses 1 {WITNESS}" in trust["policy"]
+    assert sorted(trust["require"]) == ["devnet", "quorum"]
+    assert trust["issuer"]["role"] == "operator"
     assert (folder / "log" / "checkpoint").exists()
     assert {path.name for path in (folder / "log").iterdir()} == {"checkpoint", "tile"}
     assert (folder / "log.vkey").read_text().startswith("demo.example/decisions+")
 
 
 def test_the_readme_opens_with_what_the_demo_prints(demo: tuple[Path, dict[str, Any]]) -> None:
-    """Every line of the story has a line of its shape in the README, in the README's 25 lines."""
+    """Every line of the story has a line of its shape in the README, in the README's 32 lines."""
     _, result = demo
     printed = [readme.shape(line) for line in result["story"].splitlines() if line.strip()]
     shown = readme.demo_output().splitlines()
     assert set(printed) <= {readme.shape(line) for line in shown}
-    assert len(shown) <= 25
+    assert len(shown) <= 32
 
 
 def test_demo_catches_every_cheat(demo: tuple[Path, dict[str, Any]]) -> None:
-    """The control passes and each of the four cheats makes the verifier exit 1."""
+    """The controls pass, each of the four cheats makes the verifier exit 1, and so do the four omissions."""
     _, result = demo
     codes = {check["name"]: check["exit_code"] for check in result["checks"]}
     assert result["as_expected"] is True
-    assert sorted(codes.values()) == [0, 0, 1, 1, 1, 1]
+    assert sorted(codes.values()) == [0] * 3 + [1] * 8
+
+
+def test_a_dropped_decision_is_caught_in_each_of_the_four_ways(demo: tuple[Path, dict[str, Any]]) -> None:
+    """Each with its own cause, and with evidence that a third process finds to hold."""
+    _, result = demo
+    causes = {check["cause"]: check["evidence_exit_code"] for check in result["checks"] if "cause" in check}
+    assert causes == dict.fromkeys(("CONFLICT", "SKIPPED", "LATE", "ABSENT"), 0)
+
+
+def test_only_the_promise_shows_what_was_dropped(demo: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """A log without the entry passes fsck and completeness: these cheats are as good as cheats get."""
+    folder, _ = demo
+    operator = Operator.at(folder)
+    entries = cheats.read_entries(operator.public_log)
+    at = cheats.first_decision(entries) + 20
+    rest, held = resealing.hold_back(entries, at)
+    forged = {
+        "conflict": resealing.give_number_away(entries, at),
+        "skipped": resealing.pretend_crash(entries, at, operator.producer_signer()),
+        "late": [*rest, *held],
+    }
+    vkey = (folder / "log.vkey").read_text().strip()
+    for name, log in forged.items():
+        cheats.write_log(tmp_path / name, log, origin=ORIGIN, signer=operator.signer())
+        assert run(["fsck", str(tmp_path / name), "--vkey", vkey]) == 0
+    for name in ("conflict", "late"):
+        where = ["--log", str(tmp_path / name), "--trust", str(folder / "trust.json")]
+        assert run(["completeness", *where]) == 0
+
+
+def test_the_witness_refuses_what_it_has_seen_otherwise(
+    demo: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Once the entry was cosigned, no log without it is: of the same size, smaller or larger."""
+    folder, _ = demo
+    operator = Operator.at(folder)
+    entries = cheats.read_entries(operator.public_log)
+    edited = [*entries[:8], cheats.edit_decision(entries[8]), *entries[9:]]
+    dropped = resealing.give_number_away(entries, 8)
+    witness = operator.witness.copy(tmp_path / "witness")
+    with Servers(tmp_path / "output") as servers:
+        witness.start(servers)
+        witness.wait(servers)
+        for forged in (edited, dropped, [*dropped, *entries[-3:]]):
+            cheats.write_log(tmp_path / "log", forged, origin=ORIGIN, signer=operator.signer())
+            note = (tmp_path / "log" / "checkpoint").read_text()
+            with pytest.raises(AuditLogError, match="expected a cosignature, found status 4"):
+                witness.cosign(note, [hash_leaf(entry) for entry in forged])
 
 
 def test_every_receipt_verifies_and_the_log_passes_fsck(demo: tuple[Path, dict[str, Any]]) -> None:
@@ -95,6 +152,7 @@ def assistant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     model = convert()
     environment = dict(os.environ)
     with Servers(operator.home / "output") as servers:
+        operator.witness.start(servers)
         operator.start_log(servers)
         servers.wait("log", f"http://127.0.0.1:{operator.log_port}/health")
         operator.start_assistant(servers, model, MODEL_NAME)
@@ -119,13 +177,16 @@ def test_the_official_client_streams_through_the_middleware(assistant: Operator)
 
 
 def test_a_streamed_answer_has_a_receipt_that_opens_to_its_bytes(assistant: Operator, tmp_path: Path) -> None:
-    """Who kept the stream and its key proves every byte of it, and its fold's fields, offline."""
+    """Who kept the stream and its key proves every byte of it, and its fold's fields, offline; its promise,
+    from the comment in it or from the log, is kept.
+    """
     url = f"http://127.0.0.1:{assistant.assistant_port}/v1/chat/completions"
     body = {"messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 5, "stream": True}
     with httpx.Client() as http:
         wait_until_recording(http, url, body)
         answer = ask(http, url, body)
         (receipt,) = collect_receipts(http, [answer], tmp_path / "receipts")
+        promises = keep_promises(http, [answer], tmp_path / "promises")
     (tmp_path / "shown.json").write_bytes(answer.disclosures(receipt.read_bytes()))
     arguments = ["verify", str(receipt), "--trust", str(assistant.folder / "trust.json"), "--json"]
     done = run_auditlog([*arguments, "--disclosures", str(tmp_path / "shown.json")], folder=tmp_path)
@@ -133,3 +194,6 @@ def test_a_streamed_answer_has_a_receipt_that_opens_to_its_bytes(assistant: Oper
     facts = {fact["name"]: fact for fact in json.loads(done.output)["receipts"][0]["facts"]}
     assert facts["response"]["grade"] == "proven"
     assert f"exactly these {len(answer.response)} bytes" in facts["response"]["text"]
+    arguments = ["promise", "check", *map(str, promises), "--trust", str(assistant.folder / "trust.json")]
+    checked = run_auditlog([*arguments, "--log", assistant.log_url], folder=tmp_path)
+    assert (len(promises), checked.exit_code) == (1, 0), checked.output

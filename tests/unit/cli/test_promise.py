@@ -135,6 +135,28 @@ def test_checkpoints_are_kept_and_show_what_was_late(
     assert check(capsys, folder, "--checkpoint", kept_files[0]).json["cause"] == "LATE"
 
 
+def test_several_promises_are_judged_in_one_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line and a report for each, the weightiest code for all; what is about one of them is refused."""
+    world, dropped = promise_world.conflict()
+    kept = world.decide()
+    world.publish()
+    folder = laid_out(tmp_path, world, dropped)
+    (folder / "kept").write_text(kept.note)
+    call = check(capsys, folder, folder / "kept")
+    assert call.code == 1
+    assert [(each["file"], each["verdict"]) for each in call.json["promises"]] == [
+        (str(folder / "promise"), "BROKEN"),
+        (str(folder / "kept"), "in the log"),
+    ]
+    where = ["--log", str(folder / "log"), "--trust", str(folder / "trust.json")]
+    assert run(["promise", "check", str(folder / "promise"), str(folder / "kept"), *where]) == 1
+    text = capsys.readouterr().out
+    assert "1 in the log, 1 BROKEN" in text
+    assert "BROKEN (CONFLICT): " in text
+    assert check(capsys, folder, folder / "kept", "--evidence", folder / "evidence").code == 2
+    assert not (folder / "evidence").exists()
+
+
 def test_undecided_is_exit_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Not datable, or refused: exit 3, and the word says which."""
     world, kept = promise_world.absent()
