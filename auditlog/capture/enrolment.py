@@ -153,9 +153,10 @@ def token_mark(token: str | None) -> str:
 def _instant_s(text: object) -> int | None:
     """An RFC 3339 time as the service writes it, in Unix seconds; what is odd counts as not said."""
     try:
-        return _unix_s(int(datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%S%z").timestamp()))
-    except (ValueError, OverflowError):
+        instant = datetime.fromisoformat(str(text))
+    except ValueError:
         return None
+    return None if instant.tzinfo is None else _unix_s(int(instant.timestamp()))
 
 
 def _unix_s(value: object) -> int | None:
