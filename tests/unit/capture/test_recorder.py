@@ -458,7 +458,7 @@ def test_unusable_settings_count_and_never_raise(tmp_path: Path) -> None:
     """Without a log, or switched off, nothing is recorded, nothing raised, everything counted."""
     for settings in (
         CaptureSettings(state_dir=tmp_path),
-        CaptureSettings(log_url="http://x.example", enabled=False),
+        CaptureSettings(log_url="http://x.example", state_dir=tmp_path, enabled=False),
     ):
         recorder = Recorder(settings)
         recorder.start()
