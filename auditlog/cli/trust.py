@@ -7,6 +7,7 @@ coming from the operator, and every report repeats it. Must never: overwrite a t
 from __future__ import annotations
 
 import json as json_module
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,8 @@ from auditlog.errors import ConfigurationError, MalformedError, SourceError
 
 if TYPE_CHECKING:
     from auditlog.core.trust import Trust
+
+_MAX_WITNESSES = 32
 
 app = typer.Typer(help="Show, make and compare trust files.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -71,7 +74,12 @@ def pin(
     witness: Annotated[
         list[str] | None, typer.Option("--witness", metavar="NAME=VKEY", help="Key of a witness; repeatable.")
     ] = None,
-    quorum: Annotated[int, typer.Option("--quorum", min=0, help="How many witnesses must cosign.")] = 0,
+    quorum: Annotated[
+        int,
+        typer.Option(
+            "--quorum", min=0, help="How many witnesses must cosign; without --witness those the log names."
+        ),
+    ] = 0,
     devnet: Annotated[str | None, typer.Option("--devnet", metavar="VKEY", help="Key of a devnet.")] = None,
     require: Annotated[
         list[str] | None,
@@ -88,6 +96,8 @@ def pin(
         devnet = devnet or said["devnet_vkey"]
         # The key came over the wire from the operator: whoever reads a report must learn that.
         issuer, role = (said["origin"], "operator") if role == "self" else (issuer, role)
+        if quorum and not witness:
+            witness = said["witnesses"]
     if not keys:
         raise ConfigurationError("expected a URL or --vkey of the log to trust, found neither")
     text = trust_text(
@@ -99,6 +109,13 @@ def pin(
     write_new(out, text)
     for line in _sentences(read_trust(out)):
         say(line)
+    if source is not None and said["witnesses"] and not witness:
+        say(
+            f"the log says that {len(said['witnesses'])} witness(es) cosign it; believe N of them with "
+            "--quorum N, if you know whose they are:"
+        )
+        for item in said["witnesses"]:
+            say(f"  {item.partition('=')[2]}")
 
 
 def trust_text(policy: str, *, devnet: str | None, require: list[str] | None, issuer: dict[str, str]) -> str:
@@ -184,9 +201,25 @@ def _ask_log(source: str) -> dict[str, Any]:
         raise ConfigurationError(f"expected a log at {source}, found another answer")
     found = {key: said.get(key) for key in ("origin", "vkey", "devnet_vkey")}
     # Keys themselves: what names a file when we are told it must not name one when the wire tells it.
-    if not _is_vkey(found["vkey"]) or not (found["devnet_vkey"] is None or _is_vkey(found["devnet_vkey"])):
+    if not _is_plain_vkey(found["vkey"]) or not (
+        found["devnet_vkey"] is None or _is_vkey(found["devnet_vkey"])
+    ):
         raise ConfigurationError(f"expected the keys of a log at {source}, found another answer")
-    return found
+    return {**found, "witnesses": _offered(said.get("witnesses"), source)}
+
+
+def _offered(said: object, source: str) -> list[str]:
+    """The witnesses a log names, as NAME=VKEY: attacker-controlled. Older services name none."""
+    items = [] if said is None else said if isinstance(said, list) else [said]
+    keys = [each.get("vkey") if isinstance(each, dict) else None for each in items]
+    if len(keys) > _MAX_WITNESSES or not all(map(_is_plain_vkey, keys)):
+        raise ConfigurationError(f"expected the witnesses of a log at {source}, found another answer")
+    return [f"{str(key).partition('+')[0]}={key}" for key in keys]
+
+
+def _is_plain_vkey(value: object) -> bool:
+    """Whether it can stand in a line of a policy, and is no more than one word of it."""
+    return _is_vkey(value) and re.fullmatch(r"[!-~]{1,2048}", str(value)) is not None
 
 
 def _described(trust: Any) -> dict[str, Any]:

@@ -186,6 +186,7 @@ def test_a_receipt_with_a_quorum_verifies_as_such(
         metrics = service.get("/metrics").body.decode()
     assert 'auditlog_checkpoint_cosignatures{log="hashes"} 2.0' in metrics
     assert 'outcome="cosigned"' in metrics
+    assert info["witnesses"] == [{"name": key.partition("+")[0], "vkey": key} for key, _, _ in found]
     named = [part for n, (key, _, _) in enumerate(found) for part in ("--witness", f"w{n}={key}")]
     for quorum in ("1", "2"):
         trust = tmp_path / f"trust-{quorum}.json"

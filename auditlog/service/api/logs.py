@@ -6,7 +6,7 @@ import asyncio
 
 from fastapi import APIRouter, Request
 
-from auditlog.service.api.models import LogInfo, LogList, LogState, NewLog
+from auditlog.service.api.models import LogInfo, LogList, LogState, NewLog, WitnessInfo
 from auditlog.service.api.openapi import json_body
 from auditlog.service.context import context_of, hosted_log, require, require_async
 from auditlog.service.hosting import HostedLog, Hosting
@@ -50,6 +50,10 @@ def _info(hosted: HostedLog, hosting: Hosting) -> LogInfo:
         max_merge_delay_s=hosted.settings.max_merge_delay_s,
         contact=hosted.settings.contact,
         devnet_vkey=hosting.devnet_vkey(),
+        witnesses=[
+            WitnessInfo(name=each.vkey.partition("+")[0], vkey=each.vkey)
+            for each in hosted.settings.witnesses
+        ],
     )
 
 

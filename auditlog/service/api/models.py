@@ -45,6 +45,14 @@ class ProblemBody(_Model):
     found: Any = None
 
 
+class WitnessInfo(_Model):
+    """One witness that a log asks to cosign."""
+
+    name: str
+    """The name of its key."""
+    vkey: str
+
+
 class LogInfo(_Model):
     """What anyone may know of a log."""
 
@@ -58,6 +66,8 @@ class LogInfo(_Model):
     contact: str
     devnet_vkey: str | None
     """What checks the devnet anchors in receipts; None where there are none."""
+    witnesses: list[WitnessInfo]
+    """Who is asked to cosign its checkpoints."""
 
 
 class LogState(_Model):

@@ -20,6 +20,7 @@ from auditlog.core.trust import parse_trust
 from tests.support.receipts_factory import Factory
 
 FACTORY = Factory(decisions=1)
+WITNESSES = FACTORY.witnesses
 Capture = pytest.CaptureFixture[str]
 
 
@@ -137,6 +138,12 @@ def log_url() -> Iterator[str]:
                 "/odd/number": {"devnet_vkey": 5},
                 "/logs/none": {"devnet_vkey": None},
                 "/logs/devnet": {"devnet_vkey": FACTORY.devnet_key.vkey},
+                "/logs/witnessed": {
+                    "witnesses": [{"name": each.name, "vkey": each.vkey} for each in WITNESSES]
+                },
+                "/odd/witness": {"witnesses": [{"name": "w", "vkey": "a+b\nwitness x y"}]},
+                "/odd/witnesses": {"witnesses": {"w": "a+b"}},
+                "/odd/nameless": {"witnesses": ["a+b"]},
             }.get(self.path, {})
             body = {"/odd/list": b"[]", "/odd/text": b"<html>", "/odd/deep": b"[" * 100_000}.get(self.path)
             body = json.dumps(said).encode() if body is None else body
@@ -168,7 +175,9 @@ def test_a_key_from_the_wire_is_marked_as_the_operators(
     receipt.write_bytes(FACTORY.receipt_bytes(FACTORY.decisions[0]))
     _, text, _ = call(capsys, "verify", receipt, "--trust", out)
     assert "The trust file came from the operator" in text
-    for odd in ("list", "text", "deep", "file", "devnet-file", "number"):
+    for odd in (
+        "list", "text", "deep", "file", "devnet-file", "number", "witness", "witnesses", "nameless",
+    ):  # fmt: skip
         code, _, err = call(capsys, "trust", "pin", f"{log_url}/odd/{odd}", "--out", tmp_path / odd)
         assert (code, err.count("\n"), "a log at" in err) == (2, 1, True), odd
         assert not (tmp_path / odd).exists()
@@ -186,6 +195,24 @@ def test_the_devnet_key_is_pinned_with_the_logs(log_url: str, tmp_path: Path, ca
         assert call(capsys, "trust", "pin", f"{log_url}/logs/{name}", "--out", out, *more)[0] == 0
         devnet = parse_trust(out.read_bytes()).devnet
         assert (None if devnet is None else devnet.vkey) == expected
+
+
+def test_witnesses_a_log_names_are_offered(log_url: str, tmp_path: Path, capsys: Capture) -> None:
+    """They are believed only if a quorum is asked for, and then by the operator's word; own ones go first."""
+    url, vkeys = f"{log_url}/logs/witnessed", [each.vkey for each in WITNESSES]
+    code, text, _ = call(capsys, "trust", "pin", url, "--out", tmp_path / "none")
+    assert (code, parse_trust((tmp_path / "none").read_bytes()).policy.witnesses) == (0, ())
+    assert "2 witness(es) cosign it" in text
+    assert all(vkey in text for vkey in vkeys)
+    assert call(capsys, "trust", "pin", url, "--quorum", 2, "--out", tmp_path / "both")[0] == 0
+    both = parse_trust((tmp_path / "both").read_bytes())
+    assert [each.verifier.vkey for each in both.policy.witnesses] == vkeys
+    assert both.issuer.role == "operator"
+    own = f"mine={vkeys[0]}"
+    arguments = ("trust", "pin", url, "--quorum", 1, "--witness", own, "--out", tmp_path / "own")
+    assert call(capsys, *arguments)[0] == 0
+    assert [each.name for each in parse_trust((tmp_path / "own").read_bytes()).policy.witnesses] == ["mine"]
+    assert call(capsys, "trust", "pin", url, "--quorum", 3, "--out", tmp_path / "three")[0] == 2
 
 
 def test_showing_and_comparing_trust_files(tmp_path: Path, capsys: Capture) -> None:

@@ -33,6 +33,7 @@ def test_anyone_may_know_what_a_log_is(call: Caller) -> None:
         "max_merge_delay_s": 60,
         "contact": "",
         "devnet_vkey": "devnet.example.org+00000000+AAAA",
+        "witnesses": [],
     }
 
 
