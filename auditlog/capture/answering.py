@@ -34,7 +34,7 @@ class Answering:
 
     def drop(self, exchange: Exchange) -> None:
         """Say that an exchange will never be recorded: nothing is owed for it, and what `reserve` kept is
-        given back. Who drops it counts why (`refused.<status>` or `failed`).
+        given back. Who drops it counts it first (`refused.<status>`).
         """
         self.metrics.add("dropped")
         if exchange.attempt is not None:
@@ -46,10 +46,10 @@ class Answering:
         """Say that a call was made whose record would not be true, since observing it failed: a gap entry
         declares it.
         """
-        self.drop(exchange)
         self.metrics.add("failed")
-        now_us = self._clock()
-        self.guard.call("lose", None, self._pass, Losses(1, now_us, now_us))
+        self.guard.call("lose", None, self._lose, exchange)
+        if self.settings.mode == "fail_closed":
+            self.release()
 
     def reserve(self) -> bool:
         """Keep room for one record before the application is called (fail_closed): queue, spool and disk,
@@ -74,6 +74,17 @@ class Answering:
         running = self._running
         if running is not None:
             self.guard.call("promised", None, running.promised, id, promise)
+
+    def _lose(self, exchange: Exchange) -> None:
+        running, now_us = self._running, self._clock()
+        marked_here = running is not None and exchange.attempt is running.attempts
+        if running is not None and running.is_open and exchange.attempt is not None and marked_here:
+            # The mark is settled once the gap is durable: dying before that, the next life's gap covers it.
+            running.intake.lose(now_us, attempts=1)
+            return
+        if exchange.attempt is not None:
+            exchange.attempt.settle()
+        self._pass(Losses(1, now_us, now_us))
 
     def _record_awaited(self, observation: Observation) -> Waiter | None:
         running = self._running

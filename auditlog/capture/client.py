@@ -34,6 +34,7 @@ from auditlog.errors import (
 MAX_ANSWER_BYTES = 1 << 20
 _RETIRED = f"urn:auditlog:problem:{ProducerRetired.code}"
 MAX_RETRY_AFTER_S = 300
+_LONGEST_DELAY_S = 10 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,10 @@ class LogClient:
         if type(origin) is not str:
             raise LogUnreachable("log: expected its origin, found an answer without one")
         return origin
+
+    def max_merge_delay_s(self) -> int | None:
+        """The longest the log may take to show an entry, if it says so. Raises as `origin`."""
+        return delay_s(self._json("GET", "").get("max_merge_delay_s"))
 
     def enrol(self, name: str, note: str, vkey: str) -> dict[str, Any]:
         """Ask to be enrolled; returns the answer unchecked. The same question again gives the same answer."""
@@ -179,6 +184,11 @@ class LogClient:
         if response.status_code != 200:
             _refuse(response, members)
         return members
+
+
+def delay_s(said: object) -> int | None:
+    """A delay as the log says it: attacker-controlled."""
+    return said if type(said) is int and 0 <= said <= _LONGEST_DELAY_S else None
 
 
 def tls_context(url: str, known: ssl.SSLContext | None = None) -> ssl.SSLContext:

@@ -19,8 +19,17 @@ SLACK_US = 1_000_000
 class HostClock:
     """The wall clock, steadied. Thread-safe."""
 
-    def __init__(self, wall_us: Callable[[], int], *, steady_s: Callable[[], float] = time.monotonic) -> None:
-        """`wall_us` gives Unix microseconds, `steady_s` seconds that never go back."""
+    def __init__(
+        self,
+        wall_us: Callable[[], int],
+        *,
+        steady_s: Callable[[], float] = time.monotonic,
+        on_jump: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`wall_us` gives Unix microseconds, `steady_s` seconds that never go back; `on_jump` is told when
+        the clock went back by more than it may.
+        """
+        self._on_jump = on_jump
         self._wall_us = wall_us
         self._steady_s = steady_s
         self._lock = threading.Lock()
@@ -37,6 +46,7 @@ class HostClock:
                 if self._last_us - now_us <= SLACK_US:
                     return self._last_us
                 self.jumps += 1
+                self._on_jump()
             self._last_us = now_us
             return now_us
 

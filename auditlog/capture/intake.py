@@ -103,6 +103,12 @@ class Intake(Generic[_T]):
         """How many places are reserved."""
         return self._reserved
 
+    def lose(self, now_us: int, *, attempts: int) -> None:
+        """Count one that will never be offered; the writer declares it."""
+        with self._condition:
+            self._lose(now_us, attempts)
+            self._condition.notify()
+
     def push(self, item: _T) -> None:
         """Add a message of the layer itself, whatever the bounds, even when closed."""
         with self._condition:

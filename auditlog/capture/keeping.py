@@ -41,7 +41,7 @@ Group = tuple[int, list[KeptRecord]]
 
 
 class _Full:
-    """A file that is written no more. `groups` None: read it. What is `doubtful` the store may have already."""
+    """A file that is written no more. `groups` None: read it. `doubtful`: the store may have some of it."""
 
     __slots__ = ("doubtful", "groups", "path", "size")
 
@@ -246,9 +246,10 @@ class QuickKeeping:
         """Move one file. Dying before it is gone: the next start moves again what the store does not have."""
         groups = read_groups(full.path, self._store_key) if full.groups is None else full.groups
         for now_us, records in _merged(groups):
+            missing = records
             if full.doubtful:
-                records = [record for record in records if record not in self._store.find(record.id)]
-            self._store.keep(records, now_us)
+                missing = [record for record in records if record not in self._store.find(record.id)]
+            self._store.keep(missing, now_us)
         destroy(full.path)
         with self._changed:
             self._full.remove(full)

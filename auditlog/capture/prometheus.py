@@ -92,6 +92,12 @@ METRICS: Final = (
         "Callers that left after their entry was sealed.",
         _counted("late_hangups"),
     ),
+    Metric(
+        "clock_jumps_total",
+        True,
+        "Times the host's clock went back by more than a second.",
+        _counted("clock_jumps"),
+    ),
     Metric("gaps_total", True, "Gap entries written: declared losses.", _counted("gaps")),
     Metric("lost_total", True, "Decisions that could not be recorded.", _counted("lost")),
     Metric("unrecorded_total", True, "Requests that passed while nothing recorded.", _counted("unrecorded")),
@@ -121,9 +127,7 @@ METRICS: Final = (
         lambda v, _: v.sender_state in _NEEDS_A_PERSON,
         "livemax",
     ),
-    Metric(
-        "key_expiry_seconds", False, "Time left of the token, where that is known.", _left_s, "livemin"
-    ),
+    Metric("key_expiry_seconds", False, "Time left of the token, where that is known.", _left_s, "livemin"),
     Metric("disk_free_bytes", False, "Room on the spool's disk.", lambda v, _: v.disk_free_bytes, "livemin"),
 )
 

@@ -32,8 +32,18 @@ class PromiseMaker:
     def __init__(self, enrolment: Enrolment, signer: Ed25519Signer, *, merge_by_s: int) -> None:
         """Promise `merge_by_s`, or the log's own longest delay where that is longer."""
         self.signer = signer
-        self.merge_by_us = max(merge_by_s, enrolment.max_merge_delay_s or 0) * 1_000_000
+        self._merge_by_s = merge_by_s
+        self.merge_by_us = merge_by_s * 1_000_000
+        self.is_ready = False
+        """Whether the log's longest delay is known: an enrolment by version 0.1 does not say it."""
+        if enrolment.max_merge_delay_s is not None:
+            self.learn_delay(enrolment.max_merge_delay_s)
         self._head = f"{PROMISE_HEADER}\n{enrolment.origin}\n{enrolment.producer}\n"
+
+    def learn_delay(self, delay_s: int) -> None:
+        """The log may take so long to show an entry. Any thread may say so."""
+        self.merge_by_us = max(self._merge_by_s, delay_s) * 1_000_000
+        self.is_ready = True
 
     def sign(self, record: Record, leaf_hash: bytes, body: dict[str, Any]) -> str:
         """The signed note for a durable `decision` entry with this body (core.promise has the form)."""
@@ -63,6 +73,8 @@ def may_promise(maker: PromiseMaker, clock: HostClock, *, time_us: int, oldest_u
 
     Half of the time promised must be left for what waits before it; a quarter for a clock that is behind.
     """
+    if not maker.is_ready:
+        return False
     latest_us = clock.latest_us()
     if latest_us - time_us > max(maker.merge_by_us // 4, LEAST_SLACK_US):
         return False

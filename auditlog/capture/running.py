@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from auditlog.capture.adoption import Opening
@@ -74,7 +75,7 @@ class RunningCapture(Handing):
         entries may be lost: nothing runs any more then. `telling` is the recorder, which outlives this.
         """
         self._settings = settings
-        self._clock = HostClock(clock)
+        self._clock = HostClock(clock, on_jump=lambda: metrics.add("clock_jumps"))
         self._wiring = Wiring(
             settings, software, clock=self._clock, rng=rng, metrics=metrics, guard=guard, redactor=redactor,
             logger=logger,
@@ -101,12 +102,9 @@ class RunningCapture(Handing):
         self.sender: Sender | None = None
         self.leftovers: Leftovers | None = None
         self.outbox = PromiseOutbox(
-            open_client=self._wiring.open_client,
-            metrics=metrics,
-            guard=guard,
+            open_client=self._wiring.open_client, metrics=metrics, guard=guard, gate=self._wiring.gate,
             waits=lambda: self._keys is not None and self._keys.is_turning,
-            gate=self._wiring.gate,
-        )
+        )  # fmt: skip
         """Promises that did not travel with their answer."""
         self.pace = Pace(settings.wait_ms / 1000, judges_disk=settings.durability == "local")
         self._settling = Settling(
@@ -261,6 +259,13 @@ class RunningCapture(Handing):
             self._remember(self._adopting.opening.enrolment)
         spool = self._await(self.writer.ready)
         assert self._enrolment is not None
+        if self._enrolment.max_merge_delay_s is None:
+            # Enrolled by version 0.1. A log that does not say it now either promises nothing of the kind.
+            delay_s = client.max_merge_delay_s()
+            self.writer.learn_delay(delay_s or 0)
+            if delay_s is not None:
+                self._remember(replace(self._enrolment, max_merge_delay_s=delay_s))
+                self.slot.save_enrolment(self._enrolment)
         assert self._keys is not None
         return Route(self._enrolment, self._keys.heads, spool, self._keys)
 

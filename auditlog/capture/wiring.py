@@ -60,7 +60,7 @@ class Wiring:
         """Inside it our threads work; a fork waits until they do not."""
 
     def open(self) -> None:
-        """Make what all clients share, before there are threads: it takes milliseconds, and OpenSSL's locks."""
+        """Make what all clients share, before there are threads: it takes time, and OpenSSL's locks."""
         self._tls = tls_context(self._settings.log_url)
 
     def close(self) -> None:

@@ -197,6 +197,11 @@ class Writer:
         if self.runs.promises is not None:
             self.runs.promises.signer = signer
 
+    def learn_delay(self, delay_s: int) -> None:
+        """The log's longest delay, which the enrolment does not say. Any thread may say so."""
+        if self.runs.promises is not None:
+            self.runs.promises.learn_delay(delay_s)
+
     def stop_promising(self) -> None:
         """The log takes nothing more of this producer. Any thread may say so."""
         self.runs.promises = None
@@ -257,9 +262,7 @@ class Writer:
         log (entry.md, "model"), before any other `model` entry.
         """
         models = self._preparation.models
-        models.expect(
-            is_expected=message.is_expected, is_changed=message.is_changed, adapter=message.adapter
-        )
+        models.expect(is_expected=message.is_expected, is_changed=message.is_changed, adapter=message.adapter)
         is_over = message.adapter is None and (message.is_changed or not message.is_expected)
         if is_over and models.is_awaited:
             self._end_wait()

@@ -72,6 +72,9 @@ class FakeLog:
         self.batch_bytes: list[bytes] = []
         self.enrolments = 0
         self.max_merge_delay_s: int | None = None
+        """Said at enrolment, unless None."""
+        self.says_delay_s: int | None = None
+        """Said at the log's own address, unless None."""
         self.token_expires: str | None = None
         self.promises: dict[str, str] | None = {}
         """Promises shown here, by decision id; None for a log that has no place for them."""
@@ -118,7 +121,10 @@ class FakeLog:
         if self.token is not None and headers.get("authorization") != f"Bearer {self.token}":
             return problem(401, "authentication")
         if (method, path) == ("GET", ""):
-            return Answer(200, {"origin": self.origin})
+            said = {"max_merge_delay_s": self.says_delay_s}
+            return Answer(
+                200, {"origin": self.origin} | ({} if delay_s is None else {"max_merge_delay_s": delay_s})
+            )
         if (method, path) == ("POST", "/producers"):
             return self._enrol(json.loads(body))
         if method == "GET" and path.startswith("/producers/"):

@@ -146,6 +146,52 @@ def test_the_logs_delay_is_promised_where_it_is_longer(
         recorder.close()
 
 
+def test_an_enrolment_of_the_first_version_learns_the_delay(
+    make: Callable[..., Recorder], log: FakeLog, tmp_path: Path
+) -> None:
+    """Where the enrolment does not say the delay, the log is asked before anything is promised; once."""
+    log.says_delay_s = 7200
+    for _ in range(2):
+        recorder = enrolled(make(merge_by_s=100))
+        _, settled = wait(recorder)
+        assert settled is not None
+        assert settled.promise is not None
+        promise = opened(log, settled.promise)
+        assert parse_time(promise.merge_by) - parse_time(promise.time) == 7_200_000_000
+        recorder.close()
+    assert log.requests.count(("GET", "")) == 1
+
+
+def test_nothing_is_promised_before_the_delay_is_known(make: Callable[..., Recorder], log: FakeLog) -> None:
+    """Enrolled by the first version, and the log is away: durable, but not promised."""
+    enrolled(make()).close()
+    log.is_down = True
+    recorder = make(close_timeout_s=0.3)
+    until(lambda: recorder.running and recorder.running.receipt_url("x"))
+    _, settled = wait(recorder)
+    assert settled == Settled(None, is_durable=True)
+
+
+def test_a_record_that_would_not_be_true_is_a_gap(
+    make: Callable[..., Recorder], log: FakeLog, tmp_path: Path
+) -> None:
+    """Its mark is settled with the gap that declares it, not before: a death between is bounded by it."""
+    recorder = enrolled(make())
+    running = recorder.running
+    assert running is not None
+    assert running.attempts is not None
+    exchange = recorder.new_exchange()
+    assert exchange is not None
+    wait(recorder)
+    assert running.attempts.outstanding == 1
+    recorder.lose(exchange)
+    until(lambda: gaps(log))
+    until(lambda: running.attempts is not None and running.attempts.outstanding == 0)
+    assert [gap["count"] for gap in gaps(log)] == [1]
+    counters = recorder.metrics.snapshot()
+    assert (counters["started"], counters["finished"], counters["failed"], counters["lost"]) == (2, 1, 1, 1)
+
+
 def test_before_enrolment_nothing_is_promised(make: Callable[..., Recorder], log: FakeLog) -> None:
     """A draft is durable, but nobody can sign for it."""
     log.is_down = True
@@ -193,9 +239,14 @@ def test_a_small_step_back_holds_the_clock_and_a_large_one_shows() -> None:
     """Steps within a second do not make a chain's times go back; larger ones are written as they are."""
     now = [9_000_000, 10_000_000, 9_500_000, 9_900_000, 10_000_001, 5_000_000, 5_000_001]
     steady = [0.0, 0.0, 1.0]
-    clock = HostClock(lambda: now.pop(0) if len(now) > 1 else now[0], steady_s=lambda: steady[0])
+    jumps: list[int] = []
+    clock = HostClock(
+        lambda: now.pop(0) if len(now) > 1 else now[0],
+        steady_s=lambda: steady[0],
+        on_jump=lambda: jumps.append(1),
+    )
     assert [clock() for _ in range(5)] == [10_000_000] * 3 + [10_000_001, 5_000_000]
-    assert clock.jumps == 1
+    assert clock.jumps == len(jumps) == 1
     steady[0] = 100.0
     assert clock.latest_us() == 109_000_000
 
