@@ -63,7 +63,7 @@ class Signals:
         self._metrics = telling.metrics
         self._guard = telling.guard
         self._clock = clock
-        self._before = telling.metrics.snapshot()
+        self._before = _before_this(telling.metrics.snapshot())
         self._workers = 1
         self._disk_free_bytes: int | None = None
         self._key_expires_s: int | None = None
@@ -187,3 +187,11 @@ class Signals:
         written.add_done_callback(
             lambda future: claim.settled(not future.cancelled() and future.exception() is None)
         )
+
+
+def _before_this(counters: dict[str, int]) -> dict[str, int]:
+    """What had been counted before this instance. Calls in flight then end in this one, so they count as
+    started in it.
+    """
+    settled = sum(counters.get(name, 0) for name in ("finished", "failed", "dropped"))
+    return {**counters, "started": min(counters.get("started", 0), settled)}

@@ -60,9 +60,8 @@ def refused_total(counters: dict[str, int]) -> int:
 def heartbeat_counts(counters: dict[str, int], recorded: int) -> dict[str, int]:
     """The naturals of a heartbeat (entry.md), from the counters of one instant.
 
-    Every call that began is finished, failed, in flight, or was dropped: turned away by the application, or
-    given up by this layer, which is a failure counted elsewhere. Calls turned away before they began
-    (fail_closed) are among the refused only.
+    Every call that began is finished, failed, in flight, or was dropped: turned away by the application, and
+    so among the refused, which also hold calls turned away before they began (fail_closed).
     """
     started, finished, failed = (counters.get(name, 0) for name in ("started", "finished", "failed"))
     return {

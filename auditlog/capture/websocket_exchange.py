@@ -263,6 +263,8 @@ class WebSocketExchange:
         if turn is None:
             return None
         if not self._is_accepted or (turn.is_empty and self._turns > 1):
+            # Ended before it was accepted, which servers answer with 500: what starts is in some count.
+            self._recorder.metrics.add("refused.500")
             self._recorder.guard.call("websocket", None, self._recorder.drop, turn.exchange)
             return None
         return self._recorder.guard.call("websocket", None, self._seen, turn, ending)

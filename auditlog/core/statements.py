@@ -21,6 +21,9 @@ PRODUCER_HEADER = "auditlog/producer@v1"
 INSTANCE_HEADER = "auditlog/instance@v1"
 ROTATION_HEADER = "auditlog/rotation@v1"
 
+OUTCOMES_PRODUCER = "outcomes"
+"""The name under which a log service writes outcomes for others; it lets nobody else enrol under it."""
+
 MAX_ROTATIONS = 61
 """A receipt has room for so many beside the producer's, the instance's and the model's entry."""
 

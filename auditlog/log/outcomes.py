@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from auditlog.core.commitment import commit_body, field_root
 from auditlog.core.sealing import RANDOM_BYTES, open_record, seal_record
+from auditlog.core.statements import OUTCOMES_PRODUCER
 from auditlog.errors import FactsError, Pushback, SubmissionRefused
 from auditlog.log.admission import Accepted
 from auditlog.log.clock import Clock
@@ -31,7 +32,7 @@ from auditlog.log.own_producer import OwnProducer
 from auditlog.storage.ports import OutcomeState
 from auditlog.storage.records import OutcomeRow
 
-PRODUCER_NAME = "outcomes"
+PRODUCER_NAME = OUTCOMES_PRODUCER
 """The name of the service's own producer in each log; nobody else may enrol under it."""
 MAX_FACTS_BYTES = 48 << 10
 MAX_INDEXED = 64

@@ -62,8 +62,11 @@ class Counters:
         counts = {name: int(body[name]) for name in (*_CUMULATIVE, "in_flight")}
         problems: list[tuple[str, str]] = []
         ended = counts["finished"] + counts["failed"]
-        if ended > counts["started"]:
-            text = f"entry {index}: {ended} calls ended of {counts['started']} that started"
+        if ended + counts["in_flight"] > counts["started"]:
+            text = (
+                f"entry {index}: {ended} calls ended and {counts['in_flight']} are in flight of "
+                f"{counts['started']} that started"
+            )
             problems.append(("balance", text))
         if self.heartbeat is not None:
             fell = [name for name in _CUMULATIVE if counts[name] < self.heartbeat[name]]
@@ -93,6 +96,7 @@ class Counters:
         counts = self.heartbeat
         if counts is None:
             return
+        # `refused` also holds calls that were turned away before they started: this bound is never too low.
         accounted = counts["finished"] + counts["failed"] + counts["in_flight"] + counts["refused"]
         if counts["started"] > accounted:
             add(

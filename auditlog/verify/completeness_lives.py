@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from auditlog.core.entry import Entry
 from auditlog.core.scalars import parse_time
+from auditlog.core.statements import OUTCOMES_PRODUCER
 from auditlog.verify.completeness_counters import Counters
 from auditlog.verify.completeness_report import Findings, ProducerSummary, Weight
 
 if TYPE_CHECKING:
     from auditlog.verify.completeness import Period
 
+_NO_CALLS: Final = frozenset({"instance", "outcome", "rotation", "retirement", "notice"})
 SILENCE_INTERVALS: Final = 2.5
 """A producer that wrote nothing for so many heartbeat intervals was silent."""
 
@@ -32,6 +34,8 @@ class Life:
     interval_s: int | None = None
     """Seconds between heartbeats, as stated; 0 for none, None before it was stated."""
     is_stopped: bool = False
+    is_outcomes_only: bool = True
+    """Whether it recorded nothing but outcomes: it has no calls to count."""
     counters: Counters = field(default_factory=Counters)
 
 
@@ -70,6 +74,7 @@ class Lives:
             life = self._begin(summary, life, entry)
         else:
             self._silence(summary, life, entry.time, "between two entries")
+        life.is_outcomes_only = life.is_outcomes_only and entry.kind in _NO_CALLS
         self._count(summary, entry)
         if is_read:
             self._read(index, summary, life, entry)
@@ -105,7 +110,8 @@ class Lives:
 
     def _settle(self, summary: ProducerSummary, life: Life) -> None:
         life.counters.settle(summary, life.is_stopped, self._add)
-        if life.interval_s is None and self._period.holds(life.last_time):
+        is_the_services = summary.name == OUTCOMES_PRODUCER and life.is_outcomes_only
+        if life.interval_s is None and not is_the_services and self._period.holds(life.last_time):
             self._add(
                 Weight.INCOMPLETE,
                 "no_heartbeats",

@@ -71,7 +71,7 @@ class Kept:
 class World:
     """The operator: a log and one producer."""
 
-    def __init__(self, witnesses: int = 2) -> None:
+    def __init__(self, witnesses: int = 2, producer: str = "gpu-0") -> None:
         self.now_s = START_S
         self.entries: list[bytes] = []
         self.checkpoints: list[str] = []
@@ -80,10 +80,10 @@ class World:
         self._lives = self._answers = 0
         genesis = {"vkeys": [log_signer().vkey], "visibility": "hashes", "max_merge_delay_s": MERGE_S}
         self.write_log("genesis", genesis | {"contact": "audit@log.example"})
-        self.key = _key("gpu-0", 0)
+        self.name, self.key = producer, _key(producer, 0)
         self.keys = 1
-        note = sign_one(producer_text(ORIGIN, "gpu-0"), self.key)
-        self.identity = self.write_log("producer", {"name": "gpu-0", "vkey": self.key.vkey, "note": note})
+        note = sign_one(producer_text(ORIGIN, producer), self.key)
+        self.identity = self.write_log("producer", {"name": producer, "vkey": self.key.vkey, "note": note})
         self.instance, self.seq, self.prev = "", -1, self.identity
         self.restart()
 
@@ -115,7 +115,7 @@ class World:
 
     def rotate(self) -> None:
         """Change the producer's key."""
-        following = _key("gpu-0", self.keys)
+        following = _key(self.name, self.keys)
         text = rotation_text(ORIGIN, self.identity, following.vkey)
         body = {"vkey": following.vkey, "notes": [sign_one(text, self.key), sign_one(text, following)]}
         self.write("rotation", body)

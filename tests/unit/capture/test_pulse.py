@@ -164,6 +164,7 @@ def test_a_life_that_began_later_in_the_process_counts_from_its_own_start(
     """Counters are the process's, a heartbeat is the instance's."""
     recorder = make(heartbeat_s=3600)
     recorder.metrics.add("started", 100)
+    recorder.metrics.add("finished", 100)
     recorder.metrics.add("refused.429", 100)
     decide(recorder)
     recorder.close()
@@ -239,6 +240,21 @@ def test_the_end_of_the_token_is_what_the_log_said(make: Callable[..., Recorder]
     until((slot.directory / "enrolment.json").exists)
     signals._refresh()
     assert signals.vitals().key_expires_s == 1_801_353_600
+
+
+def test_a_call_that_began_before_this_instance_ends_in_it(
+    make: Callable[..., Recorder], log: FakeLog
+) -> None:
+    """The process counts on when its slot was deleted and opened anew: no more ends than started."""
+    recorder = make(heartbeat_s=3600)
+    recorder.metrics.add("started", 5)
+    recorder.metrics.add("finished", 2)
+    recorder.metrics.add("dropped", 1)
+    recorder.start()
+    recorder.metrics.add("finished")
+    recorder.close()
+    [beat] = of_kind(log, "heartbeat")
+    assert [beat.body[name] for name in ("started", "finished", "in_flight")] == [2, 1, 1]
 
 
 class Beating:

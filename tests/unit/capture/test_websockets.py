@@ -234,6 +234,13 @@ def test_long_conversations_are_committed_to_but_not_kept(recorder: ObservingRec
     )
 
 
+def test_an_application_that_fails_before_it_accepts(recorder: ObservingRecorder) -> None:
+    """Nothing was decided: turned away, and so in a count (servers answer 500)."""
+    with pytest.raises(ValueError, match="model"):
+        converse(recorder, ["<"], error=ValueError("model"))
+    assert (recorder.observations, recorder.metrics.get("refused.500")) == ([], 1)
+
+
 def test_own_failures_never_reach_the_application() -> None:
     """The conversation goes on unrecorded; the loss is said."""
     recorder = ObservingRecorder(CaptureSettings(log_url="http://log.example/logs/main"))

@@ -153,6 +153,7 @@ def test_silence_is_found_inside_between_and_after_lives() -> None:
         ({"recorded": 14}, "chain"),
         ({"recorded": 16}, "chain"),
         ({"finished": 99}, "balance"),
+        ({"in_flight": 1}, "balance"),
         ({"started": 3, "finished": 3}, "fell"),
     ],
 )
@@ -183,6 +184,30 @@ def test_a_broken_chain_is_a_contradiction() -> None:
         host.beat()
     host.beat()
     assert "chain" in kinds(host.report(), Weight.CONTRADICTION)
+
+
+def test_calls_turned_away_are_in_a_count() -> None:
+    """Those the application refused had started; those refused for want of room had not."""
+    host = busy()
+    host.counts["started"] += 3
+    host.counts["in_flight"] += 1
+    host.counts["refused"] += 2 + 9
+    host.beat()
+    assert host.report().exit_code == 0
+
+
+def test_the_services_own_producer_of_outcomes_has_no_heartbeats() -> None:
+    """It answers no calls: nothing is missing. The name alone excuses nobody who records decisions."""
+    world = World(witnesses=0, producer="outcomes")
+    host = busy()
+    host.world = world
+    facts = {"commitment": "ab" * 32}
+    world.write("outcome", {"decision": "019b76da-cf11-7000-8000-000000000001", "facts": facts})
+    world.now_s += 100_000
+    world.write("outcome", {"decision": "019b76da-cf11-7000-8000-000000000001", "facts": facts})
+    assert (host.report().exit_code, host.report().findings) == (0, ())
+    world.decide()
+    assert kinds(host.report(), Weight.INCOMPLETE) == {"no_heartbeats"}
 
 
 def test_calls_in_no_count_are_shown_with_numbers() -> None:
