@@ -121,7 +121,7 @@ class FakeLog:
         if self.token is not None and headers.get("authorization") != f"Bearer {self.token}":
             return problem(401, "authentication")
         if (method, path) == ("GET", ""):
-            said = {"max_merge_delay_s": self.says_delay_s}
+            delay_s = self.says_delay_s
             return Answer(
                 200, {"origin": self.origin} | ({} if delay_s is None else {"max_merge_delay_s": delay_s})
             )
