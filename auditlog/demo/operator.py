@@ -113,6 +113,8 @@ class Operator:
     def start_assistant(self, servers: Servers, model: Path, name: str) -> None:
         """Start the writing assistant behind the middleware."""
         environment = self._capture("assistant-host", model, name)
+        # Two threads that wait for each other take ten times as long where a core is busy otherwise.
+        environment["OMP_NUM_THREADS"] = "1"
         servers.serve_app(
             "assistant", "auditlog.demo.assistant_app:create_app", self.assistant_port, environment
         )
