@@ -41,11 +41,25 @@ def test_what_became_of_a_decision_is_in_the_log(tmp_path: Path, monkeypatch: py
         size = service.get("/logs/hashes").json["size"]
         bodies = [service.get(f"/logs/hashes/entries/{index}", token="read").body for index in range(size)]
         found = service.get("/logs/hashes/decisions?name=subject&value=4711", token="read").json
+        at = f"/logs/hashes/outcomes/{found['decisions'][0]['index']}/disclosures"
+        file = service.get(f"{at}?field=label", token="read")
+        refused = [
+            service.get(f"{at}?field=none", token="read").status,
+            service.get(at, token="submit").status,
+            service.get("/logs/hashes/outcomes/0/disclosures", token="read").status,
+        ]
     outcomes = [entry.body for entry in map(parse_entry, bodies) if entry.kind == "outcome"]
     assert sorted(one.get("item", "") for one in outcomes) == ["", "choices/0"]
     assert all(set(one) <= {"decision", "item", "facts"} and one["decision"] == decision for one in outcomes)
     assert [one["decision"] for one in found["decisions"]] == [decision]
     assert not any(secret in b"".join(bodies) for secret in (b"4711", b"repaid", b"overturned", b"request-1"))
+
+    # What the service wrote for others, it opens for who may read.
+    [opened] = parse_disclosures(file.body).items
+    assert isinstance(opened, FieldDisclosure)
+    assert json.loads(opened.value) == "overturned"
+    verify_field(opened, parse_entry(bodies[found["decisions"][0]["index"]]).body["facts"])
+    assert (file.headers["cache-control"], refused) == ("no-store", [422, 403, 404])
 
     # The operator's own index leads to the decision, and one fact of it can be shown alone.
     [first, *_] = find_decisions(tmp_path / "host", {"subject": "4711"})

@@ -2,26 +2,36 @@
 
 Spec: auditlog/spec/api.md, "Outcomes". Promises: 200 means that the outcome is in the tree, durably, and that
 what opens it was durable before; the same `Idempotency-Key` again is the same outcome. Must never: put a fact
-into a log line, a metric or an answer.
+into a log line or a metric, or into an answer but the one that discloses it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import StringConstraints
 
-from auditlog.service.api.models import OutcomePosted, OutcomeWritten
+from auditlog.errors import DisclosureError
+from auditlog.log.disclosing import disclose_outcome
+from auditlog.service.api.models import Decimal, OutcomePosted, OutcomeWritten
 from auditlog.service.api.openapi import json_body
-from auditlog.service.context import context_of, hosted_log, require_async
+from auditlog.service.context import context_of, hosted_log, require, require_async
 from auditlog.service.problems import RequestRefused
 from auditlog.service.receive import JSON_LIMIT, read_json
 
 router = APIRouter(tags=["outcomes"])
 
 OUTCOME_OF_UNKNOWN = "outcome_of_unknown_decision"
+OUTCOME_DISCLOSED = "outcome_disclosed"
+MAX_FIELDS = 256
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+_DISCLOSED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {}}, "description": "A file, auditlog/disclosures@v1"}
+}
 _KEY = re.compile(r"[!-~]{1,200}")
 
 
@@ -48,6 +58,28 @@ async def write(request: Request, response: Response, log: str) -> OutcomeWritte
         )
     response.headers["Cache-Control"] = "no-store"
     return OutcomeWritten(index=kept.index, leaf_hash=kept.leaf_hash.hex(), decision_known=kept.is_known)
+
+
+@router.get("/logs/{log}/outcomes/{index}/disclosures", response_class=Response, responses=_DISCLOSED)
+def disclose(
+    request: Request,
+    log: str,
+    index: Decimal,
+    field: Annotated[list[FieldName] | None, Query(max_length=MAX_FIELDS)] = None,
+) -> Response:
+    """Open an outcome that this service wrote: `?field=label&field=subject`, or all facts without any. Scope
+    read.
+    """
+    hosted = hosted_log(request, log)
+    require(request, "read", hosted.name)
+    names = field or []
+    try:
+        data = disclose_outcome(context_of(request).hosting.outcomes(hosted), hosted.log.reader, index, names)
+    except DisclosureError as error:
+        raise RequestRefused(422, str(error), expected="names of facts of this outcome") from error
+    # Who showed what of which entry is worth knowing; what was shown is nobody's business.
+    structlog.get_logger("auditlog.service").info(OUTCOME_DISCLOSED, log=hosted.name, index=index)
+    return Response(data, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -9,10 +9,21 @@ from concurrent.futures import Future
 import pytest
 
 from auditlog.core.commitment import commit_body
+from auditlog.core.disclosure import FieldDisclosure, WholeDisclosure, parse_disclosures
 from auditlog.core.entry import parse_entry
+from auditlog.core.holder import check_opened
 from auditlog.core.keys import Ed25519Signer
 from auditlog.core.statements import producer_key_name
-from auditlog.errors import FactsError, LogHalted, Pushback, StorageError, SubmissionRefused
+from auditlog.errors import (
+    DisclosureError,
+    FactsError,
+    LogHalted,
+    NotFoundError,
+    Pushback,
+    StorageError,
+    SubmissionRefused,
+)
+from auditlog.log.disclosing import disclose_outcome
 from auditlog.log.outcomes import OutcomeKept, Outcomes
 from auditlog.log.own_producer import OwnProducer
 from auditlog.storage.memory import Fault
@@ -77,6 +88,37 @@ def test_an_outcome_is_an_entry_that_what_is_kept_opens(bench: TestBench) -> Non
     assert b'"label":"repaid"' in record.facts
     bench.publish()
     bench.audit()
+
+
+def test_an_outcome_is_opened_as_far_as_it_is_asked_for(bench: TestBench) -> None:
+    """Some facts, or all whole; each opens the commitment in the entry. Never the key, or another entry."""
+    outcomes, log = outcomes_of(bench), bench.log
+    assert log is not None
+    facts = {"label": "repaid", "reason_codes": ["A1", "B2"], "subject": "S-77"}
+    done = kept(bench, outcomes.record(DECISION, facts))
+    other = kept(bench, outcomes.record(DECISION, {"label": "overturned"}))
+    entry = parse_entry(log.reader.entry(done.index))
+    data = disclose_outcome(outcomes, log.reader, done.index, ["label", "facts:/reason_codes"])
+    shown = parse_disclosures(data)
+    assert shown.id == DECISION
+    check_opened(entry, shown.items)
+    values = {item.pointer: item.value for item in shown.items if isinstance(item, FieldDisclosure)}
+    assert values["/label"] == b'"repaid"'
+    assert "/subject" not in values
+    [whole] = parse_disclosures(disclose_outcome(outcomes, log.reader, done.index, [])).items
+    check_opened(entry, [whole])
+    assert isinstance(whole, WholeDisclosure)
+    assert b"S-77" in whole.data
+    with pytest.raises(DisclosureError):
+        check_opened(parse_entry(log.reader.entry(other.index)), [whole])
+    ((_, record), *_) = outcomes.kept(DECISION)
+    assert record.facts_key not in whole.salts
+    for names in (["no-such"], ["request:/label"], ["label", "/subject/0"]):
+        with pytest.raises(DisclosureError):
+            disclose_outcome(outcomes, log.reader, done.index, names)
+    for index in (0, done.index - 1, 10_000):
+        with pytest.raises(NotFoundError):
+            disclose_outcome(outcomes, log.reader, index, ["label"])
 
 
 def test_many_outcomes_make_one_chain_over_restarts(bench: TestBench) -> None:
