@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from auditlog.capture.routes import RoutePolicy
 
 FINGERPRINTS = "fingerprints"
+"""The folder below AUDITLOG_STATE with manifests and the digest cache, shared by the processes of a host."""
 MAX_BODY_BYTES = 64 * 1024
 """Admin requests are small; a larger one carries tensors, and no name or path is read from it."""
 

@@ -24,12 +24,12 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeVar, overload
 
-from auditlog.capture.http_exchange import MARK_ATTRIBUTE, current_exchange
+from auditlog.capture.http_exchange import current_exchange
 from auditlog.capture.in_process import CallNature, InProcessCall, entered
 from auditlog.capture.known_routes import PREDICT
 from auditlog.capture.process import RecorderSource, recorder_of_this_process
 from auditlog.capture.recorder import Recorder
-from auditlog.capture.routes import Mark
+from auditlog.capture.routes import MARK_ATTRIBUTE, Mark
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import httpx
 
 from auditlog.capture.enrolment import token_mark
+from auditlog.capture.fetching import QuietThread
 from auditlog.core.batch import BATCH_MEDIA_TYPE
 from auditlog.errors import (
     AuthenticationError,
@@ -48,17 +49,6 @@ class LogHead:
     """The producer's key in force, if the log says so."""
 
 
-class _QuietThread(logging.Filter):
-    """Keeps httpx from writing a line into the application's log for each of our own requests."""
-
-    def __init__(self, thread: int) -> None:
-        super().__init__()
-        self._thread = thread
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.thread != self._thread or record.levelno > logging.INFO
-
-
 class LogClient:
     """One log, one token; made and used in one thread. Close it when done."""
 
@@ -81,7 +71,7 @@ class LogClient:
         self._http = httpx.Client(
             timeout=timeout_s, transport=transport, follow_redirects=False, verify=tls_context(log_url, tls)
         )
-        self._quiet = _QuietThread(threading.get_ident())
+        self._quiet = QuietThread(threading.get_ident())
         logging.getLogger("httpx").addFilter(self._quiet)
 
     def origin(self) -> str:

@@ -20,7 +20,8 @@ from auditlog.core.note import Ed25519Signer, sign_note
 from auditlog.core.statements import producer_text
 from auditlog.errors import MalformedError
 
-_LAST_S = 253_402_300_799
+LAST_S = 253_402_300_799
+"""The last second of the year 9999: no token is good for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def _instant_s(text: object) -> int | None:
 
 
 def _unix_s(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value <= _LAST_S else None
+    return value if type(value) is int and 0 <= value <= LAST_S else None
 
 
 def _delay_s(value: object) -> int | None:

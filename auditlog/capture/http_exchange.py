@@ -29,7 +29,7 @@ from auditlog.capture.observation import Ending, Exchange, Observation, Observed
 from auditlog.capture.outcomes import outcome_by_headers
 from auditlog.capture.request_fields import read_request_fields
 from auditlog.capture.route_names import chosen_handler, route_template
-from auditlog.capture.routes import Mark, RoutePolicy, is_refused
+from auditlog.capture.routes import MARK_ATTRIBUTE, Mark, RoutePolicy, is_refused
 from auditlog.capture.waiting import fails_closed, hand_over, mint, settle
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-MARK_ATTRIBUTE = "__auditlog_mark__"
-"""Where `@audited` puts its `Mark` on a handler; decorators that use functools.wraps carry it along."""
 
 current_exchange: ContextVar[HttpExchange | None] = ContextVar("auditlog_current_exchange", default=None)
 """The request being answered, so that an `@audited` handler does not record the same decision a second time.

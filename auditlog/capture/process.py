@@ -17,14 +17,11 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from auditlog.capture.admin_routes import FINGERPRINTS
 from auditlog.capture.recorder import Recorder
 from auditlog.fingerprint import BackgroundMeasurement, ModelFingerprint, fingerprint_model
 
 logger = logging.getLogger("auditlog.capture")
-
-FINGERPRINTS = "fingerprints"
-"""The folder below AUDITLOG_STATE with manifests and the digest cache, shared by the processes of a host."""
-
 
 class RecorderSource:
     """Gives a started recorder: one that was handed in, or one made from the environment at first use."""

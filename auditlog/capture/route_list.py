@@ -11,14 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from auditlog.capture.routes import SKIP, UNKNOWN, WEBSOCKET, Mark, RouteTable
+from auditlog.capture.coverage import RouteRecord
+from auditlog.capture.routes import MARK_ATTRIBUTE, SKIP, UNKNOWN, WEBSOCKET, Mark, RouteTable
 from auditlog.capture.settings import RouteRule
 
-Record = Literal["values", "record", "skip", "model"]
-
-MARK_ATTRIBUTE = "__auditlog_mark__"
 MAX_ROUTES = 2000
 MAX_DEPTH = 16
 _ANY = ("GET", "POST", "PUT", "DELETE")
@@ -34,7 +32,7 @@ class RouteLine:
 
     method: str
     path: str
-    record: Record
+    record: RouteRecord
     operation: str | None = None
     dialect: str | None = None
     is_known: bool = True
@@ -109,7 +107,7 @@ def describe_route(route: SeenRoute, table: RouteTable) -> RouteLine:
     is_socket = route.method == WEBSOCKET
     policy = table.match_websocket(path) if is_socket else table.match(route.method, path)
     if route.mark is not None and not is_socket and (policy is None or not policy.is_explicit):
-        record: Record = "values" if route.mark.keeps_values else "record"
+        record: RouteRecord = "values" if route.mark.keeps_values else "record"
         return RouteLine(route.method, route.path, record, route.mark.operation)
     if policy is None or policy is SKIP:
         return RouteLine(route.method, route.path, "skip")

@@ -55,6 +55,10 @@ class RoutePolicy:
         return self.admin is not None
 
 
+MARK_ATTRIBUTE = "__auditlog_mark__"
+"""Where `@audited` puts its `Mark` on a handler; decorators that use functools.wraps carry it along."""
+
+
 class Mark(NamedTuple):
     """What `@audited` says on a handler; the middleware finds it on the endpoint the framework chose."""
 

@@ -13,10 +13,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from auditlog.capture.enrolment import Enrolment, token_mark
+from auditlog.capture.enrolment import LAST_S, Enrolment, token_mark
 
 _MAX_TOKEN_CHARS = 16_384
-_LAST_S = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +102,4 @@ def token_expiry_s(token: str | None) -> int | None:
     expires = claims.get("exp") if isinstance(claims, dict) else None
     if isinstance(expires, bool) or not isinstance(expires, int | float):
         return None
-    return int(expires) if 0 <= expires <= _LAST_S else None
+    return int(expires) if 0 <= expires <= LAST_S else None

@@ -121,3 +121,11 @@ def test_nothing_is_left_to_do() -> None:
         if mark.search(line)
     ]
     assert found == []
+
+
+def test_the_guide_to_capture_names_every_module() -> None:
+    """A newcomer finds each file of the largest package in the list at the end of its README."""
+    folder = ROOT / "auditlog" / "capture"
+    _, _, guide = (folder / "README.md").read_text(encoding="utf-8").partition("## Reading the code")
+    named = set(re.findall(r"`([a-z_]+)`", guide))
+    assert sorted({path.stem for path in folder.glob("*.py")} - named - {"__init__"}) == []

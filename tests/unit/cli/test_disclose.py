@@ -232,7 +232,7 @@ def test_other_transport_bytes_are_named_and_their_fields_can_be_shown(held: Pat
 
 
 def test_a_stream_saved_with_our_comment_is_opened(held: Path, capsys: Capture) -> None:
-    """What a caller saved holds the promise as a comment before the end: it is taken out, and the rest shown."""
+    """What a caller saved holds the promise as a comment before the end: without it the rest is shown."""
     end = b"data: [DONE]\n\n"
     before, _, after = format_world.CHAT_RESPONSE.partition(end)
     comment = promise_comment(base64.b64encode(b"a promise").decode())

@@ -1,4 +1,4 @@
-"""The comment of a promise in a stream that a caller saved (spec/commitment.md, "Where the comment stands")."""
+"""The comment of a promise in a stream a caller saved (spec/commitment.md, "Where the comment stands")."""
 
 from __future__ import annotations
 
