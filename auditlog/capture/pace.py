@@ -2,7 +2,8 @@
 
 A smoothed figure of what the disk (with AUDITLOG_DURABILITY=log: the log) took for a group, and since when
 it has been at the present one. Not how long callers waited: where nobody waits groups are larger and take
-longer, so a slow moment would never end. While it says slow, one request a second may try.
+longer, so a slow moment would never end. While it says slow, one request a second may try, and the figures
+are forgotten after three seconds, then six, at last twenty-four.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import time
 from collections.abc import Callable
 
 PROBE_S = 1.0
+FORGET_S = 3.0
+LONGEST_S = 24.0
+"""For so long it is believed to be slow, and at last, where it is slow again each time."""
 _WEIGHT = 0.3
 
 
@@ -27,6 +31,8 @@ class Pace:
         self._usual_s = self._spent_s = 0.0
         self._busy_since: float | None = None
         self._tried_s = steady_s()
+        self._slow_since: float | None = None
+        self._forgot_s, self._patience_s = -LONGEST_S, FORGET_S
 
     def begin(self) -> None:
         """The disk gets a group."""
@@ -55,12 +61,25 @@ class Pace:
 
     @property
     def is_quick(self) -> bool:
-        """Whether a wait is likely to end in time; True once a second whatever the figures say."""
+        """Whether a wait is likely to end in time; True now and then whatever the figures say."""
         now, busy_since = self._steady_s(), self._busy_since
         is_stuck = busy_since is not None and now - busy_since > self._wait_s
         if not is_stuck and self._usual_s <= self._wait_s:
+            self._slow_since = None
             return True
+        since = self._slow_since = now if self._slow_since is None else self._slow_since
         if now - self._tried_s < PROBE_S:
             return False
         self._tried_s = now
+        if not is_stuck and now - since >= self._patience_s:
+            self._forget(now)
         return True
+
+    def _forget(self, now: float) -> None:
+        """Believe the figures no more: an application that never rests makes the writer wait for the
+        interpreter, and its disk look slow; once its requests wait for us it rests.
+        """
+        self._usual_s, self._slow_since = 0.0, None
+        is_in_vain = now - self._forgot_s < 2 * self._patience_s
+        self._patience_s = min(LONGEST_S, 2 * self._patience_s) if is_in_vain else FORGET_S
+        self._forgot_s = now

@@ -496,6 +496,22 @@ def test_a_slow_disk_is_not_waited_for_but_tried_again() -> None:
     assert [pace.is_quick, pace.is_quick] == [True, False]
 
 
+def test_figures_of_a_slow_disk_are_forgotten_less_and_less_often() -> None:
+    """Everybody tries again after a while: what looked slow may have been the application's own doing."""
+    now = 100.0
+    pace = Pace(0.02, steady_s=lambda: now)
+    waits = []
+    for _ in range(4):
+        for _ in range(10):
+            pace.took(0.5)
+        since = now
+        while not (pace.is_quick and pace.is_quick):
+            now += 0.5
+        waits.append(now - since)
+    assert waits == sorted(waits)
+    assert waits[0] < 5 < waits[-1] <= 25
+
+
 SCRIPT = """
 import sys, time
 from pathlib import Path
