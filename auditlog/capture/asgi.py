@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from auditlog.capture.http_admin import AdminRequest
 from auditlog.capture.http_exchange import HttpExchange, Receive, Scope, Send, current_exchange
 from auditlog.capture.process import RecorderSource, recorder_of_this_process
+from auditlog.capture.route_list import table_for
 from auditlog.capture.route_names import request_path
 from auditlog.capture.routes import SKIP, RouteTable
 from auditlog.capture.starting import begin
@@ -62,6 +63,7 @@ class AuditMiddleware:
         self._source = RecorderSource.of(recorder) if recorder is not None else source
         self._ticks = ticks
         self._tables: tuple[Recorder, RouteTable] | None = None
+        self._look_again = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for one connection, observed if it is one that counts."""
@@ -138,7 +140,7 @@ class AuditMiddleware:
         """What observes a request; None: it passes. In fail_closed it may be refused."""
         recorder = self._source.get()
         if recorder is None:
-            return None
+            return self._unguarded(scope)
         try:
             policy = self._table(recorder, scope).match(scope["method"], request_path(scope))
             if policy is SKIP:
@@ -160,7 +162,7 @@ class AuditMiddleware:
     ) -> WebSocketExchange | _Refused | None:
         recorder = self._source.get()
         if recorder is None:
-            return None
+            return self._unguarded(scope)
         try:
             policy = self._table(recorder, scope).match_websocket(request_path(scope))
             if policy is None or policy is SKIP:
@@ -173,14 +175,33 @@ class AuditMiddleware:
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             return _failed(recorder, failure)
 
+    def _unguarded(self, scope: Scope) -> _Refused | None:
+        """Not even a recorder could be made: where the environment says fail_closed, what would be recorded
+        is refused.
+        """
+        if not self._source.fails_closed:
+            return None
+        table, path = RouteTable(self._source.rules), request_path(scope)
+        is_socket = scope["type"] == "websocket"
+        policy = table.match_websocket(path) if is_socket else table.match(scope["method"], path)
+        return None if policy is None or policy is SKIP else _Refused()
+
     def _table(self, recorder: Recorder, scope: Scope | None = None) -> RouteTable:
         """The routes of this recorder; the first time also all that is to be said at a start."""
         if self._tables is None or self._tables[0] is not recorder:
-            self._tables = (recorder, RouteTable(recorder.settings.routes))
+            self._look_again = scope is None  # What the application adds while it starts is seen then.
+            self._tables = (recorder, self._table_of(recorder))
             recorder.guard.call("start", None, begin, recorder, self.app, self._tables[1])
+        elif self._look_again and scope is not None:
+            self._look_again = False
+            self._tables = (recorder, self._table_of(recorder))
         if scope is not None and (server := scope.get("server")) is not None and server[1] is not None:
             recorder.note_port(server[1])
         return self._tables[1]
+
+    def _table_of(self, recorder: Recorder) -> RouteTable:
+        rules = recorder.settings.routes
+        return recorder.guard.call("routes", RouteTable(rules), table_for, self.app, rules)
 
 
 class _Refused:

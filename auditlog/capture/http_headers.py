@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 
 from auditlog.capture.observation import Exchange
+from auditlog.capture.urls import is_header_text
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 HeaderList = list[tuple[bytes, bytes]]
@@ -21,7 +22,9 @@ HeaderList = list[tuple[bytes, bytes]]
 DEFERRED = (b"audit-status", b"deferred")
 """The answer leaves before its entry is durable and promised."""
 
-_OF_REQUESTS = frozenset({b"audit-want", b"audit-parent", b"audit-retry-of"})
+_OF_REQUESTS = frozenset(
+    {b"audit-want", b"audit-parent", b"audit-retry-of", b"content-length", b"transfer-encoding"}
+)
 _OF_RESPONSES = frozenset(
     {b"content-type", b"content-encoding", b"content-length", b"age", b"audit-id", b"content-md5"}
     | {b"digest", b"content-digest", b"repr-digest"}
@@ -36,26 +39,28 @@ _NO_STORE = (b"cache-control", b"private, no-store")
 
 
 class RequestHeaders:
-    """What a caller asked of us."""
+    """What a caller asked of us, and how long the body is that was announced: `length` bytes, or None."""
 
-    __slots__ = ("parent", "retry_of", "wants_key")
+    __slots__ = ("is_chunked", "length", "parent", "retry_of", "wants_key")
 
     def __init__(self, headers: RawHeaders) -> None:
         found = _pick(headers, _OF_REQUESTS)
         self.wants_key = found.get(b"audit-want") == b"key"
         self.parent = _decision_id(found.get(b"audit-parent"))
         self.retry_of = _decision_id(found.get(b"audit-retry-of"))
+        self.is_chunked = b"transfer-encoding" in found
+        self.length = None if self.is_chunked else _length(found.get(b"content-length"))
 
 
 class ResponseHeaders:
     """What an application said about its answer.
 
     `coding` is lower-cased, None for identity; `length` is the declared one; `replayed_from` the decision id
-    that came with the answer, or "cache"; `allows_comment` whether nothing speaks against one more SSE
-    comment.
+    that came with the answer, or "cache"; `is_coded` whether it names any coding of its bytes, `allows_comment`
+    whether nothing speaks against one more SSE comment.
     """
 
-    __slots__ = ("allows_comment", "coding", "is_event_stream", "length", "replayed_from")
+    __slots__ = ("allows_comment", "coding", "is_coded", "is_event_stream", "length", "replayed_from")
 
     def __init__(self, headers: RawHeaders) -> None:
         found = _pick(headers, _OF_RESPONSES)
@@ -63,14 +68,16 @@ class ResponseHeaders:
         self.coding = _coding(found.get(b"content-encoding"))
         self.length = _length(found.get(b"content-length"))
         self.replayed_from = _replayed_from(found)
-        is_fixed = b"content-length" in found or found.get(b"content-encoding", b"identity") != b"identity"
+        self.is_coded = found.get(b"content-encoding", b"identity") != b"identity"
+        is_fixed = b"content-length" in found or self.is_coded
         self.allows_comment = not is_fixed and not any(name in found for name in _DIGESTS)
 
 
 def own_headers(exchange: Exchange, *, with_key: bool) -> HeaderList:
     """The lines we add to the answer of a recorded request."""
     own = [(b"audit-id", exchange.id.encode("ascii"))]
-    if exchange.receipt_url is not None:
+    # Settings made by hand may hold a text that no header can; the answer must not fail for it.
+    if exchange.receipt_url is not None and is_header_text(exchange.receipt_url):
         own.append((b"audit-receipt", exchange.receipt_url.encode("ascii")))
     if with_key:
         own += [(b"audit-key", base64.b64encode(exchange.exchange_key)), _NO_STORE]

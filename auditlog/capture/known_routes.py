@@ -1,13 +1,15 @@
 """The inference and admin routes of common servers. Tests hold them against those servers' own tables.
 
-POST and PUT, values kept. `{x}` is one path segment; `also`: with `/versions/{v}` too. A leading
-`/openai` is allowed before every `/v1`.
+Any method but HEAD, OPTIONS, TRACE and CONNECT, values kept; a GET except of those in `NOT_BY_GET`. `{x}` is
+one path segment; `also`: with `/versions/{v}` too. A leading `/openai` is allowed before every `/v1`.
 
     path                                                         operation         stream fold
     /v1/chat/completions, /chat/completions                      chat              openai.chat
     /v1/chat/completions/batch                                   chat              -
     /v1/completions, /completions                                text_completion   openai.completions
     /v1/responses, /responses, also GET .../{id}                 chat              openai.responses
+    /v1/chat/completions/{id}                                    chat              -   GET: a stored one
+    /v1/messages/batches/{id}/results, /v1/files/{id}/content    chat              -   GET: of a batch
     /v1/messages                                                 chat              anthropic.messages
     /api/chat, /cohere/v2/chat                                   chat              -
     /v1/embeddings, /embeddings, /embedding, /v2/embed, /embed   embeddings        -
@@ -113,8 +115,15 @@ TEMPLATES: tuple[tuple[str, str], ...] = (
     ("/v2/models/{model}/versions/{version}/generate_stream", TEXT),
 )
 
+NOT_BY_GET = frozenset({"/", "/v1/videos", "/v1/meshes"})
+"""Known paths whose GET is a page or a list; a GET of the others is answered with what a model made."""
+
 FETCHES: tuple[tuple[str, str, str | None], ...] = (
     ("/v1/responses/{response}", CHAT, "openai.responses"),
+    ("/responses/{response}", CHAT, "openai.responses"),
+    ("/v1/chat/completions/{completion}", CHAT, None),
+    ("/v1/messages/batches/{batch}/results", CHAT, None),
+    ("/v1/files/{file}/content", CHAT, None),
     ("/v1/images/{image}/content", CONTENT, None),
     ("/v1/videos/{video}/content", CONTENT, None),
     ("/v1/meshes/{mesh}/content", CONTENT, None),
@@ -178,3 +187,35 @@ ADMIN_TEMPLATES: tuple[tuple[str, AdminEffect], ...] = (
 )
 
 ADMIN_BY_GET = frozenset({"/release_memory_occupation", "/resume_memory_occupation"})
+
+ADMIN_OF_ENGINES = frozenset(
+    {
+        "/sleep", "/wake_up", "/wakeup", "/models/load", "/models/unload", "/update_weights",
+        "/api/create", "/api/pull", "/api/copy", "/v1/models/{model}/load", "/v1/models/{model}/unload",
+    }
+)  # fmt: skip
+"""Admin routes that any application might have for something else: they change what is loaded only where a
+route of a model server (`is_of_an_engine`) is served beside them. Elsewhere a call of them is a decision.
+"""
+
+_ENGINE_WORDS = (
+    "/chat",
+    "/completion",
+    "/generate",
+    "/responses",
+    "/messages",
+    "/embed",
+    "/infer",
+    "/pooling",
+)
+_ENGINE_ROUTES = frozenset(
+    {path for path in LITERAL if any(word in path for word in _ENGINE_WORDS)}
+    | {path for path, _ in TEMPLATES if path.startswith("/v2/")}
+    | {"/invocations", "/v1/rerank", "/v1/score", "/v1/audio/transcriptions", "/infill"}
+    | {"/v1/models/{model}:predict", "/v1/realtime"}
+)
+
+
+def is_of_an_engine(template: str) -> bool:
+    """Whether this route is one that servers of models have, and hardly anyone else."""
+    return template in _ENGINE_ROUTES

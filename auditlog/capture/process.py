@@ -19,9 +19,11 @@ from pathlib import Path
 
 from auditlog.capture.admin_routes import FINGERPRINTS
 from auditlog.capture.recorder import Recorder
+from auditlog.capture.settings import RouteRule, means_fail_closed, parse_routes
 from auditlog.fingerprint import BackgroundMeasurement, ModelFingerprint, fingerprint_model
 
 logger = logging.getLogger("auditlog.capture")
+
 
 class RecorderSource:
     """Gives a started recorder: one that was handed in, or one made from the environment at first use."""
@@ -32,7 +34,8 @@ class RecorderSource:
         self._given: Recorder | None = None
         self._made: Recorder | None = None
         self._lock = threading.Lock()
-        self._pid = 0
+        self._forked = threading.Lock()
+        self._pid = os.getpid()
 
     @classmethod
     def of(cls, recorder: Recorder) -> RecorderSource:
@@ -46,11 +49,27 @@ class RecorderSource:
         return self._made if self._pid == os.getpid() else None
 
     def get(self) -> Recorder | None:
-        """The recorder, started. None if even making one failed, which was logged."""
+        """The recorder, started. None if even making one failed, which was logged; then `fails_closed` says
+        what that means.
+        """
         # A forked worker is another producer instance, with a model entry of its own.
         if self._made is not None and self._pid == os.getpid():
             return self._made
         return self._make()
+
+    @property
+    def fails_closed(self) -> bool:
+        """Whether the environment alone says that nothing may be answered off the record."""
+        return self._given is None and means_fail_closed(self._variables)
+
+    @property
+    def rules(self) -> tuple[RouteRule, ...]:
+        """What AUDITLOG_ROUTES says, as far as it can be read, for a process without a recorder."""
+        return parse_routes(self._variables.get("AUDITLOG_ROUTES", ""), [])
+
+    @property
+    def _variables(self) -> Mapping[str, str]:
+        return os.environ if self._environ is None else self._environ
 
     def close(self) -> None:
         """Close the recorder if it was made here; one that was handed in stays open."""
@@ -60,27 +79,37 @@ class RecorderSource:
             made.guard.call("close", None, made.close)
 
     def _make(self) -> Recorder | None:
-        if self._pid != os.getpid():
-            # In a forked child: the lock may have been held, and the recorder made before is the parent's.
-            self._lock, self._made, self._pid = threading.Lock(), None, os.getpid()
-        with self._lock:
-            if self._made is None:
-                try:
-                    self._made = self._given or self._from_environ()
-                    self._made.start()
-                except Exception as failure:  # noqa: BLE001  the boundary to the application
-                    logger.error(
-                        "auditlog: nothing is recorded, no recorder: %s",
-                        type(failure).__name__,
-                        extra={"event": "no_recorder"},
-                    )
-            return self._made
+        self._after_fork()
+        made = None
+        try:
+            with self._lock:
+                made = self._made = self._made or self._given or self._from_environ()
+            # Outside the lock: whoever comes meanwhile waits in the recorder, for a bounded time.
+            made.start()
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            logger.error(
+                "auditlog: nothing is recorded, no recorder: %s",
+                type(failure).__name__,
+                extra={"event": "no_recorder"},
+            )
+        return made
+
+    def _after_fork(self) -> None:
+        """In a forked child, once: the lock may have been held, and the recorder made before is the parent's.
+
+        The lock for this is never taken in the process that forks, so that no child finds it held.
+        """
+        if self._pid == os.getpid():
+            return
+        with self._forked:
+            if self._pid != os.getpid():
+                self._lock, self._made = threading.Lock(), None
+                self._pid = os.getpid()
 
     def _from_environ(self) -> Recorder:
-        environ = os.environ if self._environ is None else self._environ
-        recorder = Recorder.from_environ(environ)
+        recorder = Recorder.from_environ(self._variables)
         if recorder.settings.model_path is not None and recorder.settings.is_usable:
-            recorder.adapter_paths = parse_adapters(environ.get("AUDITLOG_ADAPTERS", ""))
+            recorder.adapter_paths = parse_adapters(self._variables.get("AUDITLOG_ADAPTERS", ""))
             measure_model(recorder, adapters=recorder.adapter_paths).start()
         return recorder
 
@@ -127,7 +156,7 @@ def parse_adapters(text: str) -> dict[str, Path]:
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, equals, path = item.partition("=")
         if name.strip() and equals and path.strip():
-            adapters[name.strip()] = Path(path.strip())
+            adapters[name.strip()] = Path(os.path.expanduser(path.strip()))  # noqa: PTH111  this never raises
         else:
             logger.error(
                 "auditlog: AUDITLOG_ADAPTERS: expected name=path, found another item",

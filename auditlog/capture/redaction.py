@@ -140,7 +140,7 @@ class Redactor:
             if answer is None:
                 return _WHOLE
             return Redacted(bytes(memoryview(answer)), changed=answer != data)
-        except Exception as failure:  # noqa: BLE001  the operator's code; what it may leave in is not known
+        except (Exception, SystemExit) as failure:  # noqa: BLE001  what the operator's code left in is not known
             if self.on_failed is not None:
                 self.on_failed(failure)
             return _WHOLE
@@ -164,7 +164,7 @@ def _import(name: str) -> RedactFunction:
         found = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except Exception as failure:  # noqa: BLE001  importing the operator's code may raise anything
+    except (Exception, SystemExit) as failure:  # noqa: BLE001  importing the operator's code may raise anything
         raise ConfigurationError(
             f"AUDITLOG_REDACT: expected a function {name[:80]}, found {type(failure).__name__}"
         ) from None

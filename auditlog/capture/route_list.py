@@ -14,12 +14,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from auditlog.capture.coverage import RouteRecord
-from auditlog.capture.routes import MARK_ATTRIBUTE, SKIP, UNKNOWN, WEBSOCKET, Mark, RouteTable
+from auditlog.capture.known_routes import is_of_an_engine
+from auditlog.capture.routes import (
+    MARK_ATTRIBUTE,
+    SKIP,
+    UNKNOWN,
+    WEBSOCKET,
+    Mark,
+    RouteTable,
+    known_route,
+)
 from auditlog.capture.settings import RouteRule
 
 MAX_ROUTES = 2000
 MAX_DEPTH = 16
-_ANY = ("GET", "POST", "PUT", "DELETE")
+_ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _HIDDEN_METHODS = frozenset({"HEAD", "OPTIONS"})
 _PARAMETER = re.compile(r"\{[^{}/]*\}")
 _SAMPLE = "x"
@@ -36,7 +45,7 @@ class RouteLine:
     operation: str | None = None
     dialect: str | None = None
     is_known: bool = True
-    """False for a POST or websocket that no rule, mark or table knows: recorded without values."""
+    """False for an order or websocket that no rule, mark or table knows: recorded without values."""
 
 
 class SeenRoute(NamedTuple):
@@ -64,10 +73,20 @@ def unmatched_rules(app: object, table: RouteTable) -> list[RouteRule]:
     return [rule for rule in table.rules if rule not in used]
 
 
-def list_routes(app: object) -> list[SeenRoute]:
-    """The routes of an application and of what is mounted in it."""
+def table_for(app: object, rules: Iterable[RouteRule]) -> RouteTable:
+    """The operator's rules and the known routes, with what can be seen of this application: where others are
+    mounted in it, and whether it serves models as the known servers do.
+    """
+    mounts: list[str] = []
+    seen = list_routes(app, mounts)
+    tails = (tail for route in seen for tail in _below(route.path, mounts))
+    return RouteTable(rules, mounts=mounts, is_engine=any(map(_is_of_an_engine, tails)))
+
+
+def list_routes(app: object, mounts: list[str] | None = None) -> list[SeenRoute]:
+    """The routes of an application and of what is mounted in it; `mounts` gets the places of the latter."""
     found: list[SeenRoute] = []
-    for route in _walk(_routes_of(app), "", 0):
+    for route in _walk(_routes_of(app), "", 0, [] if mounts is None else mounts):
         found.append(route)
         if len(found) >= MAX_ROUTES:
             break
@@ -89,7 +108,7 @@ def summary(app: object, table: RouteTable) -> list[str]:
     """What an operator should read at a start: the table, and what in it needs a look."""
     lines = describe_routes(app, table)
     if not lines:
-        return ["routes: not visible; known inference routes keep values, any other POST is recorded without"]
+        return ["routes: not visible; known inference routes keep values, other POST, PUT ... have none"]
     text = ["routes:", *(f"  {row}" for row in format_table(lines) if not row.startswith("skip"))]
     text.append(f"  not recorded: {sum(line.record == 'skip' for line in lines)} routes")
     if unknown := sorted({line.path for line in lines if not line.is_known}):
@@ -118,7 +137,18 @@ def describe_route(route: SeenRoute, table: RouteTable) -> RouteLine:
     return RouteLine(route.method, route.path, record, policy.operation, policy.dialect, is_known)
 
 
-def _walk(routes: Iterable[object], prefix: str, depth: int) -> Iterator[SeenRoute]:
+def _below(path: str, mounts: Iterable[str]) -> Iterator[str]:
+    yield path
+    yield from (path[len(mount) :] for mount in mounts if path.startswith(mount + "/"))
+
+
+def _is_of_an_engine(template: str) -> bool:
+    """Names of parameters are everyone's own."""
+    known = known_route(_PARAMETER.sub(_SAMPLE, template))
+    return known is not None and is_of_an_engine((known.route or "").removeprefix("/openai"))
+
+
+def _walk(routes: Iterable[object], prefix: str, depth: int, mounts: list[str]) -> Iterator[SeenRoute]:
     if depth > MAX_DEPTH:
         return
     for route in routes:
@@ -127,13 +157,16 @@ def _walk(routes: Iterable[object], prefix: str, depth: int) -> Iterator[SeenRou
         if included is not None:
             # FastAPI keeps an included router as it is, and the prefix beside it.
             more = getattr(getattr(route, "include_context", None), "prefix", "")
-            yield from _walk(_routes_of(included), prefix + str(more), depth + 1)
+            yield from _walk(_routes_of(included), prefix + str(more), depth + 1, mounts)
         elif not isinstance(path, str):
-            yield from _walk(_routes_of(getattr(route, "app", None)), prefix, depth + 1)  # by host name
+            yield from _walk(
+                _routes_of(getattr(route, "app", None)), prefix, depth + 1, mounts
+            )  # by host name
         elif hasattr(route, "endpoint"):
             yield from _methods(route, prefix + path)
         else:
-            yield from _walk(_routes_of(getattr(route, "app", None)), prefix + path, depth + 1)
+            mounts.append(prefix + path)
+            yield from _walk(_routes_of(getattr(route, "app", None)), prefix + path, depth + 1, mounts)
 
 
 def _methods(route: object, path: str) -> Iterator[SeenRoute]:

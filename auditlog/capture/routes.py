@@ -1,10 +1,14 @@
 """Which requests are decisions, and what is kept of them (spec/registry.md has the words of `operation`).
 
 Order of precedence: AUDITLOG_ROUTES, then a mark by `@audited` on the handler, then the known routes of
-`known_routes` (POST and PUT; GET where the result of an earlier order is fetched; websockets), then: any
-other POST and any other websocket is recorded without values (operation `unknown`), so that a route nobody
-thought of is never a silent hole. Other methods are not recorded. A leading `/openai` is allowed before every
-known `/v1` (KServe, Triton). The server's own root path is taken off first.
+`known_routes` (any method that may carry a body, and GET; websockets), then: every other request that is no
+GET, HEAD, OPTIONS, TRACE or CONNECT, and every other websocket, is recorded without values (operation
+`unknown`), so that a route nobody thought of is never a silent hole.
+
+The server's own root path is taken off first. A known route counts under every mount of the application that
+can be seen too, and one of `/v1` or `/v2` under any prefix (`/openai`, a gateway's, a tenant's). Admin routes
+are believed by their path where only servers of models have it, else if the application has a route of such a
+server beside it (`known_routes.ADMIN_OF_ENGINES`).
 
 A rule `METHOD /path=values|record|skip|model`; `*` is any method, WEBSOCKET a websocket. `model` says that
 the route changes what is loaded: its calls are no decisions, and after each the model is measured again.
@@ -13,7 +17,7 @@ the route changes what is loaded: its calls are no decisions, and after each the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -29,7 +33,9 @@ REFUSED_STATUSES = frozenset({401, 403, 404, 405, 413, 429})
 """Answers that mean no handler decided anything, if none did: counted, not logged."""
 
 _ALWAYS_REFUSED = frozenset({401, 405, 413, 429})
-_ORDERS = frozenset({"POST", "PUT"})
+_NO_ORDERS = frozenset({"HEAD", "OPTIONS", "TRACE", "CONNECT"})
+_VERSION = re.compile(r"/v[12]/")
+_CONVERTER = re.compile(r":(?!path\})[a-z]+\}")
 _PARAMETER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*(:path)?\}")
 
 
@@ -67,7 +73,7 @@ class Mark(NamedTuple):
 
 
 UNKNOWN_POST = RoutePolicy(keeps_values=False, operation=UNKNOWN)
-"""The policy of a POST that no rule, mark or table knows."""
+"""The policy of a POST, or of another method that may change something, that no rule, mark or table knows."""
 
 UNKNOWN_SOCKET = RoutePolicy(keeps_values=False, operation=UNKNOWN)
 """The policy of a websocket that no rule or table knows."""
@@ -81,9 +87,21 @@ class RouteTable:
     request.
     """
 
-    def __init__(self, rules: Iterable[RouteRule] = ()) -> None:
-        """Compile the operator's rules; the first that matches wins. Rules were checked by the settings."""
+    def __init__(
+        self, rules: Iterable[RouteRule] = (), *, mounts: Iterable[str] = (), is_engine: bool = False
+    ) -> None:
+        """Compile the operator's rules; the first that matches wins. Rules were checked by the settings.
+
+        `mounts` are the templates below which the application has others; `is_engine` says that it serves
+        models as the known servers do.
+        """
         self._rules = [(rule, compile_template(rule.path)) for rule in rules]
+        self._mounts = [
+            compile_template(_CONVERTER.sub("}", mount))
+            for mount in dict.fromkeys(mounts)
+            if mount.strip("/")
+        ]
+        self._is_engine = is_engine
 
     @property
     def rules(self) -> tuple[RouteRule, ...]:
@@ -95,17 +113,43 @@ class RouteTable:
 
         The path is attacker-controlled; it is matched in linear time and never stored.
         """
+        method = method.upper()
         found = self._rule_for(method, path)
         if found is not None:
             return found
-        if method in _ORDERS:
-            known = known_route(path) or (admin_route(path) if method == "POST" else None)
-            return known or (UNKNOWN_POST if method == "POST" else None)
-        return fetch_route(path) if method == "GET" else None
+        if method in _NO_ORDERS:
+            return None
+        for tail in self._tails(path):
+            known = _by_get(tail) if method == "GET" else known_route(tail)
+            known = known or self._admin(method, tail)
+            if known is not None:
+                return known
+        return None if method == "GET" else UNKNOWN_POST
 
     def match_websocket(self, path: str) -> RoutePolicy | None:
         """The policy for a websocket; `SKIP` where it is not recorded. The path is attacker-controlled."""
-        return self._rule_for(WEBSOCKET, path) or _SOCKETS.get(path, UNKNOWN_SOCKET)
+        found = self._rule_for(WEBSOCKET, path)
+        if found is not None:
+            return found
+        known = (_SOCKETS.get(tail) for tail in self._tails(path))
+        return next(filter(None, known), UNKNOWN_SOCKET)
+
+    def _tails(self, path: str) -> Iterator[str]:
+        """The path, and what is left of it below each prefix under which known routes may be served."""
+        yield path
+        for mount in self._mounts:
+            prefix = mount.match(path)
+            if prefix is not None and path.startswith("/", prefix.end()):
+                yield path[prefix.end() :]
+        version = _VERSION.search(path, 1)
+        if version is not None:
+            yield path[version.start() :]
+
+    def _admin(self, method: str, path: str) -> RoutePolicy | None:
+        policy = admin_route(path) if method == "POST" or path in known_routes.ADMIN_BY_GET else None
+        if policy is None or self._is_engine or policy.route not in known_routes.ADMIN_OF_ENGINES:
+            return policy
+        return None
 
     def rule_of(self, method: str, path: str) -> RouteRule | None:
         """The operator's rule that decides about a request."""
@@ -134,10 +178,12 @@ def admin_route(path: str) -> RoutePolicy | None:
 
 
 def fetch_route(path: str) -> RoutePolicy | None:
-    """The policy of a GET: the result of an earlier order, or an admin route that is called so."""
-    if path in known_routes.ADMIN_BY_GET:
-        return _ADMIN[path]
+    """The policy of a GET by which the result of an earlier order is fetched, or None."""
     return _found(_FETCH_PATTERN, _FETCH_BY_GROUP, path)
+
+
+def _by_get(path: str) -> RoutePolicy | None:
+    return fetch_route(path) or (None if path in known_routes.NOT_BY_GET else known_route(path))
 
 
 def compile_template(template: str) -> re.Pattern[str]:
@@ -216,10 +262,12 @@ _SOCKETS = _under_openai(
         for path, (operation, dialect) in known_routes.SOCKETS.items()
     }
 )
-_ADMIN = {
-    path: RoutePolicy(keeps_values=False, operation=UNKNOWN, route=path, admin=effect)
-    for path, effect in known_routes.ADMIN.items()
-}
+_ADMIN = _under_openai(
+    {
+        path: RoutePolicy(keeps_values=False, operation=UNKNOWN, route=path, admin=effect)
+        for path, effect in known_routes.ADMIN.items()
+    }
+)
 _PATTERN, _BY_GROUP = _grouped(
     RoutePolicy(keeps_values=True, operation=operation, route=template)
     for template, operation in known_routes.TEMPLATES

@@ -8,14 +8,16 @@ for every request: a token that is replaced before it expires is never used too 
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Literal, TypeVar, get_args
 
 from auditlog.capture.redaction import RedactFunction, Redactor
+from auditlog.capture.urls import is_usable_url
 from auditlog.core.scalars import is_origin
 from auditlog.errors import ConfigurationError
 
@@ -28,6 +30,7 @@ Mode = Literal["fail_open", "fail_closed"]
 Durability = Literal["local", "log"]
 """What a promise waits for: the disk of this host, or the acknowledgement of the log."""
 
+_METHOD = re.compile(r"\*|[!#$%&'+.^_`|~0-9A-Za-z-]{1,40}")
 _DAY_S = 86_400
 _MAX_LABEL_CHARS = 255
 _MIB = 1 << 20
@@ -121,21 +124,21 @@ class CaptureSettings:
             log_url=log_url,
             origin=_origin(env, problems),
             token=env.get("AUDITLOG_TOKEN") or None,
-            token_file=Path(token_file) if token_file else None,
+            token_file=_path(env, "AUDITLOG_TOKEN_FILE", problems),
             producer=_producer(env, problems),
-            state_dir=Path(env.get("AUDITLOG_STATE") or _default_state(env)),
-            model_path=Path(env["AUDITLOG_MODEL"]) if env.get("AUDITLOG_MODEL") else None,
+            state_dir=_path(env, "AUDITLOG_STATE", problems) or _default_state(env),
+            model_path=_path(env, "AUDITLOG_MODEL", problems),
             model_name=_label(env, "AUDITLOG_MODEL_NAME", problems),
             routes=parse_routes(env.get("AUDITLOG_ROUTES", ""), problems),
             public_url=_url(env, "AUDITLOG_PUBLIC_URL", problems),
-            mode=_word(env, "AUDITLOG_MODE", "fail_open", "fail_closed", problems=problems),
+            mode=_mode(env, problems),
             durability=_word(env, "AUDITLOG_DURABILITY", "local", "log", problems=problems),
             wait_ms=_number(env, "AUDITLOG_WAIT_MS", 20, problems, low=0, high=60_000),
             fail_after_ms=_number(env, "AUDITLOG_FAIL_AFTER_MS", 5_000, problems, low=1, high=600_000),
             merge_by_s=_number(env, "AUDITLOG_MERGE_BY_S", 86_400, problems, low=1, high=30 * _DAY_S),
             heartbeat_s=_number(env, "AUDITLOG_HEARTBEAT_S", 60, problems, low=0, high=86_400),
             engine_metrics=_url(env, "AUDITLOG_ENGINE_METRICS", problems),
-            redact=_redact(env, problems if enabled else []),
+            redact=_redact(env, problems),
             outcome_headers=_switch(env, "AUDITLOG_OUTCOME_HEADERS", False, problems),
             enabled=enabled,
             strict=_switch(env, "AUDITLOG_STRICT", False, problems),
@@ -143,8 +146,15 @@ class CaptureSettings:
             keep_s=_number(env, "AUDITLOG_KEEP_DAYS", 400, problems, low=0, high=36_500) * _DAY_S,
             max_spool_bytes=_number(env, "AUDITLOG_SPOOL_MIB", 1024, problems, low=1, high=1 << 20) * _MIB,
             max_store_bytes=_number(env, "AUDITLOG_STORE_MIB", 10_240, problems, low=1, high=1 << 24) * _MIB,
-            problems=tuple(problems),
+            problems=tuple(problems) if enabled else (),
         )
+
+
+def means_fail_closed(env: Mapping[str, str]) -> bool:
+    """Whether answers may only leave on record, read from `AUDITLOG_MODE` and `AUDITLOG_ENABLED` alone: for a
+    process in which nothing else of this layer could be made. Never raises.
+    """
+    return _switch(env, "AUDITLOG_ENABLED", True, []) and _mode(env, []) == "fail_closed"
 
 
 def parse_routes(text: str, problems: list[str]) -> tuple[RouteRule, ...]:
@@ -164,16 +174,13 @@ def parse_routes(text: str, problems: list[str]) -> tuple[RouteRule, ...]:
 def _route(item: str) -> RouteRule | None:
     target, equals, mode = item.rpartition("=")
     method, space, path = target.strip().partition(" ")
-    path = path.strip()
-    if not equals or not space or not path.startswith("/"):
+    path, mode = path.strip(), mode.strip()
+    if not equals or not space or not path.startswith("/") or not _METHOD.fullmatch(method):
         return None
-    if mode.strip() == "values":
-        return RouteRule(method.upper(), path, "values")
-    if mode.strip() == "record":
-        return RouteRule(method.upper(), path, "record")
-    if mode.strip() == "model":
-        return RouteRule(method.upper(), path, "model")
-    return RouteRule(method.upper(), path, "skip") if mode.strip() == "skip" else None
+    for known in get_args(RouteMode):
+        if mode == known:
+            return RouteRule(method.upper(), path, known)
+    return None
 
 
 def _redact(env: Mapping[str, str], problems: list[str]) -> str:
@@ -223,22 +230,32 @@ def _default_state(env: Mapping[str, str]) -> Path:
     return Path(home) / ".local/state/auditlog" if home else Path("auditlog-state")
 
 
+def _path(env: Mapping[str, str], name: str, problems: list[str]) -> Path | None:
+    """A path; `~` is the home directory, as a shell would have it where the text came from one."""
+    text = env.get(name, "")
+    if text == "~" or text.startswith("~/"):
+        text = env.get("HOME", "~") + text[1:]
+    expanded = os.path.expanduser(text)  # noqa: PTH111  `Path.expanduser` raises where there is no such user
+    if expanded.startswith("~"):
+        problems.append(f"{name}: expected a path, found one below a home directory that is not known")
+        return None
+    return Path(expanded) if expanded else None
+
+
 def _url(env: Mapping[str, str], name: str, problems: list[str]) -> str:
     text = env.get(name, "").strip().rstrip("/")
-    if not text:
-        return ""
-    try:
-        parts = urlsplit(text)
-        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        is_good = is_good and not parts.query and not parts.fragment and parts.username is None
-    except ValueError:
-        is_good = False
-    if not is_good:
-        problems.append(
-            f"{name}: expected an http(s) URL without user, query or fragment, found something else"
-        )
-        return ""
-    return text
+    if not text or is_usable_url(text):
+        return text
+    problems.append(
+        f"{name}: expected an http(s) URL of ASCII without user, query or fragment, found something else"
+    )
+    return ""
+
+
+def _mode(env: Mapping[str, str], problems: list[str]) -> Mode:
+    """A word with a slip of the pen is a problem; if it speaks of closing, it closes all the same."""
+    found: Mode = _word(env, "AUDITLOG_MODE", "fail_open", "fail_closed", problems=problems)
+    return "fail_closed" if "close" in env.get("AUDITLOG_MODE", "").lower() else found
 
 
 def _number(

@@ -56,6 +56,9 @@ KNOWN_NAMES = frozenset(
 _OTHERS = re.compile(r"AUDITLOG_(SERVE_|([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)|PORT(_[0-9]|$)))")
 """Settings of the service, and what Kubernetes puts there for a Service whose name begins with `auditlog`."""
 
+_METHODS = (
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT", "WEBSOCKET", "*"
+)  # fmt: skip
 _ROUND_TRIP_MS = 1000
 """What an acknowledgement by the log takes at least, with room: its commit, and the way there and back."""
 _LEAST_MERGE_BY_S = 60
@@ -65,7 +68,9 @@ def doubts(settings: CaptureSettings, environ: Mapping[str, str] | None = None) 
     """Everything that speaks against these settings on this host; `environ` is looked through for slips."""
     if not settings.enabled:
         return []
-    found = [*_waits(settings), *_signals(settings), *_log(settings), *_files(settings)]
+    found = [
+        *_waits(settings), *_signals(settings), *_log(settings), *_routes(settings), *_files(settings)
+    ]  # fmt: skip
     return found if environ is None else [*found, *_adapters(settings, environ), *_slips(environ)]
 
 
@@ -113,6 +118,14 @@ def _signals(settings: CaptureSettings) -> Iterator[str]:
         yield "AUDITLOG_MODEL_NAME: expected AUDITLOG_MODEL beside it, found none: decisions name no model"
 
 
+def _routes(settings: CaptureSettings) -> Iterator[str]:
+    for rule in settings.routes:
+        if rule.method not in _METHODS:
+            near = difflib.get_close_matches(rule.method, _METHODS, n=1)
+            hint = f", perhaps {near[0]}" if near else ""
+            yield f"AUDITLOG_ROUTES: expected a method of HTTP{hint}, found {rule.method!a}"
+
+
 def _log(settings: CaptureSettings) -> Iterator[str]:
     has_token = settings.token is not None or settings.token_file is not None
     if settings.log_url and not has_token:
@@ -140,7 +153,7 @@ def _files(settings: CaptureSettings) -> Iterator[str]:
     elif settings.token is not None and not _is_token(settings.token):
         yield "AUDITLOG_TOKEN: expected printable ASCII, found another text"
     model = settings.model_path
-    if model is not None and not model.exists():
+    if model is not None and not os.path.exists(model):  # noqa: PTH110  `Path.exists` raises for a long name
         yield f"AUDITLOG_MODEL: expected the model's files at {model}, found nothing"
     elif model is not None and not os.access(model, os.R_OK):
         yield f"AUDITLOG_MODEL: expected to read {model}, found: Permission denied"
@@ -163,9 +176,16 @@ def _is_token(text: str) -> bool:
 
 def _state(settings: CaptureSettings) -> Iterator[str]:
     place = settings.state_dir
-    while not place.exists() and place != place.parent:
+    try:
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        yield state_doubt(settings, getattr(error, "strerror", None) or "no path")
+        return
+    while not os.path.exists(place) and place != place.parent:  # noqa: PTH110  as above
         place = place.parent
-    if not place.is_dir():
+    if not os.path.isdir(place):  # noqa: PTH112  as above
         yield state_doubt(settings, f"{place} is no directory")
         return
     if not os.access(place, os.W_OK | os.X_OK):
@@ -195,7 +215,7 @@ def _adapters(settings: CaptureSettings, environ: Mapping[str, str]) -> Iterator
         name, equals, path = (part.strip() for part in item.partition("="))
         if not (name and equals and path):
             yield f"AUDITLOG_ADAPTERS: expected name=path, found {item[:80]!a}"
-        elif not Path(path).exists():
+        elif not os.path.exists(os.path.expanduser(path)):  # noqa: PTH110, PTH111  these never raise
             yield f"AUDITLOG_ADAPTERS: expected the files of {name[:80]!a} at {path}, found nothing"
 
 

@@ -27,15 +27,15 @@ def routes(
     json: Annotated[bool, typer.Option("--json", help="One JSON value.")] = False,
 ) -> int:
     """Show which routes of an application are recorded how; 1 if a rule of AUDITLOG_ROUTES is unused."""
-    from auditlog.capture.route_list import describe_routes, format_table, unmatched_rules
-    from auditlog.capture.routes import RouteTable
+    from auditlog.capture.route_list import describe_routes, format_table, table_for, unmatched_rules
     from auditlog.capture.settings import parse_routes
 
     problems: list[str] = []
-    table = RouteTable(parse_routes(os.environ.get("AUDITLOG_ROUTES", ""), problems))
+    rules = parse_routes(os.environ.get("AUDITLOG_ROUTES", ""), problems)
     if problems:
         raise ConfigurationError(problems[0])
     found = _load(app)
+    table = table_for(found, rules)
     lines, unused = describe_routes(found, table), unmatched_rules(found, table)
     if not lines:
         raise ConfigurationError(

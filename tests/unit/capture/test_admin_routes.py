@@ -7,6 +7,7 @@ import json
 import threading
 from concurrent.futures import CancelledError
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,6 +48,7 @@ def post(recorder: Any, path: str, members: Any = None, *, status: int = 200, qu
     """One request through the middleware, answered with `status`."""
     data = b"" if members is None else json.dumps(members).encode()
     app = answering({**OK, "status": status}, body(b"{}"))
+    app.routes = [SimpleNamespace(path="/v1/chat/completions", endpoint=app, methods={"POST"})]
     asyncio.run(drive(AuditMiddleware(app, recorder), http_scope(path, query_string=query), [data]))
 
 

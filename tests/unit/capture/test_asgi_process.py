@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,3 +171,23 @@ def test_adapters_are_named_paths(caplog: pytest.LogCaptureFixture) -> None:
     assert parse_adapters(" a=/x/a , b=/x=b,, secret") == {"a": Path("/x/a"), "b": Path("/x=b")}
     assert "expected name=path" in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(("mode", "is_refused"), [("fail_closed", True), ("fail_close", True), ("", False)])
+def test_without_any_recorder_the_mode_in_the_environment_decides(
+    monkeypatch: pytest.MonkeyPatch, mode: str, is_refused: bool
+) -> None:
+    """fail_closed answers 503 where a decision would be made, and lets the rest pass."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("auditlog.capture.process.Recorder.from_environ", fail)
+    source = RecorderSource({"AUDITLOG_MODE": mode, "AUDITLOG_ROUTES": "GET /score=record, POST /free=skip"})
+    app = AuditMiddleware(answering(START, body(b"{}")), source=source)
+    for method, path, counts in (
+        ("POST", "/v1/completions", True), ("PUT", "/x", True), ("GET", "/score", True),
+        ("GET", "/health", False), ("POST", "/free", False),
+    ):  # fmt: skip
+        sent = asyncio.run(drive(app, http_scope(path, method)))
+        assert sent[0]["status"] == (503 if is_refused and counts else 200), path

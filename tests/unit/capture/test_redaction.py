@@ -232,3 +232,12 @@ def test_facts_and_functions_are_redacted(tmp_path: Path) -> None:
     assert kept.request.data == b'{"name":"[redacted]"}'
     assert kept.response is not None
     assert json.loads(kept.response.data) == SECRET
+
+
+def test_an_own_module_cannot_end_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that exits when it is imported is a problem at the start; one that exits later takes out all."""
+    (tmp_path / "leaving_redaction.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match="SystemExit"):
+        Redactor.from_setting("leaving_redaction:f")
+    assert Redactor.from_callable(lambda *_: sys.exit(3)).apply("request", b"x") == WHOLE

@@ -63,9 +63,9 @@ def test_every_route_of_the_application_has_a_line() -> None:
         RouteLine("POST", "/v1/chat/completions", "values", "chat", "openai.chat"),
         RouteLine("POST", "/v1/load_lora_adapter", "model"),
         RouteLine("WEBSOCKET", "/v1/realtime", "values", "chat", "openai.realtime"),
-        RouteLine("POST", "/tenant/v1/chat/completions", "record", "unknown", is_known=False),
-        RouteLine("POST", "/tenant/v1/load_lora_adapter", "record", "unknown", is_known=False),
-        RouteLine("WEBSOCKET", "/tenant/v1/realtime", "record", "unknown", is_known=False),
+        RouteLine("POST", "/tenant/v1/chat/completions", "values", "chat", "openai.chat"),
+        RouteLine("POST", "/tenant/v1/load_lora_adapter", "model"),
+        RouteLine("WEBSOCKET", "/tenant/v1/realtime", "values", "chat", "openai.realtime"),
         RouteLine("POST", "/odd", "record", "unknown", is_known=False),
         RouteLine("GET", "/health", "skip"),
         RouteLine("GET", "/inner/loans/{loan_id}", "values", "classify"),
@@ -110,7 +110,7 @@ def test_the_summary_is_for_people() -> None:
     """Recorded routes in columns, what is unknown and unused by name, the rest counted."""
     text = "\n".join(summary(an_application(), table("POST /nothing=values")))
     assert "values  POST       /v1/chat/completions" in text
-    assert "recorded without values, since nothing is known of them: /odd, /tenant" in text
+    assert "recorded without values, since nothing is known of them: /odd" in text
     assert "not recorded: 1 routes" in text
     assert "no route answers to 'POST /nothing=values'" in text
     assert "/health" not in text

@@ -15,6 +15,7 @@ from starlette.routing import Mount, Route
 
 from auditlog.capture import known_routes, routes
 from auditlog.capture.asgi import AuditMiddleware
+from auditlog.capture.route_list import table_for
 from auditlog.capture.route_names import request_path, route_template
 from auditlog.capture.routes import SKIP, UNKNOWN_POST, RouteTable, compile_template, is_refused, known_route
 from auditlog.capture.settings import parse_routes
@@ -63,11 +64,66 @@ def test_other_posts_are_unknown(path: str) -> None:
     assert RouteTable().match("POST", path) is UNKNOWN_POST
 
 
-def test_only_orders_are_known() -> None:
-    """The table is about POST, and PUT, which some servers take as well; a GET is no inference."""
-    assert RouteTable().match("GET", "/v1/completions") is None
-    assert RouteTable().match("PUT", "/generate") == known_route("/generate")
-    assert RouteTable().match("PUT", "/customers") is None
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "QUERY", "post", "PROPFIND"])
+def test_every_order_is_recorded(method: str) -> None:
+    """Whatever may change something is recorded: known paths as what they are, others without values."""
+    assert RouteTable().match(method, "/generate") == known_route("/generate")
+    assert RouteTable().match(method, "/customers") is UNKNOWN_POST
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"])
+def test_looking_is_no_decision(method: str) -> None:
+    """Except by GET where a model answers it."""
+    assert RouteTable().match(method, "/customers") is None
+    assert RouteTable().match(method, "/") is None
+    answer = RouteTable().match(method, "/generate")
+    assert answer == (known_route("/generate") if method == "GET" else None)
+
+
+@pytest.mark.parametrize("prefix", ["", "/openai", "/llm", "/a/b"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/responses/r1", "/v1/chat/completions/c1", "/v1/messages/batches/b/results", "/v1/videos/v/content"],
+)
+def test_fetched_results_are_recorded_under_any_prefix(prefix: str, path: str) -> None:
+    """The answer to an earlier order leaves by these."""
+    policy = RouteTable().match("GET", prefix + path)
+    assert policy is not None
+    assert policy.keeps_values
+
+
+def test_mounts_are_taken_off() -> None:
+    """Known paths count below the places where applications are mounted, whole segments only."""
+    mounted = RouteTable(mounts=["/llm", "/t/{tenant:int}"])
+    for method, path in (("PUT", "/llm/generate"), ("GET", "/t/7/predict"), ("POST", "/llm/score")):
+        policy = mounted.match(method, path)
+        assert policy is not None
+        assert policy.keeps_values, path
+    assert mounted.match("GET", "/llmx/generate") is None
+    assert mounted.match("POST", "/other/generate") is UNKNOWN_POST
+    assert mounted.match_websocket("/llm/openpi/policy").operation == "predict"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("path", ["/sleep", "/api/create", "/models/load", "/v1/models/m/unload"])
+def test_an_ordinary_applications_own_route_is_no_admin_route(path: str) -> None:
+    """Such paths change what is loaded only beside a route of a model server, or where a rule says so."""
+    assert RouteTable().match("POST", path) is UNKNOWN_POST
+    engine = RouteTable(is_engine=True).match("POST", path)
+    assert engine is not None
+    assert engine.is_admin
+    ruled = table(f"POST {path}=model").match("POST", path)
+    assert ruled is not None
+    assert ruled.admin == engine.admin
+
+
+def test_routes_of_engines_are_told_from_those_of_others() -> None:
+    """Seen in the application, below its mounts too."""
+    ordinary = Starlette(routes=[Route("/sleep", print), Route("/predict", print), Route("/", print)])
+    engine = Starlette(routes=[Mount("/llm", routes=[Route("/v1/chat/completions", print)])])
+    assert table_for(ordinary, ()).match("POST", "/sleep") is UNKNOWN_POST
+    found = table_for(engine, ()).match("POST", "/llm/sleep")
+    assert found is not None
+    assert found.is_admin
 
 
 def test_the_docstring_lists_the_table() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditlog.capture.settings import CaptureSettings, RouteRule
+from auditlog.capture.settings import CaptureSettings, RouteRule, means_fail_closed
 
 GOOD = {
     "AUDITLOG_LOG": "http://127.0.0.1:8700/logs/main/",
@@ -99,3 +99,80 @@ def test_no_environment_raises(env: dict[str, str]) -> None:
     found = CaptureSettings.from_environ(env)
     assert isinstance(found, CaptureSettings)
     assert found.is_usable <= bool(found.log_url)
+
+
+@pytest.mark.parametrize("name", ["LOG", "PUBLIC_URL", "ENGINE_METRICS"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://exämple.org/r",
+        "https://a.example/xé",
+        "https://a.example/x\r\nSet-Cookie: a=b",
+        "https://a.example/x\ty",
+        "https://a.example/x y",
+        "https://a b.example/x",
+        "http://localhost:abc/logs/x",
+        "http://localhost:99999/logs/x",
+        "http://localhost:0/logs/x",
+        "http://localhost:/logs/x",
+        "http://999.1.1.1/",
+        "http://a..b/",
+        "http://h\\x/",
+        "http://[::1/logs",
+        "http://h/?a=b",
+        "https://" + "a" * 3000,
+    ],
+)
+def test_a_url_is_one_that_a_header_can_hold(name: str, value: str) -> None:
+    """ASCII, no white space, a host, a port from 1 to 65535: anything else is a problem at the start."""
+    found = CaptureSettings.from_environ({**GOOD, f"AUDITLOG_{name}": value})
+    assert any(f"AUDITLOG_{name}: expected an http(s) URL" in problem for problem in found.problems)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["http://[::1]:8700/logs/a", "https://log_1.svc.cluster.local./a%20b", "HTTP://h", "http://10.0.0.1:1/x"],
+)
+def test_ordinary_urls_are_taken(value: str) -> None:
+    """Addresses, names of clusters, escapes and ports."""
+    found = CaptureSettings.from_environ({**GOOD, "AUDITLOG_LOG": value})
+    assert (found.problems, found.log_url) == ((), value)
+
+
+@pytest.mark.parametrize(
+    ("text", "closes"),
+    [
+        ("fail_closed", True),
+        ("FAIL-CLOSED", True),
+        ("fail_close", True),
+        ("failclosed", True),
+        ("closed!", True),
+        ("fail_opne", False),
+        ("strict", False),
+        ("fail_open", False),
+        ("", False),
+    ],
+)
+def test_a_mode_with_a_slip_of_the_pen_fails_on_the_safe_side(text: str, closes: bool) -> None:
+    """It is a problem at the start, and what speaks of closing refuses all the same."""
+    found = CaptureSettings.from_environ({**GOOD, "AUDITLOG_MODE": text})
+    assert found.mode == ("fail_closed" if closes else "fail_open")
+    is_word = text.lower().replace("-", "_") in ("", "fail_open", "fail_closed")
+    assert is_word == (found.problems == ())
+    assert means_fail_closed({"AUDITLOG_MODE": text}) is closes
+    assert not means_fail_closed({"AUDITLOG_MODE": text, "AUDITLOG_ENABLED": "0"})
+
+
+def test_a_switched_off_layer_has_no_problems() -> None:
+    """Whatever the other variables hold, nothing of them is an error."""
+    found = CaptureSettings.from_environ({"AUDITLOG_ENABLED": "0", "AUDITLOG_LOG": "nonsense"})
+    assert found.problems == ()
+    assert not found.is_usable
+
+
+def test_a_home_directory_is_found() -> None:
+    """`~` in a path is the home directory, wherever the text came from; an unknown one is a problem."""
+    env = {**GOOD, "HOME": "/home/x", "AUDITLOG_STATE": "~/state", "AUDITLOG_MODEL": "~/m"}
+    found = CaptureSettings.from_environ(env)
+    assert (found.state_dir, found.model_path) == (Path("/home/x/state"), Path("/home/x/m"))
+    assert CaptureSettings.from_environ({**env, "AUDITLOG_STATE": "~no-such-user-7/x"}).problems != ()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from auditlog.capture import CaptureSettings, Recorder
+from auditlog.capture.settings import parse_routes
 from auditlog.capture.startup import KNOWN_NAMES, doubts, merge_by_doubt
 
 ROOT = Path(__file__).parents[3]
@@ -176,3 +177,18 @@ def test_a_state_directory_that_cannot_be_used_is_one_clear_line(
     assert lines
     assert len(lines) == len(set(lines))
     assert all("expected a directory to write in" in line for line in lines)
+
+
+def test_names_no_file_system_takes_are_a_doubt_and_no_error(tmp_path: Path) -> None:
+    """A path that is too long is said in a line, as one that is not there."""
+    long = Path("/" + "a" * 5000)
+    found = doubts(settings(tmp_path, model_path=long), {"AUDITLOG_ADAPTERS": f"a={long}"})
+    assert len(found) == 2
+    assert all("found nothing" in doubt for doubt in found)
+    assert "File name too long" in doubts(settings(tmp_path, state_dir=long))[0]
+
+
+def test_a_method_nobody_sends_is_said(tmp_path: Path) -> None:
+    """A slip of the pen in a rule is named, with what was meant."""
+    found = doubts(settings(tmp_path, routes=parse_routes("PSOT /x=values, * /y=skip, post /z=record", [])))
+    assert found == ["AUDITLOG_ROUTES: expected a method of HTTP, perhaps POST, found 'PSOT'"]

@@ -219,7 +219,7 @@ def test_doctor_names_a_bad_url_or_token(
     (tmp_path / "token").write_text("gehe\u00efm\n")
     monkeypatch.chdir(tmp_path)
     for url, token, check in (
-        ("http://a..b/", None, "log"),
+        ("http://a..b/", None, "capture"),
         ("http://127.0.0.1:1", tmp_path / "token", "token"),
     ):
         monkeypatch.setenv("AUDITLOG_LOG", url)
