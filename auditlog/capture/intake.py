@@ -49,7 +49,8 @@ class Intake(Generic[_T]):
         self._bytes = 0
         self._reserved = 0
         self._losses: Losses | None = None
-        self._is_waiting = False
+        self._is_waiting = self._is_lingering = False
+        self._is_urgent = False
         self._is_closed = False
 
     def offer(
@@ -61,11 +62,12 @@ class Intake(Generic[_T]):
         lighten: Callable[[_T], _T] | None = None,
         attempts: int = 0,
         is_reserved: bool = False,
+        is_awaited: bool = False,
     ) -> bool:
         """Add `item`, or what `lighten` makes of it where its `size` bytes do not fit: that has none.
 
         A queue full of items, or closed, counts it as lost at `now_us` and returns False; an item that has a
-        place reserved uses that.
+        place reserved uses that. One that somebody waits for ends a `linger`.
         """
         with self._condition:
             has_place = is_reserved and self._reserved > 0
@@ -81,7 +83,8 @@ class Intake(Generic[_T]):
                 item, size = lighten(item), 0
             self._items.append((item, size))
             self._bytes += size
-            if self._is_waiting:
+            self._is_urgent = self._is_urgent or is_awaited
+            if self._is_waiting or (self._is_lingering and is_awaited):
                 self._condition.notify()
             return True
 
@@ -130,7 +133,15 @@ class Intake(Generic[_T]):
                 self._bytes -= size
                 max_bytes -= size
                 taken.append(item)
+            self._is_urgent = self._is_urgent and bool(self._items)
             return taken
+
+    def linger(self, timeout_s: float) -> None:
+        """Let more come, until somebody waits for one of them."""
+        with self._condition:
+            self._is_lingering = True
+            self._condition.wait_for(lambda: self._is_urgent or self._is_closed, timeout_s)
+            self._is_lingering = False
 
     def take_losses(self) -> Losses | None:
         """What was lost since the last call; the caller now owes its declaration."""

@@ -302,7 +302,7 @@ class Recorder(Telling, Answering):
     def _record(self, observation: Observation, *, want_durable: bool) -> Recorded | None:
         durable: Future[None] | None = Future() if want_durable else None
         # Who answers over HTTP has a caller who may ask for the promise; in process there is none.
-        wants_promise = observation.capture != "in_process"
+        wants_promise = observation.capture != "in_process" and observation.may_promise
         running = self._hand_over(Observed(observation, durable, wants_promise=wants_promise))
         if running is None:
             return None
@@ -325,6 +325,7 @@ class Recorder(Telling, Answering):
             lighten=lightened,
             attempts=seen.exchange.attempt is not None and seen.exchange.attempt is running.attempts,
             is_reserved=message.is_reserved,
+            is_awaited=message.waiter is not None or message.durable is not None,
         )
         if not is_taken:
             running.turn_away(message)

@@ -9,7 +9,6 @@ the order of what was handed over, or end without declaring what is owed.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -181,7 +180,7 @@ class Writer:
         """What is queued. Nobody waiting, it gathers for a moment: one write to disk then serves several."""
         group = self._intake.take(GROUP, TICK_S, max_bytes=GROUP_BYTES)
         if group and not self._intake.is_closed and not any(map(_is_awaited, group)):
-            time.sleep(LINGER_S)
+            self._intake.linger(LINGER_S)
             group += self._intake.take(GATHERED - len(group), 0.0, max_bytes=GROUP_BYTES)
         return group
 
