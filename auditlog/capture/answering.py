@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from auditlog.capture.awaiting import Waiter
+from auditlog.capture.awaiting import ThreadWaiter, Waiter
 from auditlog.capture.intake import Losses
 from auditlog.capture.messages import Observed
 from auditlog.capture.metrics import Counters
@@ -31,6 +31,10 @@ class Answering:
     def record_awaited(self, observation: Observation) -> Waiter | None:
         """As `record`, for a coroutine that waits (see `awaiting`). None if it was not taken."""
         return self.guard.call("record", None, self._record_awaited, observation)
+
+    def record_watched(self, observation: Observation) -> ThreadWaiter | None:
+        """As `record`, for a call in process that waits until it is durable. None if it was not taken."""
+        return self.guard.call("record", None, self._record_watched, observation)
 
     def drop(self, exchange: Exchange) -> None:
         """Say that an exchange will never be recorded: nothing is owed for it, and what `reserve` kept is
@@ -95,7 +99,12 @@ class Answering:
                 running.promised(name, settled.promise)
 
         waiter = Waiter(asyncio.get_running_loop(), on_late)
-        taken = self._hand_over(Observed(observation, waiter=waiter, wants_promise=True))
+        taken = self._hand_over(Observed(observation, waiter=waiter, wants_promise=observation.may_promise))
+        return None if taken is None else waiter
+
+    def _record_watched(self, observation: Observation) -> ThreadWaiter | None:
+        waiter = ThreadWaiter()
+        taken = self._hand_over(Observed(observation, waiter=waiter))
         return None if taken is None else waiter
 
     def _reserve(self) -> bool:

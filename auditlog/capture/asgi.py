@@ -124,7 +124,8 @@ class AuditMiddleware:
             await self.app(scope, receive, send)
             return
         if isinstance(exchange, _Refused) or exchange.must_refuse:
-            await refuse_websocket(scope, receive, send)
+            detail = NOT_ASKED if isinstance(exchange, _Refused) else exchange.refusal
+            await refuse_websocket(scope, receive, send, detail)
             return
         try:
             await self.app(exchange.scope, exchange.receive, exchange.send)
@@ -152,7 +153,7 @@ class AuditMiddleware:
             scope[OBSERVED] = True
             exchange = HttpExchange(recorder, policy, scope, receive, send, ticks=self._ticks)
             if exchange.must_refuse:
-                recorder.metrics.add(f"refused.{STATUS}")
+                _count_refusal(recorder)
             return exchange
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             return _failed(recorder, failure)
@@ -170,7 +171,7 @@ class AuditMiddleware:
             scope[OBSERVED] = True
             exchange = WebSocketExchange(recorder, policy, scope, receive, send, ticks=self._ticks)
             if exchange.must_refuse:
-                recorder.metrics.add(f"refused.{STATUS}")
+                _count_refusal(recorder)
             return exchange
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             return _failed(recorder, failure)
@@ -212,8 +213,12 @@ def _failed(recorder: Recorder, failure: Exception) -> _Refused | None:
     recorder.guard.failed("asgi", failure)
     if getattr(recorder.settings, "mode", None) != "fail_closed":
         return None
-    recorder.metrics.add(f"refused.{STATUS}")
+    _count_refusal(recorder)
     return _Refused()
+
+
+def _count_refusal(recorder: Recorder) -> None:
+    recorder.guard.call("metrics", None, recorder.metrics.add, f"refused.{STATUS}")
 
 
 def _without_bypasses(scope: Scope) -> Scope:

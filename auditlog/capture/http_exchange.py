@@ -15,6 +15,7 @@ keep more than `MAX_KEPT_BYTES` of one body.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import ContextVar
@@ -53,8 +54,9 @@ class HttpExchange:
 
     __slots__ = (
         "_added", "_answer", "_asked", "_disconnected", "_done", "_entered", "_exchange", "_is_late",
-        "_policy", "_receive", "_recorder", "_request", "_response", "_span", "_started_ns", "_status",
-        "_ticks", "answered", "fails_closed", "is_broken", "must_refuse", "scope",
+        "_is_read", "_listeners", "_policy", "_read_bytes", "_receive", "_recorder", "_request", "_response",
+        "_span", "_started_ns", "_status", "_ticks", "answered", "fails_closed", "is_broken", "must_refuse",
+        "scope",
     )  # fmt: skip
 
     def __init__(
@@ -86,18 +88,27 @@ class HttpExchange:
         self._asked: RequestHeaders | None = None
         self._added: dict[str, object] = {}
         self._span: object | None = None
-        self._disconnected = self._done = self._entered = self._is_late = False
+        self._disconnected = self._done = self._entered = self._is_late = self._is_read = False
+        self._listeners = self._read_bytes = 0
         if policy is not None:
             self._mint()
 
     async def receive(self) -> Message:
         """What the application awaits for the request: the server's messages, seen on their way."""
-        message = await self._receive()
+        if self._answer.is_held:
+            await self._answer.listened()
+        self._listeners += 1
+        try:
+            message = await self._receive()
+        finally:
+            self._listeners -= 1
         try:
             if self._exchange is None and not self._done:
                 self._look_for_mark()
             if message["type"] == "http.request":
+                self._is_read = self._is_read or not message.get("more_body", False)
                 if self._request is not None and not self._done and (body := message.get("body")):
+                    self._read_bytes += len(body)
                     self._request.feed(body)
             elif message["type"] == "http.disconnect" and not self._answer.is_over:
                 self.hung_up()
@@ -125,8 +136,13 @@ class HttpExchange:
         """The application raised, which the caller passes on: an error, or a cancellation of its task."""
         if isinstance(error, Exception):
             await self.returned()
-        else:
-            self._answer.abandon()
+            return
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                await self._answer.cancelled()
+            else:
+                self._answer.abandon()
+        finally:
             self.hand_over("aborted")
 
     def begins(self, status: int, headers: HeaderList) -> bool:
@@ -187,7 +203,33 @@ class HttpExchange:
         """Our lines for the answer, without the one about the promise; none if there will be no entry."""
         if self._exchange is None or self.is_broken:
             return []
-        return own_headers(self._exchange, with_key=self._asked is not None and self._asked.wants_key)
+        try:
+            return own_headers(self._exchange, with_key=self._asked is not None and self._asked.wants_key)
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            self.fail(failure)
+            return []
+
+    @property
+    def has_read_all(self) -> bool:
+        """Whether the application read the whole request: only then is the commitment over what was sent."""
+        if self._is_read:
+            return True
+        asked = self._asked or RequestHeaders(self.scope["headers"])
+        if asked.length is not None:
+            return self._read_bytes >= asked.length
+        # In HTTP/1 a body without length or chunks is none; later versions do not say so beforehand.
+        is_bare = self.http_version.startswith("1.") or self.scope["method"] in ("GET", "HEAD")
+        return is_bare and not asked.is_chunked
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the application awaits a message of its caller at this moment."""
+        return self._listeners > 0
+
+    @property
+    def http_version(self) -> str:
+        """The version of the protocol, as the server says it."""
+        return str(self.scope.get("http_version", "1.1"))
 
     @property
     def stream_dialect(self) -> str | None:
@@ -206,7 +248,7 @@ class HttpExchange:
 
     def count(self, name: str) -> None:
         """Add one to a metric."""
-        self._recorder.metrics.add(name)
+        self._recorder.guard.call("metrics", None, self._recorder.metrics.add, name)
 
     def fail(self, failure: Exception) -> None:
         """Give the observation up: a commitment that misses bytes would be a false one."""
@@ -214,6 +256,10 @@ class HttpExchange:
         self._recorder.guard.failed("asgi", failure)
         if self._recorder.settings.strict:
             raise failure
+
+    def give_up(self) -> None:
+        """As `fail`, for what is no failure of ours: the application's messages cannot be read."""
+        self.is_broken = True
 
     @property
     def recorder(self) -> Recorder:
@@ -303,8 +349,10 @@ class HttpExchange:
         asked = self._asked or RequestHeaders(headers)
         answered = self.answered or ResponseHeaders(())
         request, response = ObservedBody(), ObservedBody()
+        has_read_all = self.has_read_all
         if policy.keeps_values or self._recorder.redactor is not None:
-            request = ObservedBody(self._request.kept())
+            # A part of a request is not what was asked: nothing is read from it.
+            request = ObservedBody(self._request.kept() if has_read_all else None)
             response = ObservedBody(self._response.kept(), self.stream_dialect)
         return Observation(
             exchange=exchange,
@@ -325,6 +373,7 @@ class HttpExchange:
             retry_of=asked.retry_of,
             replayed_from=answered.replayed_from,
             read_request=read_request_fields,
+            may_promise=has_read_all and not self._answer.is_unsendable,
         )
 
 

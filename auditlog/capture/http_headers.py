@@ -56,8 +56,8 @@ class ResponseHeaders:
     """What an application said about its answer.
 
     `coding` is lower-cased, None for identity; `length` is the declared one; `replayed_from` the decision id
-    that came with the answer, or "cache"; `is_coded` whether it names any coding of its bytes, `allows_comment`
-    whether nothing speaks against one more SSE comment.
+    that came with the answer, or "cache"; `is_coded` whether it names any coding of its bytes,
+    `allows_comment` whether nothing speaks against one more SSE comment.
     """
 
     __slots__ = ("allows_comment", "coding", "is_coded", "is_event_stream", "length", "replayed_from")

@@ -7,19 +7,28 @@ The comment with the promise goes right before the terminal event. So that it ca
 nothing else ever is, but for the few last bytes of a chunk that may still become one (`\n\nda`). A terminal
 event counts only where it stands alone: its telling line first, after an empty line or at the very start.
 
+In fail_closed an end must not slip out because it looks a little different: `AnyEndFinder` also takes any
+`data` line that says `[DONE]` between blanks, in any stream and whatever the event's name, and the telling
+words of the dialect with blanks around them. No comment goes before those: readers would not look there.
+
 Promises: a pure function of the bytes, however they are cut; what was let go and what is pending make up what
 was fed. Constant work beyond a few searches per chunk; at most `MAX_PENDING_BYTES` are held before the end is
-found. The stream is the application's and may hold anything: attacker-controlled. Must never: decode, or
-change a byte.
+found (`MAX_BLANKS` by `AnyEndFinder`). The stream is the application's and may hold anything:
+attacker-controlled. Must never: decode, or change a byte.
 """
 
 from __future__ import annotations
+
+import re
 
 from auditlog.core.sse import TERMINAL_LINES, promise_comment
 
 __all__ = ["MAX_PENDING_BYTES", "TERMINAL_LINES", "TerminalFinder", "promise_comment"]
 
 MAX_PENDING_BYTES = max(len(line) for lines in TERMINAL_LINES.values() for line in lines)
+
+MAX_BLANKS = 256
+"""So many bytes of one line are held by `AnyEndFinder`: more blanks than that are not looked through."""
 
 _BEFORE_BYTES = 4
 """How far one looks back to see an empty line: CR LF CR LF."""
@@ -34,9 +43,7 @@ class TerminalFinder:
 
     def __init__(self, dialect: str) -> None:
         """Look for the end of this dialect; KeyError for one without a marked end."""
-        self._lines = TERMINAL_LINES[dialect]
-        # Most chunks hold none of these words, and are done with after one search for each.
-        self._needles = tuple(sorted({line.partition(b":")[2].strip() for line in self._lines}))
+        self._look_for(TERMINAL_LINES[dialect])
         self._before = b""
         self._started = self._has_ids = False
         self.pending = b""
@@ -50,6 +57,11 @@ class TerminalFinder:
         an event, and would hand out one without data.
         """
         return not self._has_ids
+
+    def _look_for(self, lines: tuple[bytes, ...]) -> None:
+        self._lines = lines
+        # Most chunks hold none of these words, and are done with after one search for each.
+        self._needles = tuple(sorted({line.partition(b":")[2].strip() for line in lines}))
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes; returns those that may leave now. The rest is `pending`: the terminal event
@@ -98,14 +110,18 @@ class TerminalFinder:
 
     def _possible(self, window: bytes, offset: int) -> int:
         """Where the last line begins if it may still become a telling one; else the end of the window."""
-        end = len(window)
-        start = max(window.rfind(b"\n", offset), window.rfind(b"\r", offset), offset - 1) + 1
-        if start == 0 and not self._started and window.startswith(_BYTE_ORDER_MARK):
-            start = len(_BYTE_ORDER_MARK)
+        start, end = self._last_line(window, offset), len(window)
         last = window[start:end]
         if 0 < len(last) <= MAX_PENDING_BYTES and any(line.startswith(last) for line in self._lines):
             return start if self._is_fresh(window, start) else end
         return end
+
+    def _last_line(self, window: bytes, offset: int) -> int:
+        """Where the last line begins, if not before `offset`; a byte order mark is before the first one."""
+        start = max(window.rfind(b"\n", offset), window.rfind(b"\r", offset), offset - 1) + 1
+        if start <= len(_BYTE_ORDER_MARK) and not self._started and window.startswith(_BYTE_ORDER_MARK):
+            return len(_BYTE_ORDER_MARK)
+        return start
 
     def _is_fresh(self, window: bytes, at: int) -> bool:
         """Whether an event begins at `at`: an empty line, or the start of the stream, stands before it."""
@@ -126,3 +142,67 @@ class TerminalFinder:
         if at > _BEFORE_BYTES:
             self._started = True
         self._before = window[max(0, at - _BEFORE_BYTES) : at]
+
+
+class AnyEndFinder(TerminalFinder):
+    """As `TerminalFinder`, and also finds ends that stand in another form, or in streams of no dialect."""
+
+    __slots__ = ("_is_exact", "_pattern", "_words")
+
+    def __init__(self, dialect: str | None) -> None:
+        """Look for the end of this dialect, and for `[DONE]` in any."""
+        self._before = b""
+        self._started = self._has_ids = self.found = False
+        self.pending = b""
+        lines = TERMINAL_LINES.get(dialect or "", ())
+        self._look_for(lines)
+        self._is_exact = bool(lines)
+        self._needles = tuple(sorted({*self._needles, _DONE}))
+        events = {line.partition(b":")[2].strip() for line in lines if line.startswith(_EVENT)}
+        self._words = {_DATA: frozenset({_DONE}), _EVENT: frozenset(events)}
+        self._pattern = _ends_of(frozenset(events))
+
+    @property
+    def allows_comment(self) -> bool:
+        """Whether the end found is one that readers of the comment know, too."""
+        return self._is_exact and not self._has_ids
+
+    def _terminal(self, window: bytes, offset: int) -> int | None:
+        if not any(needle in window for needle in self._needles):
+            return None
+        exact, match = super()._terminal(window, offset), self._pattern.search(window, offset)
+        if match is None:
+            return exact
+        self._is_exact = self._is_exact and exact == match.start()
+        return match.start() if exact is None else min(exact, match.start())
+
+    def _possible(self, window: bytes, offset: int) -> int:
+        start, end = self._last_line(window, offset), len(window)
+        if not self._begins_line(window, start):
+            return end
+        last = window[start:end]
+        return start if 0 < len(last) <= MAX_BLANKS and self._may_become(last) else end
+
+    def _begins_line(self, window: bytes, at: int) -> bool:
+        is_first = not self._started and window[:at] in (b"", _BYTE_ORDER_MARK)
+        return is_first or window[at - 1 : at] in _LINE_ENDS
+
+    def _may_become(self, line: bytes) -> bool:
+        """Whether a line that begins so may still be telling."""
+        for field, words in self._words.items():
+            if field.startswith(line):
+                return True
+            if line.startswith(field):
+                value = line[len(field) :].strip(b" \t")
+                return any(word.startswith(value) for word in words)
+        return False
+
+
+_DATA, _EVENT, _DONE = b"data:", b"event:", b"[DONE]"
+
+
+def _ends_of(events: frozenset[bytes]) -> re.Pattern[bytes]:
+    """A telling line at the start of any line, in whatever event, its end included."""
+    named = rb"|event:[ \t]*(?:" + b"|".join(sorted(map(re.escape, events))) + rb")" if events else b""
+    start = rb"(?:(?<![^\r\n])|(?<=\A\xef\xbb\xbf))"
+    return re.compile(start + rb"(?:data:[ \t]*\[DONE\]" + named + rb")[ \t]*[\r\n]")

@@ -7,6 +7,7 @@ whoever exports it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from bisect import bisect_left
 from collections.abc import Callable
@@ -31,7 +32,8 @@ class Timing:
             self._counts[bisect_left(TIMING_BUCKETS_S, seconds)] += 1
             self._sum_s += seconds
         if self.forward is not None:
-            self.forward(seconds)
+            with contextlib.suppress(Exception):  # Another's code, called in the middle of a write.
+                self.forward(seconds)
 
     def snapshot(self) -> tuple[tuple[int, ...], float]:
         """Counts per class, not cumulated, and the sum in seconds."""

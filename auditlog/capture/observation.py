@@ -82,8 +82,9 @@ class Observation:
     JSON object the application adds (label, score, reasons, subject ...), committed under its own key.
     `keep_values` False records commitments only ("values": "not_kept"). `redacted` names the bodies that were
     changed before they were committed to (`redaction`); the writer's thread sets it.
-    `read_request` reads model and sampling out of `request.data`; the writer thread calls it, so that the
-    event loop never parses JSON. What the hook gave itself (`model`, `sampling`) wins.
+    `may_promise` False: the bodies are not what the caller sent and got, whole; a promise over them would
+    fail the caller's check. `read_request` reads model and sampling out of `request.data`; the writer thread
+    calls it, so that the event loop never parses JSON. What the hook gave itself (`model`, `sampling`) wins.
     """
 
     exchange: Exchange
@@ -110,6 +111,7 @@ class Observation:
     retry_of: str | None = None
     replayed_from: str | None = None
     read_request: Callable[[bytes], RequestFields] | None = field(default=None, repr=False)
+    may_promise: bool = True
 
 
 @dataclass(frozen=True, slots=True)

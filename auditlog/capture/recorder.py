@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -23,7 +24,7 @@ from auditlog import __version__
 from auditlog.capture.answering import Answering
 from auditlog.capture.exits import close_at_exit
 from auditlog.capture.intake import Losses
-from auditlog.capture.known_models import KnownModels, model_body
+from auditlog.capture.known_models import KnownModels, Modelling
 from auditlog.capture.messages import (
     Message,
     ModelExpected,
@@ -52,9 +53,11 @@ SOFTWARE = f"auditlog/{__version__}"
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 30.0
 """How soon, and how rarely at last, a start that failed is tried again."""
+START_WAIT_S = 2.0
+"""How long at most a thread waits for another's first start, which takes milliseconds on a healthy host."""
 
 
-class Recorder(Telling, Answering):
+class Recorder(Telling, Answering, Modelling):
     """Records observations of one process. One per process; any thread may call it.
 
     Nothing here blocks on disk or network or raises (unless `settings.strict`), except `close`, which waits.
@@ -76,6 +79,9 @@ class Recorder(Telling, Answering):
         self._rng = rng
         self._random = RandomBlocks(rng)
         self._lock = threading.Lock()
+        self._forked = threading.Lock()
+        self._starter = 0
+        self._is_slow = False
         self._running: RunningCapture | None = None
         self._inherited: RunningCapture | None = None
         self._pid = os.getpid()
@@ -89,6 +95,7 @@ class Recorder(Telling, Answering):
         """What admin routes changed since (`admin_routes`)."""
         self.first_measurement: BackgroundMeasurement | None = None
         """That of the model the application was started with."""
+        _renew_in_children(self)
 
     @classmethod
     def from_environ(cls, env: Mapping[str, str] | None = None) -> Recorder:
@@ -111,26 +118,56 @@ class Recorder(Telling, Answering):
     def start(self) -> None:
         """Take a slot and start the writer and the sender. Idempotent; never raises, never waits
         for the log. If it fails a thread tries again until it succeeds.
+
+        Who comes while another thread does this waits for it, so that nothing passes unrecorded: for
+        `START_WAIT_S` at most, and not at all once a start was slower than that.
         """
-        if self._pid == os.getpid() and (self._running is not None or self._is_closed):
+        self._after_fork()
+        if self._running is not None or self._is_closed:
             return
-        if self._pid != os.getpid():
-            # A forked child: locks may have been held and threads are gone; the parent's queue is the
-            # parent's.
-            # Its files are kept open and untouched: closing them here could undo a transaction of the parent.
+        if self._starter == threading.get_ident():
+            return  # A handler of log lines, say, that is audited itself.
+        if not self._lock.acquire(timeout=0 if self._is_slow else START_WAIT_S):
+            self._is_slow = True
+            return
+        try:
+            if self._running is None and not self._is_closed:
+                self._start()
+        finally:
+            self._lock.release()
+
+    def _start(self) -> None:
+        running = self._new_running()
+        close_at_exit(self, within_s=2 * self.settings.close_timeout_s)
+        self._starter = threading.get_ident()
+        try:
+            self.guard.call("start", None, self._open, running)
+        finally:
+            # Only now: who finds it there and not open does not wait.
+            self._running, self._starter, self._is_slow = running, 0, False
+        if not running.is_open and self.settings.enabled:
+            self._unguarded.begin(self._clock())
+            self._retry()
+        elif running.is_open and self._unguarded.losses is not None:
+            self._declare(running)  # Of those who did not wait any longer.
+
+    def _after_fork(self) -> None:
+        """In a forked child: locks may have been held, threads are gone, and the queue is the parent's.
+
+        Its files are kept open and untouched: closing them here could undo a transaction of the parent. The
+        lock for this is never taken in the process that forks, so that no child finds it held.
+        """
+        if self._pid == os.getpid():
+            return
+        with self._forked:
+            if self._pid == os.getpid():
+                return
             self._inherited, self._running = self._running, None
             self._lock, self._ending = threading.Lock(), threading.Event()
+            self._starter, self._is_slow, self._is_closed = 0, False, False
             self.metrics.forget()
             self.coverage.after_fork()
-            self._is_closed, self._pid = False, os.getpid()
-        with self._lock:
-            if self._running is None and not self._is_closed:
-                self._running = self._new_running()
-                close_at_exit(self, within_s=2 * self.settings.close_timeout_s)
-                self.guard.call("start", None, self._open, self._running)
-                if not self._running.is_open and self.settings.enabled:
-                    self._unguarded.begin(self._clock())
-                    self._retry()
+            self._pid = os.getpid()
 
     def close(self) -> None:
         """Write what is queued, send for at most `close_timeout_s`, release the slot. Idempotent.
@@ -249,48 +286,6 @@ class Recorder(Telling, Answering):
         message = OutcomeKnown(decision, dict(facts), item)
         return self.guard.call("record_outcome", False, self._offer, message)
 
-    def register_model(
-        self,
-        *,
-        name: str,
-        root: bytes,
-        files: int,
-        method: str = "files-sha256@v1",
-        adapters: tuple[tuple[str, bytes, int], ...] = (),
-        source: str | None = None,
-        serves: bool = True,
-    ) -> Future[str]:
-        """Write a `model` entry; decisions recorded after it name it.
-
-        `root` is the manifest's 32-byte root, `files` how many files it sums; an adapter is (name, root,
-        files). The future resolves once the entry is durable: to its leaf hash in hex, or to
-        `draft:<number>` while the producer is not enrolled. Until the first model, decisions say "pending"
-        if one is expected, else "unregistered". One that `serves` no more is only written, for those.
-        """
-        body = model_body(name=name, root=root, files=files, method=method, adapters=adapters, source=source)
-        reference: Future[str] = Future()
-        if not self.guard.call("register_model", False, self._push, ModelKnown(body, reference, serves)):
-            reference.cancel()
-        return reference
-
-    def expect_model(self) -> None:
-        """Say that a model is being fingerprinted: decisions until then read `model: pending`.
-
-        AUDITLOG_MODEL says so from the start.
-        """
-        self.guard.call("expect_model", False, self._push, ModelExpected(True))
-
-    def change_model(self, *, is_expected: bool, adapter: str | None = None) -> None:
-        """Say that other weights serve from now on: decisions read `pending` if their fingerprint is on its
-        way, else `unregistered`, until the next model is registered. With `adapter` only those that name it.
-        """
-        message = ModelExpected(is_expected, is_changed=adapter is None, adapter=adapter)
-        self.guard.call("change_model", False, self._push, message)
-
-    def give_up_model(self) -> None:
-        """Say that no model is coming (its files could not be read): decisions read `unregistered` again."""
-        self.guard.call("give_up_model", False, self._push, ModelExpected(False))
-
     def _new_exchange(self) -> Exchange | None:
         running = self._begun()
         if running is None:
@@ -368,3 +363,15 @@ class Recorder(Telling, Answering):
         running = self._running
         if running is not None and running.is_open:
             self._declare(running)
+
+
+def _renew_in_children(recorder: Recorder) -> None:
+    """At the fork itself, when the child has one thread: what it does first may need the locks."""
+    reference = weakref.ref(recorder)
+
+    def renew() -> None:
+        held = reference()
+        if held is not None:
+            held._after_fork()
+
+    os.register_at_fork(after_in_child=renew)

@@ -56,8 +56,11 @@ class Guard:
         """Count and log a failure that the caller handled itself."""
         kind = type(failure).__name__
         name = f"failures.{place}.{kind}"
-        self._metrics.add(name)
-        count = self._metrics.get(name)
+        try:
+            self._metrics.add(name)
+            count = self._metrics.get(name)
+        except Exception:  # noqa: BLE001  even a metric that fails must not reach the application
+            count = 1
         event = {"event": "failed", "place": place, "kind": kind, "count": count}
         if count <= _FULL_REPORTS:
             # Tracebacks show code lines, never values, so they hold no payload; messages of other libraries

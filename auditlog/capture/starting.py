@@ -11,8 +11,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from auditlog.capture.covered import coverage_of
-from auditlog.capture.route_list import summary, unmatched_rules
+from auditlog.capture.route_list import describe_routes, summary, unmatched_rules
+from auditlog.capture.routes import WEBSOCKET
 from auditlog.capture.stack import order_problems
+from auditlog.capture.waiting import fails_closed
+from auditlog.capture.websocket_exchange import TURN_ENDS
 
 logger = logging.getLogger("auditlog.capture")
 
@@ -26,8 +29,18 @@ def begin(recorder: Recorder, app: object, table: RouteTable) -> None:
     for problem in order_problems(app):
         recorder.report(problem)
     recorder.cover(coverage_of(app, table))
-    logger.info("auditlog: %s", "\n".join(summary(app, table)), extra={"event": "routes"})
+    lines = summary(app, table)
+    if fails_closed(recorder) and (sockets := _without_turns(app, table)):
+        lines.append(f"  refused in fail_closed, since no message ends a turn of them: {', '.join(sockets)}")
+    logger.info("auditlog: %s", "\n".join(lines), extra={"event": "routes"})
     for rule in unmatched_rules(app, table):
         rule_text = f"'{rule.method} {rule.path}={rule.mode}'"
         problem = f"AUDITLOG_ROUTES: expected routes of the application, found {rule_text}, which none is"
         recorder.report(problem, logging.WARNING)
+
+
+def _without_turns(app: object, table: RouteTable) -> list[str]:
+    """The websockets that fail_closed turns away."""
+    lines = describe_routes(app, table)
+    sockets = (line for line in lines if line.method == WEBSOCKET and line.record != "skip")
+    return sorted({line.path for line in sockets if line.dialect not in TURN_ENDS})

@@ -22,6 +22,10 @@ STATUS = 503
 _TRY_AGAIN_LATER = 1013
 
 NOT_ASKED = "expected that this decision can be recorded, found that it cannot; nothing was decided"
+NO_TURNS = (
+    "expected a websocket whose turns end with a message that can wait for its record, found one without; "
+    "nothing was decided"
+)
 WITHHELD = "expected a record of the answer on disk, found none in time; the answer was withheld"
 
 
@@ -63,7 +67,9 @@ async def send_unrecordable(
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else content})
 
 
-async def refuse_websocket(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def refuse_websocket(
+    scope: MutableMapping[str, Any], receive: Receive, send: Send, detail: str = NOT_ASKED
+) -> None:
     """Turn a handshake away: 503 where the server can say so, else the close that servers answer with 403."""
     message = await receive()
     if message["type"] != "websocket.connect":
@@ -75,4 +81,4 @@ async def refuse_websocket(scope: MutableMapping[str, Any], receive: Receive, se
     async def deny(answer: MutableMapping[str, Any]) -> None:
         await send({**answer, "type": "websocket." + answer["type"]})
 
-    await send_unrecordable(deny, NOT_ASKED)
+    await send_unrecordable(deny, detail)

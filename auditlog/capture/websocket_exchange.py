@@ -10,7 +10,8 @@ first of them; the facts of the others name it as their `connection`.
 
 Promises: messages pass unchanged and at once, but for the one that ends a turn in fail_closed. Errors of this
 layer never reach the application. In fail_closed a turn whose record cannot be reserved or made durable ends
-the connection. Must never: read ahead, or keep more than `MAX_KEPT_BYTES` of one side of a turn.
+the connection, and one whose dialect marks no turns cannot begin: it has no message that could wait for a
+record. Must never: read ahead, or keep more than `MAX_KEPT_BYTES` of one side of a turn.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from auditlog.capture.facts import facts_from_headers
 from auditlog.capture.http_headers import RequestHeaders, own_headers
 from auditlog.capture.observation import Ending, Exchange, Observation, ObservedBody
 from auditlog.capture.route_names import route_template
-from auditlog.capture.unrecordable import STATUS, withheld
+from auditlog.capture.unrecordable import NO_TURNS, NOT_ASKED, STATUS, withheld
 from auditlog.capture.waiting import fails_closed, hand_over, mint, settle
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ TURN_ENDS = {"openai.realtime": ("response.done", "transcription.done")}
 
 _TEXT, _BINARY = 1, 2
 _NORMAL_CODES = frozenset({1000, 1001, 1005})
+_FIRST_OWN_CODE = 3000
 _REFUSED = 403
 """What servers answer to a handshake that the application closes."""
 
@@ -84,7 +86,6 @@ class WebSocketExchange:
     ) -> None:
         """Start observing; `must_refuse` says that fail_closed does not let this connection begin."""
         self.scope = scope
-        self.must_refuse = False
         self._recorder, self._policy, self._ticks = recorder, policy, ticks
         self._receive, self._send = receive, send
         self._fails_closed = fails_closed(recorder)
@@ -95,7 +96,9 @@ class WebSocketExchange:
         self._turns = 0
         self._is_accepted = self._is_done = self._is_gone = self._is_cut = False
         self._gone_code = 1005
-        self._turn = self._mint()
+        is_endless = self._fails_closed and not self._turn_ends
+        self.refusal = NO_TURNS if is_endless else NOT_ASKED
+        self._turn = None if is_endless else self._mint()
         self.must_refuse = self._turn is None and self._fails_closed
 
     async def receive(self) -> Message:
@@ -119,17 +122,19 @@ class WebSocketExchange:
         Raises:
             AnswerWithheld: fail_closed, and the turn that ends here cannot be made durable.
         """
-        kind = message["type"]
         if self._is_cut:
             raise withheld()
+        try:
+            kind = message["type"]
+        except (KeyError, TypeError):
+            kind = None  # It is for the server to say what is wrong with it.
         if kind == "websocket.send":
             await self._say(message)
         elif kind == "websocket.accept":
             self._is_accepted = True
             await self._send(self._accepted(message))
         elif kind == "websocket.close" and self._is_accepted:
-            is_normal = (message.get("code") or 1000) in _NORMAL_CODES or message.get("code", 0) >= 3000
-            await self._end_with(message, "ok" if is_normal else "error")
+            await self._end_with(message, "ok" if _is_normal(message.get("code")) else "error")
         else:
             if kind in ("websocket.close", "websocket.http.response.start") and not self._is_accepted:
                 self._refused(message.get("status", _REFUSED))
@@ -181,14 +186,18 @@ class WebSocketExchange:
         version = str(self.scope.get("asgi", {}).get("spec_version", "2.0"))
         if self._turn is None or version == "2.0":
             return message  # Headers of a handshake came with ASGI's websocket version 2.1.
-        own = own_headers(self._turn.exchange, with_key=self._asked.wants_key)
-        return {**message, "headers": [*message.get("headers", ()), *own]}
+        try:
+            own = own_headers(self._turn.exchange, with_key=self._asked.wants_key)
+            return {**message, "headers": [*message.get("headers", ()), *own]}
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            self._recorder.guard.failed("websocket", failure)
+            return message  # Headers that cannot be read are for the server to judge.
 
     def _refused(self, status: int) -> None:
         """The handshake was turned away: counted, not recorded."""
         turn, self._turn, self._is_done = self._turn, None, True
         if turn is not None:
-            self._recorder.metrics.add(f"refused.{status}")
+            self._count(f"refused.{status}")
             self._recorder.guard.call("websocket", None, self._recorder.drop, turn.exchange)
 
     def _observe(self, message: Message, *, is_request: bool) -> None:
@@ -244,7 +253,10 @@ class WebSocketExchange:
 
     def _cut(self) -> None:
         self._is_cut = self._is_done = True
-        self._recorder.metrics.add(f"refused.{STATUS}")
+        self._count(f"refused.{STATUS}")
+
+    def _count(self, name: str) -> None:
+        self._recorder.guard.call("metrics", None, self._recorder.metrics.add, name)
 
     def _fail(self, failure: Exception) -> None:
         """Give this turn up, and with it the rest: a commitment that misses bytes would be a false one."""
@@ -289,3 +301,8 @@ class WebSocketExchange:
             parent=self._asked.parent,
             retry_of=self._asked.retry_of,
         )
+
+
+def _is_normal(code: object) -> bool:
+    """Whether a connection that is closed so ended well; no code is the normal one."""
+    return not code or (isinstance(code, int) and (code in _NORMAL_CODES or code >= _FIRST_OWN_CODE))

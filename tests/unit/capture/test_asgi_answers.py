@@ -320,8 +320,9 @@ def test_a_late_disconnect_is_counted_once(recorder: ObservingRecorder) -> None:
     assert (recorder.only().ended, recorder.metrics.get("late_hangups")) == ("ok", 1)
 
 
-def test_cancellation_while_waiting_is_a_late_hang_up(recorder: ObservingRecorder) -> None:
-    """The observation was handed over; nothing leaves."""
+@pytest.mark.parametrize("streamed", [False, True])
+def test_cancellation_while_waiting_is_a_late_hang_up(recorder: ObservingRecorder, streamed: bool) -> None:
+    """The observation was handed over; so was the answer, which leaves whole before the cancellation does."""
     recorder.outcome = silent
     recorder.settings = CaptureSettings(log_url="http://x.example/logs/m", wait_ms=60_000, strict=True)
     sent: list[Any] = []
@@ -333,7 +334,8 @@ def test_cancellation_while_waiting_is_a_late_hang_up(recorder: ObservingRecorde
         async def receive() -> Any:
             return {"type": "http.request", "body": b"{}"}
 
-        app = AuditMiddleware(answering(START, body(b"{}")), recorder)  # type: ignore[arg-type]
+        messages = [SSE, body(EVENT, more=True), body(DONE)] if streamed else [START, body(b"{}")]
+        app = AuditMiddleware(answering(*messages), recorder)  # type: ignore[arg-type]
         task = asyncio.create_task(app(http_scope(), receive, send))
         while not recorder.observations:  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -342,7 +344,10 @@ def test_cancellation_while_waiting_is_a_late_hang_up(recorder: ObservingRecorde
             await task
 
     asyncio.run(main())
-    assert (sent, recorder.only().ended, recorder.metrics.get("late_hangups")) == ([], "ok", 1)
+    assert (recorder.only().ended, recorder.metrics.get("late_hangups")) == ("ok", 1)
+    assert text_of(sent) == (EVENT + DONE if streamed else b"{}")
+    assert (b"audit-status" in headers_of(sent)) != streamed
+    assert [message.get("more_body", True) for message in sent].count(False) == 1
 
 
 def test_memory_of_a_large_stream_is_bounded(recorder: ObservingRecorder) -> None:

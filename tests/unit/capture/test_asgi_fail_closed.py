@@ -113,7 +113,9 @@ def test_a_whole_answer_that_is_not_durable_is_withheld(outcome: Any, streamed: 
     [
         ("/v1/completions", SSE, [EVENT, DONE, b""], EVENT),
         ("/v1/completions", SSE, [EVENT, EVENT + DONE[:5], DONE[5:], b": x\n\n", b""], EVENT * 2),
-        ("/v1/embeddings", START, [b"a", b"b", b""], b"ab"),
+        ("/v1/embeddings", START, [b"a", b"b", b""], b"a"),
+        ("/v1/embeddings", START, [b"a", b"", b""], b""),
+        ("/v1/embeddings", START, [b"a", b"", b"b", b"", b""], b"a"),
         ("/v1/embeddings", START, [b"a", b"b", b"c"], b"ab"),
         (
             "/v1/embeddings",

@@ -150,9 +150,19 @@ def test_the_body_of_a_head_is_not_the_answers() -> None:
     assert seen.exchange.response.digest() == commit_body(seen.exchange.exchange_key, "response", b"")
 
 
-@pytest.mark.parametrize("held", [[], [START], [SSE, body(EVENT, more=True), body(DONE, more=True)]])
-def test_cancellation_sends_nothing_more(recorder: ObservingRecorder, held: list[Any]) -> None:
-    """What is held when the server cancels the task is not sent: there is nobody to read it."""
+@pytest.mark.parametrize("mode", ["fail_open", "fail_closed"])
+@pytest.mark.parametrize(
+    "held",
+    [
+        [],
+        [START],
+        [SSE, body(EVENT, more=True), body(DONE, more=True)],
+        [SSE, body(EVENT, more=True), body(b"data: [DO", more=True)],
+    ],
+)
+def test_cancellation_sends_what_was_handed_over(mode: Any, held: list[Any]) -> None:
+    """What is held when the task is cancelled leaves, as it would have; not so in fail_closed."""
+    recorder = ObservingRecorder(CaptureSettings(log_url="http://x.example/l", mode=mode, strict=True))
     server, inside = StrictServer(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -172,7 +182,8 @@ def test_cancellation_sends_nothing_more(recorder: ObservingRecorder, held: list
         await asyncio.sleep(0.12)
 
     asyncio.run(main())
-    assert [message.get("body") for message in server.sent] == ([None, EVENT] if len(held) == 3 else [])
+    left = held if mode == "fail_open" else held[:2] if len(held) == 3 else []
+    assert [message.get("body") for message in server.sent] == [message.get("body") for message in left]
     assert recorder.only().ended == "aborted"
 
 
