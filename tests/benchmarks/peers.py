@@ -119,7 +119,7 @@ def sink_process() -> Iterator[str]:
 
 
 def measure_peers(bare: App, folder: Path, *, pairs: int, requests: int) -> tuple[list[Result], list[str]]:
-    """CPU that each adds to a 1 KB chat request, and why one was left out. The usual middleware comes first."""
+    """CPU that each adds to a 1 KB chat request (the usual middleware first), and why one was left out."""
     results, left_out = [], []
     with sink_process() as sink:
         for build in (usual_middleware, ai_audit_trail, lambda app, at: langfuse(app, at, sink)):

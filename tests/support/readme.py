@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 RESULTS = ROOT / "tests" / "benchmarks" / "results.json"
-PROGRAMS = ("tree", "proofs", "verify", "middleware", "ingest", "footprint", "fsck")
+PROGRAMS = ("tree", "proofs", "verify", "capture", "middleware", "ingest", "footprint", "fsck")
 
 _DEMO = re.compile(r"(<!-- demo output:.*?-->\n```text\n)(.*?)(```\n)", re.DOTALL)
 _FIGURES = re.compile(r"(<!-- figures:.*?-->\n)(.*?)(\n## )", re.DOTALL)
