@@ -294,3 +294,20 @@ class FactsError(AuditLogError, ValueError):
     """What an application gave as facts or as an outcome has no form they can be recorded in."""
 
     code = "facts"
+
+
+class UnrecordableError(AuditLogError):
+    """AUDITLOG_MODE=fail_closed, and a call of an `@audited` function could not be put on record.
+
+    `was_called` False: there was no room for its record, and the function was not called. True: it was
+    called, and what it returned is withheld, since its record was not durable in time.
+    """
+
+    code = "unrecordable"
+
+    def __init__(self, *, was_called: bool) -> None:
+        found = (
+            "none in time: what the call returned is withheld" if was_called else "none: it was not called"
+        )
+        super().__init__(f"auditlog: fail_closed: expected a durable record of this call, found {found}")
+        self.was_called = was_called

@@ -13,8 +13,11 @@ generator's items are one JSON array, committed to as they flow. As the handler 
 middleware observes, the function leaves no second entry: the bytes on the wire are the better evidence.
 Inside it `auditlog.facts(label=...)` adds to the decision.
 
-Promises: the function's results, exceptions, generators and signature stay what they were.
-Must never: raise an exception of its own, or wait for the log.
+Promises: the function's results, exceptions, generators and signature stay what they were; in fail_open no
+exception of ours is raised and nothing waits. With AUDITLOG_MODE=fail_closed a call that cannot be put on
+record raises `auditlog.errors.UnrecordableError`: before the function is called where there is no room for
+its record (`was_called` False), else instead of its result, its exception or the end of its items, when the
+record is not durable within AUDITLOG_FAIL_AFTER_MS. A plain function waits by blocking its thread.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeVar, overload
 
 from auditlog.capture.http_exchange import current_exchange
-from auditlog.capture.in_process import CallNature, InProcessCall, entered
+from auditlog.capture.in_process import CallNature, InProcessCall, entered, recorder_for_calls
 from auditlog.capture.known_routes import PREDICT
 from auditlog.capture.process import RecorderSource, recorder_of_this_process
 from auditlog.capture.recorder import Recorder
@@ -84,7 +87,9 @@ class _Audited:
         exchange = current_exchange.get()
         if exchange is not None and exchange.enter(self.wrapper):
             return None
-        return InProcessCall.begin(self._source.get(), self._nature, lambda: self._arguments(args, kwargs))
+        return InProcessCall.begin(
+            recorder_for_calls(self._source), self._nature, lambda: self._arguments(args, kwargs)
+        )
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if self._signature is None:
@@ -121,9 +126,12 @@ def _wrap_plain(audited_function: _Audited) -> Callable[..., Any]:
         except BaseException as error:
             if call is not None:
                 call.failed(error)
+                if isinstance(error, Exception):
+                    call.settle()
             raise
         if call is not None:
             call.returned(result)
+            call.settle()
         return result
 
     return wrapper
@@ -139,9 +147,12 @@ def _wrap_coroutine(audited_function: _Audited) -> Callable[..., Any]:
         except BaseException as error:
             if call is not None:
                 call.failed(error)
+                if isinstance(error, Exception):
+                    await call.settle_here()
             raise
         if call is not None:
             call.returned(result)
+            await call.settle_here()
         return result
 
     return wrapper
@@ -179,9 +190,12 @@ def _observed(call: InProcessCall, items: Generator[Any, Any, Any]) -> Generator
                     item = next(items) if sent is None else items.send(sent)
     except StopIteration as stop:
         call.ended(count, "ok")
+        call.settle()
         return stop.value
     except BaseException as error:
         call.ended(count, "error" if isinstance(error, Exception) else "aborted")
+        if isinstance(error, Exception):
+            call.settle()
         raise
 
 
@@ -212,9 +226,12 @@ def _wrap_async_generator(audited_function: _Audited) -> Callable[..., Any]:
         except StopAsyncIteration:
             if call is not None:
                 call.ended(count, "ok")
+                await call.settle_here()
         except BaseException as error:
             if call is not None:
                 call.ended(count, "error" if isinstance(error, Exception) else "aborted")
+                if isinstance(error, Exception):
+                    await call.settle_here()
             raise
 
     return wrapper

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from auditlog.capture.observation import Observation, Settled
@@ -53,10 +54,49 @@ class Waiter:
         self._on_late(settled)
 
 
+class ThreadWaiter(Waiter):
+    """One decision that a thread waits for, or a coroutine on whatever event loop. Nobody is told what came
+    late: in process there is no caller with whom a promise travels.
+    """
+
+    __slots__ = ("_answer",)
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self.since_s = time.monotonic()
+        self._answer: Future[Settled] = Future()
+
+    def settle(self, settled: Settled) -> None:
+        """Give the answer, from any thread."""
+        if self._answer.set_running_or_notify_cancel():
+            self._answer.set_result(settled)
+
+    def wait(self, within_s: float) -> Settled | None:
+        """Block this thread until it is settled; None if that took longer."""
+        try:
+            return self._answer.result(within_s)
+        except TimeoutError:
+            return None
+
+    async def wait_here(self, within_s: float) -> Settled | None:
+        """The same without blocking an event loop of asyncio's; another one is blocked."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self.wait(within_s)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self._answer), within_s)
+        except TimeoutError:
+            return None
+
+
 def settle_all(answers: Iterable[tuple[Waiter, Settled]]) -> None:
     """Settle from any thread: one wake-up for each event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, Settled]]] = {}
     for waiter, settled in answers:
+        if isinstance(waiter, ThreadWaiter):
+            waiter.settle(settled)
+            continue
         by_loop.setdefault(waiter.loop, []).append((waiter, settled))
     for loop, those in by_loop.items():
         try:

@@ -5,6 +5,7 @@ The part of `RunningCapture` that any thread may call; nothing here touches disk
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -19,6 +20,8 @@ from auditlog.capture.sender import Sender
 from auditlog.capture.settings import CaptureSettings
 from auditlog.capture.settling import Settling
 from auditlog.capture.writer import Writer
+
+_POLL_S = 0.001
 
 
 class Handing:
@@ -71,6 +74,14 @@ class Handing:
     def expects_quick(self) -> bool:
         """Whether a decision handed over now is likely to be durable within the settings' wait."""
         return self.is_open and self.pace.is_quick
+
+    def wait_until_ready(self, within_s: float) -> None:
+        """Wait until the writer has its slot open, which takes milliseconds; no longer where it cannot."""
+        until = time.monotonic() + within_s
+        while self.is_open and self.writer is not None and not self.writer.is_working:
+            if time.monotonic() > until or self.writer.has_failed:
+                return
+            time.sleep(_POLL_S)
 
     def reserve(self) -> bool:
         """Keep room for one record: a place in the queue, bytes in the spool and on the disk, and a writer

@@ -33,6 +33,8 @@ class Persistence:
         self._deadline: float | None = None
         self.is_working = False
         """Whether the disk took the last thing it was given; False before the first."""
+        self.has_failed = False
+        """Whether it ever refused anything."""
         self.is_gone = False
         """Whether someone deleted the slot's files: nothing that is handed over from now on is kept."""
 
@@ -59,7 +61,7 @@ class Persistence:
             try:
                 action()
             except OSError as failure:
-                self.is_working = False
+                self.is_working, self.has_failed = False, True
                 self._guard.failed(place, failure)
                 if not self.is_still_there():
                     return False

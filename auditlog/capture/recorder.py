@@ -131,17 +131,20 @@ class Recorder(Telling, Answering, Modelling):
             self._is_slow = True
             return
         try:
-            if self._running is None and not self._is_closed:
-                self._start()
+            self._start()
         finally:
             self._lock.release()
 
     def _start(self) -> None:
+        if self._running is not None or self._is_closed:
+            return  # Another thread did it meanwhile.
         running = self._new_running()
         close_at_exit(self, within_s=2 * self.settings.close_timeout_s)
         self._starter = threading.get_ident()
         try:
             self.guard.call("start", None, self._open, running)
+            if self.settings.mode == "fail_closed":
+                running.wait_until_ready(START_WAIT_S)  # else the first calls would be refused
         finally:
             # Only now: who finds it there and not open does not wait.
             self._running, self._starter, self._is_slow = running, 0, False

@@ -12,7 +12,8 @@ and chose.
 
 `seed` is the last one given to torch; the state of the generator moves with every sampled call, so its digest
 stands beside it. Neither torch nor transformers is imported here: whoever has a model has loaded them.
-Promises: results, exceptions and the model stay what they were. Must never raise an exception of its own.
+Promises: results, exceptions and the model stay what they were. Must never raise an exception of its own, but
+for `UnrecordableError` in fail_closed, as `@audited` does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from auditlog.capture.audited import audited
-from auditlog.capture.in_process import CallNature, CallSampling, InProcessCall
+from auditlog.capture.in_process import CallNature, CallSampling, InProcessCall, recorder_for_calls
 from auditlog.capture.plain_json import digest_array, plain
 from auditlog.capture.process import RecorderSource, recorder_of_this_process
 from auditlog.capture.recorder import Recorder
@@ -88,7 +89,7 @@ def _install_on_model(model: Any, source: RecorderSource, *, keeps_values: bool)
     @functools.wraps(generate)
     def observed(*args: Any, **kwargs: Any) -> Any:
         call = InProcessCall.begin(
-            source.get(),
+            recorder_for_calls(source),
             nature,
             lambda: _request(args, kwargs),
             sampling=lambda: CallSampling(_given(args, kwargs), _texts(_settings_of(model))),
@@ -98,9 +99,12 @@ def _install_on_model(model: Any, source: RecorderSource, *, keeps_values: bool)
         except BaseException as error:
             if call is not None:
                 call.failed(error)
+                if isinstance(error, Exception):
+                    call.settle()
             raise
         if call is not None:
             call.returned({"output_ids": getattr(result, "sequences", result)})
+            call.settle()
         return result
 
     had_own = "generate" in vars(model)

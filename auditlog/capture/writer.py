@@ -136,6 +136,11 @@ class Writer:
         return self._disk.is_working and not self._is_stopping
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the disk ever refused anything."""
+        return self._disk.has_failed
+
+    @property
     def model(self) -> str:
         """What a decision that names no model says of its model."""
         return self._preparation.models.default

@@ -10,7 +10,7 @@ from typing import Any
 
 from auditlog.capture import CaptureSettings, Exchange, Observation, Recorded
 from auditlog.capture.asgi import AuditMiddleware
-from auditlog.capture.awaiting import Waiter
+from auditlog.capture.awaiting import ThreadWaiter, Waiter
 from auditlog.capture.coverage import CoverageNote
 from auditlog.capture.metrics import Counters
 from auditlog.capture.observation import Settled
@@ -107,6 +107,13 @@ class ObservingRecorder:
             waiter.loop.call_soon(waiter.settle, settled)
         elif settled is not None:
             waiter.loop.call_later(self.delay_s, waiter.settle, settled)
+        return waiter
+
+    def record_watched(self, observation: Observation) -> ThreadWaiter | None:
+        waiter, settled = ThreadWaiter(), self.outcome(observation)
+        self.observations.append(observation)
+        if settled is not None:
+            waiter.settle(settled)
         return waiter
 
     def drop(self, exchange: Exchange) -> None:

@@ -9,6 +9,7 @@ import inspect
 import json
 from collections.abc import AsyncGenerator, Generator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,12 @@ from pydantic import BaseModel
 
 from auditlog.capture.audited import audited
 from auditlog.capture.plain_json import encode_plain
+from auditlog.capture.process import RecorderSource
 from auditlog.capture.settings import CaptureSettings
 from auditlog.core.commitment import commit_body
-from tests.support.observing import ObservingRecorder
+from auditlog.errors import UnrecordableError
+from tests.support.drafts import sealed, unsent_recorder
+from tests.support.observing import ObservingRecorder, lost, promised, silent
 
 
 @pytest.fixture
@@ -315,3 +319,138 @@ def test_encoding_is_total_and_deterministic(value: object) -> None:
     """Any such value gives JSON, twice the same."""
     assert encode_plain(value) == encode_plain(value)
     json.loads(encode_plain(value))
+
+
+def closed(outcome: Any = promised, **changes: Any) -> ObservingRecorder:
+    """A recorder in memory that fails closed."""
+    made = ObservingRecorder(
+        CaptureSettings(log_url="http://log.example/logs/a", mode="fail_closed", fail_after_ms=10, **changes)
+    )
+    made.outcome = outcome
+    return made
+
+
+def calls_of(recorder: Any, made: list[str]) -> dict[str, Any]:
+    """The four kinds of function, each as a call of no arguments that gives its result or its items."""
+
+    @audited(recorder=recorder)
+    def plain() -> str:
+        made.append("called")
+        return "yes"
+
+    @audited(recorder=recorder)
+    async def coroutine() -> str:
+        made.append("called")
+        return "yes"
+
+    @audited(recorder=recorder)
+    def generator() -> Generator[str, None, None]:
+        made.append("called")
+        yield "yes"
+
+    @audited(recorder=recorder)
+    async def async_generator() -> AsyncGenerator[str, None]:
+        made.append("called")
+        yield "yes"
+
+    async def gathered() -> list[str]:
+        return [item async for item in async_generator()]
+
+    return {
+        "plain": plain,
+        "coroutine": lambda: asyncio.run(coroutine()),
+        "generator": lambda: list(generator()),
+        "async generator": lambda: asyncio.run(gathered()),
+    }
+
+
+KINDS = ["plain", "coroutine", "generator", "async generator"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fail_closed_calls_nothing_that_cannot_be_recorded(kind: str) -> None:
+    """Without room for the record the function is not called, and the error says so."""
+    recorder, made = closed(), list[str]()
+    recorder.can_reserve = False
+    with pytest.raises(UnrecordableError, match="it was not called") as raised:
+        calls_of(recorder, made)[kind]()
+    assert (made, raised.value.was_called, recorder.observations) == ([], False, [])
+    assert recorder.metrics.get("refused.503") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("outcome", [lost, silent])
+def test_fail_closed_withholds_what_is_not_durable(kind: str, outcome: Any) -> None:
+    """The result, or the end of the items, is not given where the record was lost or came too late."""
+    recorder, made = closed(outcome), list[str]()
+    with pytest.raises(UnrecordableError, match="is withheld") as raised:
+        calls_of(recorder, made)[kind]()
+    assert (made, raised.value.was_called) == (["called"], True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fail_closed_gives_what_is_durable(kind: str) -> None:
+    """Results are what they were, and the record says the mode; its room is used up."""
+    recorder, made = closed(), list[str]()
+    assert calls_of(recorder, made)[kind]() in ("yes", ["yes"])
+    assert recorder.only().mode == "fail_closed"
+    assert recorder.reserved == 1  # A recorder of flesh gives it back with the record.
+
+
+def test_fail_closed_withholds_an_exception_too() -> None:
+    """What a function raises may be its decision; a cancellation or an interrupt passes as it is."""
+
+    recorder: Any = closed(lost)
+
+    @audited(recorder=recorder)
+    def decide(error: BaseException) -> None:
+        raise error
+
+    with pytest.raises(UnrecordableError) as raised:
+        decide(ValueError("rejected"))
+    assert isinstance(raised.value.__context__, ValueError)
+    with pytest.raises(KeyboardInterrupt):
+        decide(KeyboardInterrupt())
+
+
+def test_without_any_recorder_the_environment_says_whether_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fail_closed there calls nothing; otherwise the function is called as ever."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("auditlog.capture.process.Recorder.from_environ", fail)
+    for mode in ("fail_closed", ""):
+        source = RecorderSource({"AUDITLOG_MODE": mode})
+        monkeypatch.setattr("auditlog.capture.audited.recorder_of_this_process", source)
+        decide = audited(lambda: "yes")
+        if mode:
+            with pytest.raises(UnrecordableError):
+                decide()
+        else:
+            assert decide() == "yes"
+
+
+def test_a_real_recorder_that_fails_closed(tmp_path: Path) -> None:
+    """Each call returns once its record is on disk; without a slot none is made."""
+    real = unsent_recorder(tmp_path, mode="fail_closed", fail_after_ms=20_000)
+    made: list[str] = []
+    calls = calls_of(real, made)
+    for number, kind in enumerate(KINDS, 1):
+        calls[kind]()
+        assert real.metrics.get("recorded") == number
+    assert len(sealed(real, "decision")) == 4
+    with pytest.raises(UnrecordableError):
+        calls["plain"]()
+    assert len(made) == 4
+
+
+def test_a_call_whose_result_cannot_be_written_down_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commitment would be false, so there is none, and its loss is told; before the call likewise."""
+    quiet: Any = ObservingRecorder(CaptureSettings(log_url="http://log.example/logs/a"))
+    decide = audited(recorder=quiet)(lambda: "yes")
+    monkeypatch.setattr("auditlog.capture.in_process.encode_plain", lambda value: b"{}"[: 1 // (value == {})])
+    assert decide() == "yes"
+    monkeypatch.setattr("auditlog.capture.in_process.encode_plain", lambda _: 1 // 0)
+    assert decide() == "yes"
+    assert (len(quiet.lost), quiet.observations) == (2, [])
