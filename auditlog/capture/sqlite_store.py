@@ -160,7 +160,9 @@ def find_read_only(path: Path, store_key: bytes, id: str) -> list[KeptRecord]:  
 @contextlib.contextmanager
 def _opened_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+        # Not read-only to SQLite: a writer that was killed in a transaction left pages to be put back first.
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0)
+        connection.execute("PRAGMA query_only = ON")
     except (sqlite3.Error, ValueError) as error:
         raise StorageError(f"disclosure store: expected to open {path.name}, found {error}") from error
     with contextlib.closing(connection):

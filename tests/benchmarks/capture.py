@@ -98,7 +98,7 @@ def main() -> None:
     """Print all figures."""
     options = arguments(__doc__ or "")
     is_quick = options.quick
-    pairs, requests, few = (4, 320, 2) if is_quick else (25, 1280, 10)
+    pairs, requests, few = (3, 160, 1) if is_quick else (25, 1280, 10)
     notes = [f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"]
     with log_process() as url, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as state:
         memory = measure_memory(url, f"{state}/memory")
@@ -107,14 +107,18 @@ def main() -> None:
         results[0] = against(results[0], peers[0] if peers else None)
         results += [measure_commitments(pairs=pairs), *peers]
         for is_native in (True, False):
-            kind = "native" if is_native else "python"
+            folder, times = f"{state}/computes-{is_native}", 2 if is_quick else 20
             results.append(
-                measure_throughput(url, f"{state}/{kind}", pairs=few if is_quick else 20, is_native=is_native)
+                measure_throughput(
+                    url, folder, pairs=times, requests=64 if is_quick else 192, is_native=is_native
+                )
             )
         results += measure_closed(url, f"{state}/closed", pairs=few, requests=requests)
         results += measure_streams(url, f"{state}/streams", pairs=few)
         results += [*memory, measure_spool(f"{state}/spool", pairs=pairs)]
-        generation = measure_generation(url, f"{state}/generation", pairs=few, tokens=16 if is_quick else 64)
+        generation: Result | str = "generation: left out with --quick"
+        if not is_quick:
+            generation = measure_generation(url, f"{state}/generation", pairs=few, tokens=64)
         if isinstance(generation, Result):
             results.append(generation)
         else:

@@ -31,7 +31,7 @@ def measure_streams(url: str, state: str, *, pairs: int) -> list[Result]:
     ]
 
 
-def measure_throughput(url: str, state: str, *, pairs: int, is_native: bool) -> Result:
+def measure_throughput(url: str, state: str, *, pairs: int, requests: int, is_native: bool) -> Result:
     """An app that computes 5 ms, in native code or in Python: what is left of its rate."""
     world = World(url, state, server=Server(0.005, is_native=is_native))
     kept = []
@@ -39,7 +39,7 @@ def measure_throughput(url: str, state: str, *, pairs: int, is_native: bool) -> 
         took = {}
         for app in (world.bare, world.wrapped) if number % 2 else (world.wrapped, world.bare):
             begun = time.perf_counter()
-            load(app, 96)
+            load(app, requests)
             took[app is world.bare] = time.perf_counter() - begun
         kept.append(100 * took[True] / took[False])
     world.recorder.close()

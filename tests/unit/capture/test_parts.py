@@ -6,6 +6,8 @@ import asyncio
 import logging
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -140,3 +142,22 @@ def test_header_comes_back_and_any_flip_is_seen() -> None:
     for at in range(len(content)):
         with pytest.raises(MalformedError):
             decode_header(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+
+
+def test_whoever_waits_ends_the_gathering() -> None:
+    """The writer lets more come while nobody waits; one that is awaited is taken at once."""
+    intake: Intake[int] = Intake(max_items=10, max_bytes=100)
+    intake.offer(1, 1, 0)
+    intake.linger(0.01)
+    intake.offer(2, 1, 0, is_awaited=True)
+    begun = time.monotonic()
+    intake.linger(60)
+    assert time.monotonic() - begun < 30
+    assert intake.take(1, 0) == [1]
+    intake.linger(60)
+    assert intake.take(5, 0) == [2]
+    waker = threading.Thread(target=lambda: intake.offer(3, 1, 0, is_awaited=True))
+    waker.start()
+    intake.linger(60)
+    waker.join()
+    assert intake.take(5, 0) == [3]
