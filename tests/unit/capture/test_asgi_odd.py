@@ -11,8 +11,9 @@ from auditlog.capture import CaptureSettings
 from auditlog.capture.asgi import AuditMiddleware
 from auditlog.capture.redaction import Redactor
 from auditlog.capture.settings import parse_routes
+from auditlog.capture.unrecordable import AnswerWithheld
 from auditlog.core.commitment import commit_body
-from tests.support.observing import START, ObservingRecorder, answering, body, drive, http_scope, run
+from tests.support.observing import START, ObservingRecorder, answering, body, drive, http_scope, lost, run
 
 SSE = {**START, "headers": [(b"content-type", b"text/event-stream")]}
 EVENT, DONE = b"data: {}\n\n", b"data: [DONE]\n\n"
@@ -107,6 +108,102 @@ def test_the_server_sees_what_it_would_have_seen(
     assert plain(ours[0]) == bare[0]
     assert ours[1] == bare[1]
     assert len(recorder.observations) == 1
+
+
+MALFORMED: dict[str, list[Any]] = {
+    "no status": [{"type": "http.response.start"}, body(b"{}")],
+    "status in words": [{**START, "status": "200"}, body(b"{}")],
+    "headers None": [{**START, "headers": None}, body(b"{}")],
+    "headers of three": [{**START, "headers": [(b"a", b"b", b"c")]}, body(b"{}")],
+    "body None": [START, {"type": "http.response.body", "body": None}],
+    "body of text": [START, {"type": "http.response.body", "body": "{}"}],
+    "body of text in a stream": [
+        SSE,
+        body(EVENT, more=True),
+        body(b"data: [D", more=True),
+        {"type": "http.response.body", "body": "x", "more_body": True},
+    ],
+    "no type": [START, {"body": b"{}"}],
+    "no message": [START, None],
+}
+
+
+@pytest.mark.parametrize("name", list(MALFORMED))
+def test_the_server_judges_what_is_malformed(name: str) -> None:
+    """It gets the very message, after what came before it; nothing of ours is raised instead."""
+    recorder = ObservingRecorder(CaptureSettings(log_url="http://x.example/l"))
+    sent: list[Any] = []
+
+    async def main() -> None:
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"{}"}
+
+        await AuditMiddleware(answering(*MALFORMED[name]), recorder)(http_scope(), receive, send)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    odd = next(at for at, message in enumerate(MALFORMED[name]) if not _is_usual(message))
+    assert any(message is MALFORMED[name][odd] for message in sent)
+    bodies = [message.get("body", b"") for message in MALFORMED[name][:odd]]
+    bytes_before = b"".join(
+        message["body"] for message in sent if message and isinstance(message.get("body"), bytes)
+    )
+    assert bytes_before.startswith(b"".join(bodies))
+    assert not [seen for seen in recorder.observations if seen.ended == "ok"]
+
+
+@pytest.mark.parametrize("name", sorted({*MALFORMED} - {"no type", "no message"}))
+def test_fail_closed_refuses_what_is_malformed(name: str) -> None:
+    """A server might take it; what cannot be read cannot be put on record."""
+    recorder = ObservingRecorder(CaptureSettings(log_url="http://x.example/l", mode="fail_closed"))
+    is_begun = name == "body of text in a stream"
+    try:
+        sent = run(answering(*MALFORMED[name]), recorder)
+    except AnswerWithheld:
+        assert is_begun
+    else:
+        assert (sent[0]["status"], is_begun) == (503, False)
+
+
+def _is_usual(message: Any) -> bool:
+    if not message or "type" not in message:
+        return False
+    if message["type"] == "http.response.start":
+        lines = message.get("headers")
+        return type(message.get("status")) is int and bool(lines) and all(len(line) == 2 for line in lines)
+    return isinstance(message.get("body"), bytes)
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/health"])
+def test_headers_that_can_be_read_once(recorder: ObservingRecorder, path: str) -> None:
+    """An iterator of header lines is read once, and every line arrives."""
+    start = {**START, "headers": iter([(b"content-type", b"application/json"), (b"x-a", b"1")])}
+    method = "GET" if path == "/health" else "POST"
+    sent = run(answering(start, body(b"{}")), recorder, path=path, method=method)
+    assert list(sent[0]["headers"])[:2] == [(b"content-type", b"application/json"), (b"x-a", b"1")]
+
+
+@pytest.mark.parametrize("mode", ["fail_open", "fail_closed"])
+@pytest.mark.parametrize("message", [body(b"{}"), body(b"", more=True)])
+def test_metrics_that_fail_reach_nobody(mode: Any, message: Any) -> None:
+    """Counting is no reason to fail a request; fail_closed still answers by its own rules."""
+    recorder = ObservingRecorder(CaptureSettings(log_url="http://x.example/l", mode=mode, fail_after_ms=5))
+    recorder.outcome = lost
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError
+
+    recorder.metrics.add = broken  # type: ignore[method-assign]
+    for can_reserve in (True, False):
+        recorder.can_reserve = can_reserve
+        try:
+            sent = run(answering({**START, "status": 404}, body(b"no")), recorder)
+            sent = run(answering(START, message, body(b"")), recorder)
+        except AnswerWithheld:
+            continue
+        assert sent[0]["status"] == (200 if mode == "fail_open" else 503) or message["more_body"]
 
 
 ENDED = {

@@ -63,7 +63,7 @@ def streamed(recorder: ObservingRecorder, path: str, start: Any, chunks: list[by
 
 def with_line(name: bytes, value: bytes) -> Any:
     """The start of an event stream with one more header line."""
-    return {**SSE, "headers": [*SSE["headers"], (name, value)]}
+    return {**SSE, "headers": [(b"content-type", b"text/event-stream"), (name, value)]}
 
 
 CUT: dict[str, tuple[str, Any, list[bytes], bytes]] = {

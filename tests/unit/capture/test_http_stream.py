@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auditlog.capture.http_stream import MAX_PENDING_BYTES, TERMINAL_LINES, TerminalFinder, promise_comment
+from auditlog.capture.http_stream import (
+    MAX_BLANKS,
+    MAX_PENDING_BYTES,
+    TERMINAL_LINES,
+    AnyEndFinder,
+    TerminalFinder,
+    promise_comment,
+)
 
 ENDS = {
     "openai.chat": b"data: [DONE]",
@@ -65,6 +73,7 @@ def cut(stream: bytes, at: list[int]) -> list[bytes]:
     st.lists(st.integers(0, 160), max_size=12),
 )
 @example("anthropic.messages", b"\xef\xbb\xbfevent: message_stop\n", [4])
+@example("anthropic.messages", b"\xef\xbb\xbfevent: message_stop\n", [2, 10])
 def test_every_cut_finds_the_same_place(dialect: str, stream: bytes, places: list[int]) -> None:
     """No byte is lost or changed, and the terminal event begins where a search of the whole says."""
     left, finder = fed(dialect, cut(stream, places))
@@ -138,3 +147,46 @@ def test_nothing_usual_is_held() -> None:
         assert finder.pending == b""
     assert finder.feed(b"data: {}\n\ndat") == b"data: {}\n\n"
     assert finder.pending == b"dat"
+
+
+def any_reference(dialect: str | None, stream: bytes) -> int | None:
+    """Where the first telling line begins, of whatever event: the stream split into lines."""
+    words = {line.partition(b":")[2].strip() for line in TERMINAL_LINES.get(dialect or "", ())} - {b"[DONE]"}
+    at = 0
+    for number, line in enumerate(re.split(rb"([\r\n])", stream)):
+        text = line
+        start = at
+        if number == 0 and line.startswith(b"\xef\xbb\xbf"):
+            text, start = line[3:], 3
+        at += len(line)
+        field, _, value = text.partition(b":")
+        value = value.strip(b" \t")
+        is_end = (field == b"data" and value == b"[DONE]") or (field == b"event" and value in words)
+        if is_end and b":" in text and at < len(stream):
+            return start
+    return None
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from([None, *sorted(TERMINAL_LINES)]),
+    st.lists(st.sampled_from([*PIECES, b"data:\t[DONE]\t", b" ", b"event:  message_stop "]), max_size=14),
+    st.lists(st.integers(0, 160), max_size=12),
+)
+@example("anthropic.messages", [b"\xef\xbb\xbfevent: message_stop\n"], [2, 10])
+@example(None, [b"xdata: [DONE]\n"], [1, 7])
+def test_any_end_is_found_for_every_cut(dialect: str | None, pieces: list[bytes], places: list[int]) -> None:
+    """In fail_closed: wherever a line tells the end, its first byte has not left. Comments stay exact."""
+    stream = b"".join(pieces)
+    finder, left = AnyEndFinder(dialect), b""
+    for chunk in cut(stream, places):
+        if finder.found:
+            finder.pending += chunk
+        else:
+            left += finder.feed(chunk)
+            assert finder.found or len(finder.pending) <= MAX_BLANKS
+    assert left + finder.pending == stream
+    assert (len(left) if finder.found else None) == any_reference(dialect, stream)
+    if finder.found and finder.allows_comment:
+        assert dialect is not None
+        assert reference(dialect, stream) == len(left)

@@ -12,7 +12,9 @@ import pytest
 
 from auditlog.capture import CaptureSettings
 from auditlog.capture.asgi import AuditMiddleware
+from auditlog.capture.routes import RouteTable
 from auditlog.capture.settings import parse_routes
+from auditlog.capture.starting import begin
 from auditlog.capture.unrecordable import AnswerWithheld
 from auditlog.core.commitment import commit_body
 from tests.support.observing import DECISION_ID, RECEIPTS, ObservingRecorder, lost
@@ -315,3 +317,60 @@ def test_fail_closed_needs_room_for_each_turn() -> None:
     with pytest.raises(AnswerWithheld):
         converse(recorder, steps(), incoming=[said("one"), said("two")])
     assert (len(recorder.observations), reached) == (1, [])
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_fail_closed_turns_sockets_without_turns_away(extended: bool) -> None:
+    """No message of theirs could wait for a record: refused before anything is reserved or decided."""
+    recorder = closed()
+    extensions = {"websocket.http.response": {}} if extended else {}
+    sent = converse(recorder, [], error=AssertionError("called"), path="/ws/chat", extensions=extensions)
+    if extended:
+        assert "whose turns end" in json.loads(sent[1]["body"])["detail"]
+    else:
+        assert sent == [{"type": "websocket.close", "code": 1013}]
+    assert (recorder.metrics.get("refused.503"), recorder.minted, recorder.reserved) == (1, 0, 0)
+
+
+def test_fail_closed_lets_skipped_sockets_pass() -> None:
+    """What the operator leaves out is not refused."""
+    rules = parse_routes("WEBSOCKET /ws/chat=skip", [])
+    recorder = ObservingRecorder(
+        CaptureSettings(log_url="http://x.example/l", mode="fail_closed", routes=rules)
+    )
+    assert converse(recorder, ["<", ACCEPT, CLOSE], path="/ws/chat") == [ACCEPT, CLOSE]
+
+
+@pytest.mark.parametrize("mode", ["fail_open", "fail_closed"])
+def test_the_start_says_which_sockets_are_turned_away(mode: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """One line of the table of routes, in fail_closed alone."""
+    from fastapi import FastAPI
+
+    app = FastAPI()
+    for path in ("/ws/chat", REALTIME):
+        app.add_api_websocket_route(path, lambda: None)
+    settings = CaptureSettings(log_url="http://x.example/l", mode=mode)
+    recorder = ObservingRecorder(settings)
+    with caplog.at_level("INFO", logger="auditlog.capture"):
+        begin(recorder, app, RouteTable(()))  # type: ignore[arg-type]
+    lines = [line for line in caplog.text.splitlines() if "refused in fail_closed" in line]
+    assert [line.rpartition(": ")[2] for line in lines] == (["/ws/chat"] if mode == "fail_closed" else [])
+
+
+MALFORMED: list[Any] = [
+    {"type": "websocket.accept", "headers": None},
+    {"type": "websocket.close", "code": "odd"},
+    {"text": "no type"},
+    None,
+]
+
+
+@pytest.mark.parametrize("message", MALFORMED)
+def test_the_server_judges_what_is_malformed(message: Any) -> None:
+    """It gets the message as it came; nothing of ours is raised instead."""
+    recorder = ObservingRecorder(CaptureSettings(log_url="http://x.example/l"))
+    before = (
+        [] if message and message["type" if "type" in message else "text"].endswith("accept") else [ACCEPT]
+    )
+    sent = converse(recorder, ["<", *before, message])
+    assert sent[-1] is message
