@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def coverage_of(app: object, table: RouteTable) -> CoverageNote:
-    """What goes into the entry. A POST that nothing names is recorded all the same, unless a rule says so.
+    """What goes into the entry. An order that nothing names is recorded all the same, unless a rule says so.
 
     A route that no rule leaves out and that is no decision of anyone (a page, a health check) has no line.
     """

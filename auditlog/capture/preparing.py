@@ -16,10 +16,13 @@ from auditlog.capture.messages import Observed, OutcomeKnown
 from auditlog.capture.metrics import Counters
 from auditlog.capture.models import ModelNames
 from auditlog.capture.observation import Observation, ObservedBody
-from auditlog.capture.redaction import REDACTED, Redactor
+from auditlog.capture.redaction import REDACTED, WHOLE, Redacted, Redactor
 from auditlog.capture.request_fields import RequestFields
 from auditlog.capture.safety import Guard
 from auditlog.core.commitment import BodyCommitment
+
+_REFUSED = 400
+"""From this status on a body is an error, in which no rule need find anything."""
 
 
 class Preparation:
@@ -80,6 +83,8 @@ def redact(seen: Observation, redactor: Redactor) -> Observation:
     changed: list[str] = []
     request, request_commitment = _redact_body(seen, "request", redactor, changed)
     response, response_commitment = _redact_body(seen, "response", redactor, changed)
+    if redactor.has_echo(seen.status):
+        response, response_commitment = _without_echo(seen, response, response_commitment, redactor, changed)
     facts = _redact_facts(seen.facts, redactor, changed)
     exchange = replace(seen.exchange, request=request_commitment, response=response_commitment)
     return replace(
@@ -97,10 +102,36 @@ def _redact_body(
     left = redactor.apply(name, body.data)
     if left.changed:
         changed.append(name)
+    if left.is_missed and (seen.status or 0) < _REFUSED:
+        redactor.on_missed(name)
+    return _left(seen, name, body, left)
+
+
+def _left(
+    seen: Observation, name: Literal["request", "response"], body: ObservedBody, left: Redacted
+) -> tuple[ObservedBody, BodyCommitment]:
     commitment = BodyCommitment(seen.exchange.exchange_key, name)
     commitment.update(left.data)
     kept = ObservedBody(left.data, None if left.is_whole else body.dialect)
     return kept if seen.keep_values else ObservedBody(), commitment
+
+
+def _without_echo(
+    seen: Observation,
+    response: ObservedBody,
+    commitment: BodyCommitment,
+    redactor: Redactor,
+    changed: list[str],
+) -> tuple[ObservedBody, BodyCommitment]:
+    """A refusal, without what it repeats of the request; what rules for responses left of it."""
+    ruled = redactor.apply("response", seen.response.data) if redactor.concerns("response") else None
+    data = seen.response.data if ruled is None else ruled.data
+    left = WHOLE if seen.content_encoding is not None else redactor.without_echo(data)
+    if not left.changed:
+        return response, commitment
+    if "response" not in changed:
+        changed.append("response")
+    return _left(seen, "response", seen.response, left)
 
 
 def _redact_facts(

@@ -98,6 +98,12 @@ METRICS: Final = (
         "Times the host's clock went back by more than a second.",
         _counted("clock_jumps"),
     ),
+    Metric(
+        "redactions_missed_total",
+        True,
+        "Bodies in which no rule of AUDITLOG_REDACT found anything.",
+        _counted("redactions_missed"),
+    ),
     Metric("gaps_total", True, "Gap entries written: declared losses.", _counted("gaps")),
     Metric("lost_total", True, "Decisions that could not be recorded.", _counted("lost")),
     Metric("unrecorded_total", True, "Requests that passed while nothing recorded.", _counted("unrecorded")),

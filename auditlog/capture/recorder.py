@@ -73,7 +73,7 @@ class Recorder(Telling, Answering, Modelling):
         self.logger = logging.getLogger("auditlog.capture")
         self.guard = Guard(self.metrics, self.logger, strict=settings.strict)
         self.redactor = Redactor.for_recording(
-            settings.redact, lambda failure: self.guard.failed("redaction", failure)
+            settings.redact, lambda failure: self.guard.failed("redaction", failure), self._redacted_nothing
         )
         self._clock = clock
         self._rng = rng

@@ -10,8 +10,13 @@ store then hold the redacted bytes only, and the entry names the body in `redact
 bind the bytes on the wire, and says so.
 
 Pointers are for JSON. A body they name and that cannot be redacted (a stream, other coding or content
-type, duplicate keys, too large to be kept, not kept at all) is committed to as the fixed text
+type, duplicate keys, too large to be kept, not kept at all, JSON whose top level is of another type than a
+pointer needs, such as an object wrapped in an array or in a string) is committed to as the fixed text
 `"[redacted]"`, whole: nothing unredacted is ever hashed. So is one on which the operator's function fails.
+JSON in which no pointer finds anything stays as it is, and is counted (`redactions_missed`).
+
+Servers that refuse a request repeat it: FastAPI under `/detail/*/input` and `ctx`, model servers in the text
+of an `error`. Where there is a rule for requests these places of an answer from 400 to 499 are taken out too.
 Runs on the writer's thread. Bodies are attacker-controlled. Must never: raise on a body, or let one through
 that should not be.
 """
@@ -43,14 +48,24 @@ _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Redacted(NamedTuple):
-    """The bytes to commit to, whether they differ from what was given, and whether nothing of it is left."""
+    """The bytes to commit to, whether they differ from what was given, and whether nothing of it is left.
+
+    `is_missed`: it is JSON, and no pointer found anything in it.
+    """
 
     data: bytes
     changed: bool
     is_whole: bool = False
+    is_missed: bool = False
 
 
-_WHOLE = Redacted(REDACTED, changed=True, is_whole=True)
+_ECHOES: tuple[_Pointer, ...] = (
+    ("detail", "*", "input"), ("detail", "*", "ctx"), ("error", "message"), ("message",)
+)  # fmt: skip
+"""Where servers repeat a request that they refuse."""
+
+WHOLE = Redacted(REDACTED, changed=True, is_whole=True)
+"""Nothing of the body is left."""
 
 
 class _RefusedError(Exception):
@@ -70,6 +85,8 @@ class Redactor:
         self._pointers = pointers or {}
         self._function = function
         self.on_failed = on_failed
+        self.on_missed: Callable[[str], None] = lambda _name: None
+        """Told the name of each body in which no pointer found anything."""
 
     @classmethod
     def from_setting(cls, text: str) -> Redactor | None:
@@ -92,7 +109,10 @@ class Redactor:
 
     @classmethod
     def for_recording(
-        cls, setting: str | RedactFunction, on_failed: Callable[[BaseException], None] | None = None
+        cls,
+        setting: str | RedactFunction,
+        on_failed: Callable[[BaseException], None] | None = None,
+        on_missed: Callable[[str], None] = lambda _name: None,
     ) -> Redactor | None:
         """What a recorder redacts with: never raises. A setting that cannot be followed redacts everything,
         since what it meant to take out is not known.
@@ -104,7 +124,7 @@ class Redactor:
             if on_failed is not None:
                 on_failed(error)
         if redactor is not None:
-            redactor.on_failed = on_failed
+            redactor.on_failed, redactor.on_missed = on_failed, on_missed
         return redactor
 
     @classmethod
@@ -121,29 +141,41 @@ class Redactor:
         if not self.concerns(body_name) or data == b"":
             return Redacted(data or b"", changed=False)
         if data is None:
-            return _WHOLE
+            return WHOLE
         if self._function is not None:
             return self._ask(self._function, body_name, data)
         pointers = self._pointers[body_name]
-        if () in pointers:
-            return _WHOLE
-        try:
-            _check_json(data)
-            spliced = _splice(data, pointers)
-        except (_RefusedError, ValueError, msgspec.MsgspecError, RecursionError):
-            return _WHOLE
-        return Redacted(data, changed=False) if spliced is None else Redacted(spliced, changed=True)
+        if () in pointers or (left := _without(data, pointers)) is None:
+            return WHOLE
+        return Redacted(left, changed=True) if left else Redacted(data, changed=False, is_missed=True)
+
+    def has_echo(self, status: int | None) -> bool:
+        """Whether an answer of this status may repeat what is taken out of requests."""
+        return "request" in self._pointers and status is not None and 400 <= status < 500
+
+    def without_echo(self, data: bytes | None) -> Redacted:
+        """The body of such an answer without what it repeats; `data` None is one that nobody kept. Text that
+        is no JSON stays: it has no places that could be named. Never raises.
+        """
+        if data is None:
+            return WHOLE
+        if data.lstrip(b" \t\r\n")[:1] not in (b"{", b"["):
+            return Redacted(data, changed=False)
+        left = _without(data, _ECHOES)
+        if left is None:
+            return WHOLE
+        return Redacted(left, changed=True) if left else Redacted(data, changed=False)
 
     def _ask(self, function: RedactFunction, body_name: str, data: bytes) -> Redacted:
         try:
             answer = function(body_name, data)
             if answer is None:
-                return _WHOLE
+                return WHOLE
             return Redacted(bytes(memoryview(answer)), changed=answer != data)
         except (Exception, SystemExit) as failure:  # noqa: BLE001  what the operator's code left in is not known
             if self.on_failed is not None:
                 self.on_failed(failure)
-            return _WHOLE
+            return WHOLE
 
 
 def _parse(item: str) -> tuple[str, _Pointer]:
@@ -181,6 +213,25 @@ def _check_json(data: bytes) -> None:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:
     if len({key for key, _ in pairs}) != len(pairs):
         raise _RefusedError
+
+
+def _without(data: bytes, pointers: Sequence[_Pointer]) -> bytes | None:
+    """`data` with what the pointers point to replaced; empty if that is nothing, None if it cannot be."""
+    try:
+        _check_json(data)
+        return (_splice(data, pointers) or b"") if _fits(data, pointers) else None
+    except (_RefusedError, ValueError, msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _fits(data: bytes, pointers: Sequence[_Pointer]) -> bool:
+    """Whether the top level is of the type that every pointer needs: an object, or where all begin with a
+    number or `*`, an array.
+    """
+    start = data.lstrip(b" \t\r\n")[:1]
+    if start == b"[":
+        return all(pointer[0] == "*" or pointer[0].isdigit() for pointer in pointers)
+    return start == b"{"
 
 
 def _splice(raw: bytes, pointers: Sequence[_Pointer]) -> bytes | None:

@@ -108,7 +108,7 @@ def summary(app: object, table: RouteTable) -> list[str]:
     """What an operator should read at a start: the table, and what in it needs a look."""
     lines = describe_routes(app, table)
     if not lines:
-        return ["routes: not visible; known inference routes keep values, other POST, PUT ... have none"]
+        return ["routes: not visible; known inference routes keep values, other orders have none"]
     text = ["routes:", *(f"  {row}" for row in format_table(lines) if not row.startswith("skip"))]
     text.append(f"  not recorded: {sum(line.record == 'skip' for line in lines)} routes")
     if unknown := sorted({line.path for line in lines if not line.is_known}):

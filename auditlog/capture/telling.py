@@ -55,6 +55,15 @@ class Telling:
         for doubt in self.guard.call("doubts", list[str](), doubts, self.settings, self.environ):
             self.report(doubt, logging.WARNING)
 
+    def _redacted_nothing(self, body_name: str) -> None:
+        """Count, and say once, that a body came through whole: perhaps not what the operator meant."""
+        self.metrics.add("redactions_missed")
+        self.report(
+            f"AUDITLOG_REDACT: expected something to take out of every {body_name}, found one in which no "
+            "rule finds anything; redactions_missed counts them",
+            logging.WARNING,
+        )
+
     def vitals(self) -> Vitals:
         """How the recording stands now, from memory."""
         running = self._running

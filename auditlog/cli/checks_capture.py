@@ -72,7 +72,7 @@ def _routes(settings: CaptureSettings) -> Iterator[Finding]:
         yield ok("routes", f"{rule.method} {rule.path}: {rule.mode}")
     if not settings.routes:
         yield ok(
-            "routes", "none set: known inference routes keep values, other POST routes are recorded without"
+            "routes", "none set: known inference routes keep values, other orders are recorded without"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -244,3 +245,19 @@ def test_admin_routes_are_no_decisions(recorder: ObservingRecorder, monkeypatch:
         run(answering(error=RuntimeError()), recorder, path=path, chunks=[b"x" * 70_000])
     assert seen == [(True, path, b"".join(ask), 200, b"a=1"), (True, path, None, None, b"")]
     assert (recorder.observations, recorder.minted) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://exämple.org/r", "https://a.example/x\r\nSet-Cookie: a=b", "https://a/x y"]
+)
+@pytest.mark.parametrize("mode", ["fail_open", "fail_closed"])
+def test_a_receipt_address_that_no_header_can_hold_is_left_out(url: str, mode: Any) -> None:
+    """Settings made by hand may hold one; the answer leaves all the same."""
+    recorder = ObservingRecorder(CaptureSettings(log_url="http://log.example/logs/a", mode=mode))
+    mint = recorder.new_exchange
+    recorder.new_exchange = lambda: dataclasses.replace(mint(), receipt_url=url)  # type: ignore[method-assign,type-var]
+    sent = run(answering(START, body(b"{}")), recorder)
+    names = [name for name, _ in sent[0]["headers"]]
+    assert b"audit-id" in names
+    assert b"audit-receipt" not in names
+    assert recorder.metrics.snapshot().get("failures.asgi.UnicodeEncodeError") is None

@@ -32,7 +32,7 @@ FIXED_NAMES = {
     "key_expiry_seconds",
     "disk_free_bytes", "commit_seconds", "started_total", "finished_total", "failed_total", "recorded_total",
     "refused_total", "unrecorded_total", "late_hangups_total", "promises_total",
-    "clock_jumps_total",
+    "clock_jumps_total", "redactions_missed_total",
 }  # fmt: skip
 
 

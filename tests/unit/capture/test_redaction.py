@@ -55,13 +55,30 @@ def test_what_a_pointer_points_to_is_replaced(given_body: bytes, left: bytes) ->
     assert redactor().apply("request", given_body) == Redacted(left, changed=True)
 
 
-@pytest.mark.parametrize(
-    "data", [b'{"prompt":"x"}', b'{"messages":[]}', b'{"messages":{"a":1}}', b"[]", b'"x"', b""]
-)
+@pytest.mark.parametrize("data", [b'{"prompt":"x"}', b'{"messages":[]}', b'{"messages":{"a":1}}', b""])
 def test_a_body_that_holds_none_of_it_stays_as_it_is(data: bytes) -> None:
-    """Byte for byte, and it is not called redacted."""
-    assert redactor().apply("request", data) == Redacted(data, changed=False)
+    """Byte for byte, and it is not called redacted; that the rules missed it is told."""
+    assert redactor().apply("request", data) == Redacted(data, changed=False, is_missed=data != b"")
     assert redactor().apply("facts", data) == Redacted(data, changed=False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'[{"messages":[{"content":"x"}]}]',
+        b'"{\\"messages\\":[{\\"content\\":\\"x\\"}]}"',
+        b"[]",
+        b'"x"',
+        b"7",
+        b"null",
+    ],
+)
+def test_a_body_of_another_type_than_the_rule_needs_is_replaced_whole(data: bytes) -> None:
+    """An object wrapped in an array or in a string hides nothing; a rule for arrays reads arrays."""
+    assert redactor().apply("request", data) == WHOLE
+    if data.startswith(b"["):
+        for_arrays = redactor("request:/*/messages, request:/0/prompt")
+        assert not for_arrays.apply("request", data).is_whole
 
 
 @pytest.mark.parametrize(
@@ -241,3 +258,61 @@ def test_an_own_module_cannot_end_the_process(monkeypatch: pytest.MonkeyPatch, t
     with pytest.raises(ConfigurationError, match="SystemExit"):
         Redactor.from_setting("leaving_redaction:f")
     assert Redactor.from_callable(lambda *_: sys.exit(3)).apply("request", b"x") == WHOLE
+
+
+def test_a_request_in_which_no_rule_finds_anything_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The body is kept, a metric counts it, and one line says so, once."""
+    recorder = unsent_recorder(tmp_path, redact="request:/messages/*/content")
+    app = AuditMiddleware(answering(START, body(b"{}")), recorder)
+    for question in (b'{"prompt":"x"}', b'{"prompt":"y"}', b'{"messages":[{"content":"z"}]}'):
+        asyncio.run(drive(app, http_scope(), [question]))
+    decisions = sealed(recorder, "decision")
+    assert ["redacted" in decision for decision in decisions] == [False, False, True]
+    assert recorder.metrics.get("redactions_missed") == 2
+    assert sum("found one in which no rule" in line for line in caplog.messages) == 1
+
+
+ECHO = {"detail": [{"loc": ["body"], "input": {"messages": SECRET}, "ctx": {"error": SECRET}, "type": "x"}]}
+
+
+@pytest.mark.parametrize("setting", ["request:/messages", "request:/messages, response:/choices"])
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_refusal_does_not_repeat_what_was_taken_out(tmp_path: Path, setting: str, status: int) -> None:
+    """What FastAPI says of a bad request is redacted with the request; the rest of it stays."""
+    reply = [{**START, "status": status}, body(json.dumps(ECHO).encode())]
+    decision, kept = decided(tmp_path, setting, answer=reply)
+    assert decision["redacted"] == ["request", "response"]
+    assert json.loads(kept.response.data)["detail"] == [
+        {"loc": ["body"], "input": "[redacted]", "ctx": "[redacted]", "type": "x"}
+    ]
+    commitment = commit_body(kept.exchange_key, "response", kept.response.data).hex()
+    assert decision["response"]["commitment"] == commitment
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        (b'{"error":{"message":"Mrs Miller","code":400}}', b'{"error":{"message":"[redacted]","code":400}}'),
+        (b'{"detail":"no"}', None),
+        (b"no", None),
+        (b'{"detail":[{"input":"Mrs Miller"}],"detail":[]}', REDACTED),
+    ],
+)
+def test_other_refusals(tmp_path: Path, answer: bytes, left: bytes | None) -> None:
+    """The text of a model server's error goes too; what can be read in two ways goes whole."""
+    reply = [{**START, "status": 400}, body(answer)]
+    decision, kept = decided(tmp_path, "request:/messages", answer=reply)
+    assert kept.response.data == (left or answer)
+    assert decision["redacted"] == ["request", *(["response"] if left else [])]
+
+
+def test_without_rules_for_requests_a_refusal_stays(tmp_path: Path) -> None:
+    """And an answer that is no refusal is no echo."""
+    reply = [{**START, "status": 422}, body(json.dumps(ECHO).encode())]
+    _, kept = decided(tmp_path / "a", "facts:/subject", answer=reply)
+    assert json.loads(kept.response.data) == ECHO
+    decision, kept = decided(tmp_path / "b", "request:/messages", answer=[START, reply[1]])
+    assert json.loads(kept.response.data) == ECHO
+    assert decision["redacted"] == ["request"]
