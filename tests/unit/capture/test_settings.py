@@ -172,7 +172,7 @@ def test_a_switched_off_layer_has_no_problems() -> None:
 
 def test_a_home_directory_is_found() -> None:
     """`~` in a path is the home directory, wherever the text came from; an unknown one is a problem."""
-    env = {**GOOD, "HOME": "/home/x", "AUDITLOG_STATE": "~/state", "AUDITLOG_MODEL": "~/m"}
+    env = {**GOOD, "HOME": "/srv/x", "AUDITLOG_STATE": "~/state", "AUDITLOG_MODEL": "~/m"}
     found = CaptureSettings.from_environ(env)
-    assert (found.state_dir, found.model_path) == (Path("/home/x/state"), Path("/home/x/m"))
+    assert (found.state_dir, found.model_path) == (Path("/srv/x/state"), Path("/srv/x/m"))
     assert CaptureSettings.from_environ({**env, "AUDITLOG_STATE": "~no-such-user-7/x"}).problems != ()
