@@ -8,7 +8,8 @@
     outputs/0/data/17   row 17 of a tensor, of row 17 of every input tensor
 
 Pure functions of the leaves of both bodies, both attacker-controlled. Promises: of the other items no field
-is named; where the fields cannot be cut so, an error says why. Must never: guess.
+is named; where the fields cannot be cut so, or whose they are does not follow from both bodies, an error says
+why. Must never: guess. A wrong guess shows one person the prompt of another.
 """
 
 from __future__ import annotations
@@ -118,14 +119,44 @@ class _Leaves:
                 found.add(int(token))
         return sorted(found)
 
-    def numbered(self, array: str, wanted: int) -> str | None:
-        """Pointer of the object of an array whose `index` is that number; by place if none has an `index`."""
-        places = self.places(array)
-        numbers = {place: self.number(f"/{array}/{place}/index") for place in places}
-        if all(number is None for number in numbers.values()):
+    def has(self, pointer: str) -> bool:
+        """Whether there is a value of any kind at a pointer."""
+        return any(leaf == pointer or leaf.startswith(f"{pointer}/") for leaf in self._values)
+
+    def counted(self, name: str) -> int | None:
+        """A member that says how many, None if absent.
+
+        Raises:
+            DisclosureError: it is anything but a natural number from 1. Servers take `2.0` and `"2"` for 2,
+                others do not: which it was, the bodies do not say.
+        """
+        if not self.has(f"/{name}"):
+            return None
+        number = self.number(f"/{name}")
+        if not number:
+            raise DisclosureError(f"item: expected {name} as a natural number from 1, found another value")
+        return number
+
+    def numbered(self, array: str, wanted: int, *, by_place: bool = False) -> str | None:
+        """Pointer of the object of an array whose `index` is that number; with `by_place` the one at that
+        place, if none of them has an `index` of any kind.
+
+        Raises:
+            DisclosureError: which one is meant does not follow from the `index` of each.
+        """
+        numbers = self.indexes(array)
+        if by_place and not any(self.has(f"/{array}/{place}/index") for place in numbers):
             return f"/{array}/{wanted}" if wanted in numbers else None
+        if None in numbers.values() or len(set(numbers.values())) != len(numbers):
+            raise DisclosureError(
+                f"item: expected in each element of {array} a natural index of its own, found others"
+            )
         found = [place for place, number in numbers.items() if number == wanted]
-        return f"/{array}/{found[0]}" if len(found) == 1 else None
+        return f"/{array}/{found[0]}" if found else None
+
+    def indexes(self, array: str) -> dict[int, int | None]:
+        """The `index` of each place of an array; None where it is no natural number."""
+        return {place: self.number(f"/{array}/{place}/index") for place in self.places(array)}
 
 
 def _and_above(pointer: str) -> Iterable[str]:
@@ -142,15 +173,27 @@ def _shared(names: tuple[str, ...], leaves: _Leaves) -> list[str]:
 def _members(array: str, asked: _Leaves, answered: _Leaves, number: int) -> ItemFields:
     """What is wanted of both bodies, by the member the item is named after."""
     if array == "choices":
-        return ItemFields(_of_choice(asked, number), _one(answered.numbered("choices", number)))
+        return ItemFields(_of_choice(asked, answered, number), _one(answered.numbered("choices", number)))
     if array == "data":
         request = [*_at(asked, "input", number), *_pair(asked, number)]
-        return ItemFields(request, _one(answered.numbered("data", number)))
+        _match(asked, ("input", "text_1", "text_2"), answered, "data")
+        return ItemFields(request, _one(answered.numbered("data", number, by_place=True)))
     if array == "results":
+        # Ranks are sorted by score: a place says nothing about whose document it was.
         request = [*_at(asked, "documents", number), "/query"]
         return ItemFields(request, _one(answered.numbered("results", number)))
+    _match(asked, _INSTANCES, answered, "predictions")
     request = [f"/{name}/{number}" for name in _INSTANCES]
     return ItemFields([*request, "/dataframe_split/columns"], [f"/predictions/{number}"])
+
+
+def _match(asked: _Leaves, inputs: tuple[str, ...], answered: _Leaves, output: str) -> None:
+    """Raises DisclosureError if several inputs have another number of answers: whose is whose?"""
+    answers = len(answered.places(output))
+    for name in inputs:
+        found = len(asked.places(name))
+        if found > 1 and answers and found != answers:
+            raise DisclosureError(f"item: expected {found} of {output}, as of {name}, found {answers}")
 
 
 def _one(pointer: str | None) -> list[str]:
@@ -173,19 +216,43 @@ def _pair(asked: _Leaves, number: int) -> list[str]:
     return wanted
 
 
-def _of_choice(asked: _Leaves, number: int) -> list[str]:
-    """Each prompt has n choices, in the order of the prompts; all choices of a chat answer its messages."""
+def _of_choice(asked: _Leaves, answered: _Leaves, number: int) -> list[str]:
+    """Each prompt has n choices, in the order of the prompts; all choices of a chat answer its messages.
+
+    Raises:
+        DisclosureError: the bodies do not say, beyond doubt, which prompt it was.
+    """
+    n = asked.counted("n") or 1
+    asked.counted("best_of")
+    if not asked.has("/prompt"):
+        return ["/messages"]
+    if asked.has("/messages"):
+        raise DisclosureError("item: expected a prompt or messages, found both")
     prompts = asked.places("prompt")
-    if not prompts:
-        return ["/prompt", "/messages"]
-    return [f"/prompt/{number // (asked.number('/n') or 1)}"]
+    total = max(1, len(prompts)) * n
+    indexes = answered.indexes("choices")
+    is_one = len(prompts) < 2 and not asked.has("/prompt_embeds")
+    if not (is_one and not answered) and sorted(
+        -1 if each is None else each for each in indexes.values()
+    ) != [*range(total)]:
+        raise DisclosureError(
+            f"item: expected the choices 0 to {total - 1} of {max(1, len(prompts))} prompt(s) with n {n}, "
+            f"found {len(indexes)} choice(s) or other numbers"
+        )
+    if number >= total:
+        raise DisclosureError(f"item: expected a choice below {total}, found {number}")
+    return [f"/prompt/{number // n}"] if prompts else ["/prompt"]
 
 
 def _tensor_rows(asked: _Leaves, answered: _Leaves, output: str, row: int) -> ItemFields:
-    """Row of an output tensor and of all inputs; each row must be a leaf of its own or a nested array."""
-    request = []
+    """Row of an output tensor and of all inputs of as many rows; each row must be a leaf of its own or a
+    nested array. An input of another number of rows is not shown: whose its rows are is not known.
+    """
+    request, rows = [], len(answered.places(f"outputs/{output}/data"))
     for place in asked.places("inputs"):
-        request += _tensor_row(asked, f"inputs/{place}", row)
+        wanted = _tensor_row(asked, f"inputs/{place}", row)
+        if rows in (0, len(asked.places(f"inputs/{place}/data"))):
+            request += wanted
     return ItemFields(request, _tensor_row(answered, f"outputs/{output}", row))
 
 

@@ -100,6 +100,67 @@ def test_what_cannot_be_shown_alone_is_refused(item: str, request_body: Any, res
         fields(item, request_body, response_body)
 
 
+def ranks(*indexes: Any) -> dict[str, Any]:
+    """An answer with ranks; ... stands for none."""
+    return {"results": [{"score": 1} if each is ... else {"index": each, "score": 1} for each in indexes]}
+
+
+@pytest.mark.parametrize(
+    ("item", "request_body", "response_body"),
+    [
+        *(("choices/1", {"prompt": ["ALICE", "BOB"], "n": n}, choices(0, 1, 2, 3))
+          for n in (2.0, "2", None, 0, -2, True, [2], {}, 1)),
+        ("choices/0", {"messages": [{"content": "x"}], "n": 2.0}, choices(0, 1)),
+        ("choices/1", {"prompt": ["ALICE", "BOB"], "best_of": 4}, choices(0, 1, 2, 3)),
+        ("choices/1", {"prompt": ["ALICE", "BOB"], "best_of": "2"}, choices(0, 1)),
+        ("choices/1", {"prompt": ["ALICE", "BOB"]}, choices(0, 1, 2)),
+        ("choices/0", {"prompt": ["ALICE", "BOB"]}, choices(0)),
+        ("choices/1", {"prompt": ["ALICE", "BOB"]}, choices(1, 2)),
+        ("choices/1", {"prompt": ["ALICE", "BOB"]}, {"choices": [{"text": "a"}, {"text": "b"}]}),
+        ("choices/1", {"prompt": ["ALICE", "BOB"]}, None),
+        ("choices/0", {"prompt": "ALICE", "prompt_embeds": ["x"]}, choices(0, 1)),
+        ("choices/0", {"prompt": "ALICE", "messages": [{"content": "BOB"}]}, choices(0)),
+        ("results/0", {"query": "q", "documents": ["ALICE", "BOB"]}, ranks(..., ...)),
+        ("results/0", {"query": "q", "documents": ["ALICE", "BOB"]}, ranks(1.0, 0.0)),
+        ("results/0", {"query": "q", "documents": ["ALICE", "BOB"]}, ranks("1", 0)),
+        ("results/0", {"query": "q", "documents": ["ALICE", "BOB"]}, ranks(0, ...)),
+        ("data/0", {"input": ["ALICE", "BOB"]}, {"data": [{"index": 1.0}, {"index": 0.0}]}),
+        ("data/0", {"input": ["ALICE", "BOB"]}, {"data": [{"index": 0}, {"index": 1}, {"index": 2}]}),
+        ("predictions/0", {"instances": [["ALICE"], ["BOB"]]}, {"predictions": [{"p": 1}]}),
+    ],
+)  # fmt: skip
+def test_nobody_is_shown_another_persons_text_by_a_guess(
+    item: str, request_body: Any, response_body: Any
+) -> None:
+    """Where the bodies do not say beyond doubt which input an answer is of, nothing is shown."""
+    with pytest.raises(DisclosureError, match="item: expected"):
+        fields(item, request_body, response_body)
+
+
+@pytest.mark.parametrize("written", ["2.0", '"2"', "2e0", "null", "1e0"])
+def test_a_number_of_choices_is_written_as_a_natural_number(written: str) -> None:
+    """As bytes: what a server may take for 2 is refused in every other spelling."""
+    request = f'{{"prompt":["ALICE","BOB"],"n":{written}}}'.encode()
+    with pytest.raises(DisclosureError, match="natural number from 1"):
+        item_fields("choices/1", request, json.dumps(choices(0, 1, 2, 3)).encode())
+
+
+def test_of_a_single_prompt_the_request_alone_will_do() -> None:
+    """Nobody else's prompt is there to be shown."""
+    assert fields("choices/1", {"prompt": "a", "n": 2}, None) == (["/prompt", "/n"], [])
+    with pytest.raises(DisclosureError, match="a choice below 2"):
+        fields("choices/2", {"prompt": "a", "n": 2}, None)
+
+
+def test_an_input_of_another_number_of_rows_is_not_shown() -> None:
+    """Three rows in, two rows out: whose is whose is not known."""
+    tensor = {"name": "x", "data": ["ALICE", "BOB", "EVE"]}
+    assert fields("outputs/0/data/1", {"inputs": [tensor]}, {"outputs": [{"data": ["a", "b"]}]}) == (
+        [],
+        ["/outputs/0/data/1"],
+    )
+
+
 def test_a_body_cut_by_its_members_shows_no_item() -> None:
     """Over 1,024 fields all choices are one field: it names everybody, so it is not shown."""
     with pytest.raises(DisclosureError):
