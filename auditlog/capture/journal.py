@@ -8,6 +8,7 @@ never: be touched by two threads (the sender reads the spool itself).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from auditlog.capture.adoption import Opening, Unclean, adopt_drafts, begin_drafts, begin_sealed
@@ -50,8 +51,19 @@ class Journal:
         self.spool: Spool | None = None
         """The sealed entries; None before enrolment."""
 
-    def open(self, opening: Opening | None, *, instance: str, software: str, now_us: int) -> None:
-        """Recover what earlier lives left and take our place. Raises OSError: call again."""
+    def open(
+        self,
+        opening: Opening | None,
+        *,
+        instance: str,
+        software: str,
+        now_us: int,
+        seen: Callable[[int], None] = lambda _us: None,
+    ) -> None:
+        """Recover what earlier lives left and take our place. Raises OSError: call again.
+
+        `seen` is told the time of the newest entry that is there, before ours is made.
+        """
         left = read_left(self._slot.directory, own=instance)
         if opening is None:
             if self._drafts is None:
@@ -61,6 +73,7 @@ class Journal:
             forget(left)
             return
         spool = self._open_spool(opening)
+        seen(spool.tip.time_us)
         unclean = _unclean(spool, left)
         if self._slot.drafts_dir.exists():
             drafts = self._open_drafts()

@@ -1,8 +1,9 @@
 """Making promises: the producer's word that this entry will be in the log by a stated time (spec/promise.md).
 
 A promise is made only of an entry that is durable, and only while it can be kept: not before enrolment, not
-while the oldest entry that the log has not acknowledged is older than half the time promised, and not while
-this host's clock is behind. So an honest host never breaks one. It is a function of the entry and the
+before the log has answered in this life, not while it refuses us or contradicts our chain, not while the
+oldest entry that it has not acknowledged is older than half the time promised, and not while this host's
+clock is behind. So an honest host never breaks one. It is a function of the entry and the
 settings, so it can be made again in a later life. Must never: be made of what is not durable yet.
 """
 
@@ -29,9 +30,19 @@ LEAST_SLACK_US = 5_000_000
 class PromiseMaker:
     """Signs promises of one producer. The signer is the key in force; a rotation replaces it."""
 
-    def __init__(self, enrolment: Enrolment, signer: Ed25519Signer, *, merge_by_s: int) -> None:
-        """Promise `merge_by_s`, or the log's own longest delay where that is longer."""
+    def __init__(
+        self,
+        enrolment: Enrolment,
+        signer: Ed25519Signer,
+        *,
+        merge_by_s: int,
+        is_in_step: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Promise `merge_by_s`, or the log's own longest delay where that is longer. `is_in_step` says whether
+        the log, as last heard, takes what it is sent (`Sender.is_in_step`).
+        """
         self.signer = signer
+        self.is_in_step = is_in_step
         self._merge_by_s = merge_by_s
         self.merge_by_us = merge_by_s * 1_000_000
         self.is_ready = False
@@ -73,7 +84,7 @@ def may_promise(maker: PromiseMaker, clock: HostClock, *, time_us: int, oldest_u
 
     Half of the time promised must be left for what waits before it; a quarter for a clock that is behind.
     """
-    if not maker.is_ready:
+    if not maker.is_ready or not maker.is_in_step() or clock.is_doubtful:
         return False
     latest_us = clock.latest_us()
     if latest_us - time_us > max(maker.merge_by_us // 4, LEAST_SLACK_US):

@@ -75,7 +75,7 @@ class RunningCapture(Handing):
         entries may be lost: nothing runs any more then. `telling` is the recorder, which outlives this.
         """
         self._settings = settings
-        self._clock = HostClock(clock, on_jump=lambda: metrics.add("clock_jumps"))
+        self._clock = HostClock(clock, on_jump=self._went_back)
         self._wiring = Wiring(
             settings, software, clock=self._clock, rng=rng, metrics=metrics, guard=guard, redactor=redactor,
             logger=logger,
@@ -103,7 +103,7 @@ class RunningCapture(Handing):
         self.leftovers: Leftovers | None = None
         self.outbox = PromiseOutbox(
             open_client=self._wiring.open_client, metrics=metrics, guard=guard, gate=self._wiring.gate,
-            waits=lambda: self._keys is not None and self._keys.is_turning,
+            waits=lambda: not self._is_in_step() or (self._keys is not None and self._keys.is_turning),
         )  # fmt: skip
         """Promises that did not travel with their answer."""
         self.pace = Pace(settings.wait_ms / 1000, judges_disk=settings.durability == "local")
@@ -305,6 +305,7 @@ class RunningCapture(Handing):
             clock=self._clock,
             attempts=self._attempts,
             merge_by_s=self._settings.merge_by_s,
+            is_in_step=self._is_in_step,
             pace=self.pace,
             settling=self._settling,
             open_store=lambda: self._wiring.open_store(slot),
@@ -323,6 +324,17 @@ class RunningCapture(Handing):
             until_drained=until_drained,
             on_retired=self._stop_promising if slot is self.slot else lambda: None,
             on_acknowledged=self._promise_again if until_drained else self._acknowledged,
+        )
+
+    def _is_in_step(self) -> bool:
+        return self.sender is not None and self.sender.is_in_step
+
+    def _went_back(self) -> None:
+        self._metrics.add("clock_jumps")
+        self._telling.report(
+            "expected this host's clock at or after the newest entry, found it behind: entries say what it says, "
+            "and nothing is promised until it has caught up",
+            logging.WARNING,
         )
 
     def _stop_promising(self) -> None:

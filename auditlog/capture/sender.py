@@ -132,6 +132,7 @@ class Sender:
         self._route: Route | None = None
         self._next: int | None = None
         self._conflict_at: int | None = None
+        self._is_refused = False
         self._noted = (0.0, -1)
         self.state = "starting"
         self.head: str | None = None
@@ -153,6 +154,14 @@ class Sender:
         self._stopping.set()
         self._hurrying.set()
         self._wake.set()
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the log, as last heard in this life, knows our chain and takes what it is sent: only then may
+        an entry be promised. Any thread may ask.
+        """
+        stands = self._next is not None and self._conflict_at is None
+        return stands and not self._is_refused and self.state not in {STOPPED, RETIRED}
 
     @property
     def is_drained(self) -> bool:
@@ -201,6 +210,7 @@ class Sender:
             self._failures += 1
             return LONGEST_WAIT_S
         self._failures = 0
+        self._is_refused = False
         return wait_s
 
     def _progress(self, client: LogClient) -> float:
@@ -213,12 +223,14 @@ class Sender:
         batch = self._next_batch(route.spool, self._next)
         if not batch:
             self.state = "idle"
+            self._conflict_at = None
             self._note_progress(every_s=0.0)
             return IDLE_WAIT_S
         self.state = "sending"
         try:
             client.submit(self._encode(route, batch), len(batch))
         except ChainConflictError as conflict:
+            self._is_refused = True  # until the next turn succeeds: nothing is promised meanwhile
             self._resolve(route, client.head(route.enrolment.producer), conflict)
             return 0.0
         self._next += len(batch)
@@ -318,6 +330,7 @@ class Sender:
 
     def _refused(self, refusal: AuditLogError) -> float:
         """Ask again, slowly, where someone may act without a restart; a verdict on a batch stops us."""
+        self._is_refused = True
         if isinstance(refusal, ProducerRetired):
             raise SenderStopped(RETIRED, {"last": refusal.expected, "message": str(refusal)}) from refusal
         may_change = isinstance(refusal, AuthenticationError | NotFoundError | ConfigurationError)
@@ -365,8 +378,9 @@ class Sender:
             self._note(self.state, "", self._next)
 
     def _give_up(self, verdict: SenderStopped) -> None:
+        # First of all: from here on no answer may leave with a promise.
+        self._is_refused = True
         if verdict.reason == RETIRED and self._route is not None:
-            # First of all: from here on no answer may leave with a promise.
             last, producer = verdict.detail["last"], self._route.enrolment.producer
             self._guard.call(
                 "retired", None, self._on_retired, producer, last if isinstance(last, dict) else {}

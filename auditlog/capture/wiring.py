@@ -158,7 +158,8 @@ class Wiring:
         opening = self.enrol(slot, client) if enrolment is None else self.opening(slot, enrolment)
         journal = self.new_journal(slot)
         instance = self._rng(16).hex()
-        journal.open(opening, instance=instance, software=self._software, now_us=self._clock())
+        clock = self._clock
+        journal.open(opening, instance=instance, software=self._software, now_us=clock(), seen=clock.compare)
         assert journal.spool is not None
         return journal, Route(opening.enrolment, opening.signer, journal.spool, opening.keys)
 

@@ -73,6 +73,7 @@ class Writer:
         clock: HostClock,
         attempts: Attempts,
         merge_by_s: int,
+        is_in_step: Callable[[], bool],
         pace: Pace,
         settling: Settling,
         preparation: Preparation,
@@ -93,6 +94,7 @@ class Writer:
         self._clock = clock
         self._attempts = attempts
         self._merge_by_s = merge_by_s
+        self._is_in_step = is_in_step
         self._settling = settling
         self._preparation = preparation
         self._on_durable = on_durable
@@ -192,7 +194,8 @@ class Writer:
     def _open(self) -> None:
         """Recover the spools and take our place in the chain. Called again after an OSError."""
         instance, software = self.instance, self._software
-        self._journal.open(self._opening, instance=instance, software=software, now_us=self._clock())
+        seen, now_us = self._clock.resume, self._clock()
+        self._journal.open(self._opening, instance=instance, software=software, now_us=now_us, seen=seen)
         if self._opening is not None and self._journal.spool is not None:
             self._enrolled(self._opening, self._journal.spool)
 
@@ -211,7 +214,9 @@ class Writer:
         self.runs.promises = None
 
     def _enrolled(self, opening: Opening, spool: Spool) -> None:
-        self.runs.promises = PromiseMaker(opening.enrolment, opening.signer, merge_by_s=self._merge_by_s)
+        self.runs.promises = PromiseMaker(
+            opening.enrolment, opening.signer, merge_by_s=self._merge_by_s, is_in_step=self._is_in_step
+        )
         self.ready.set_result(spool)
         self._on_durable()
 

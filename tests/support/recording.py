@@ -54,12 +54,21 @@ def recording(
                     break
             assert time.monotonic() < deadline, "enrolled in time"
             time.sleep(0.02)
+        while not (may_stop or _is_in_step(recorder)):
+            assert time.monotonic() < deadline, "heard in time"
+            time.sleep(0.02)
         yield recorder
     finally:
         recorder.close()
     if may_stop:
         return
     assert recorder.metrics.get("sender.stopped") == recorder.metrics.get("sender.conflicts") == 0
+
+
+def _is_in_step(recorder: Recorder) -> bool:
+    """Whether the log has said where our chain ends: before that nothing is promised."""
+    running = recorder.running
+    return running is not None and running.sender is not None and running.sender.is_in_step
 
 
 def record(recorder: Recorder, number: int) -> tuple[str, str]:
