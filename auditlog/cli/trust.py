@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auditlog.cli.output import say, say_json
+from auditlog.cli.output import say, say_json, say_note
 from auditlog.cli.reading import MAX_TRUST_BYTES, read_text_line
 from auditlog.cli.secretfile import write_new
 from auditlog.cli.verify import read_trust
@@ -109,6 +109,11 @@ def pin(
     write_new(out, text)
     for line in _sentences(read_trust(out)):
         say(line)
+    if 0 < 2 * quorum <= len(witness or []):
+        say_note(
+            f"warning: {quorum} of {len(witness or [])} witnesses is no majority, so two quorums may have no "
+            "witness in common: a quorum alone will not date a broken promise"
+        )
     if source is not None and said["witnesses"] and not witness:
         say(
             f"the log says that {len(said['witnesses'])} witness(es) cosign it; believe N of them with "

@@ -14,7 +14,7 @@ is exactly one quorum line. The text is the reader's own; it is kept verbatim. P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from auditlog.core.cosignature import CosignatureVerifier, cosignature_timestamp, parse_vkey
@@ -111,11 +111,22 @@ class Policy:
         cosigners = [
             (witness.name, times[witness.name]) for witness in self.witnesses if witness.name in times
         ]
-        return QuorumResult(self._satisfied(times), self.quorum is None, cosigners)
+        return QuorumResult(self.is_quorum(times), self.quorum is None, cosigners)
 
-    def _satisfied(self, times: Mapping[str, int]) -> bool:
+    def is_decided_by(self, names: Collection[str]) -> bool:
+        """Whether these witnesses (policy names) are a quorum, and those that remain could not make another.
+
+        What such witnesses say together, no quorum without them can have contradicted: every quorum has at
+        least one of them. Of one in two or two in four this needs more than a quorum; of a majority, and of
+        all, a quorum is always enough.
+        """
+        others = {witness.name for witness in self.witnesses}.difference(names)
+        return self.is_quorum(names) and not self.is_quorum(others)
+
+    def is_quorum(self, names: Collection[str]) -> bool:
+        """Whether witnesses of these policy names satisfy the quorum; False for `quorum none`."""
         # Members are defined before their group, so one pass in the order of the text settles all groups.
-        done = set(times)
+        done = set(names)
         for group in self.groups:
             if len(done.intersection(group.members)) >= group.threshold:
                 done.add(group.name)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from auditlog.core.trust import Trust
-from auditlog.errors import EvidenceError, QuorumError
+from auditlog.errors import EvidenceError
 from auditlog.verify.promise_evidence import Evidence, parse_evidence
-from auditlog.verify.promise_proofs import Proof, prove_evidence
+from auditlog.verify.promise_proofs import NotDatableError, Proof, prove_evidence
 from auditlog.verify.promise_report import PromiseReport
 from auditlog.verify.promise_words import (
     broken,
@@ -52,10 +52,8 @@ def judge_evidence(data: bytes, trust: Trust) -> EvidenceReport:
     try:
         evidence = parse_evidence(data)
         proof = prove_evidence(evidence, trust)
-    except QuorumError as error:
-        is_ours = trust.policy.quorum is None
-        text = f"NOT CHECKED: {error}" if is_ours else f"NOT PROVEN: {error}"
-        return EvidenceReport(3 if is_ours else 1, text, ())
+    except NotDatableError as error:
+        return EvidenceReport(3, f"NOT CHECKED: {error}", ())
     except EvidenceError as error:
         return EvidenceReport(1, f"NOT PROVEN: {error}", ())
     facts = (*(() if proof.promised is None else promise_facts(proof.promised)), *proof_facts(proof))

@@ -16,7 +16,6 @@ from typing import TypeVar
 from auditlog.core.cosignature import cosignature_timestamp
 from auditlog.core.losses import declared_lost_covers, gap_covers
 from auditlog.core.merkle import root_hash, verify_consistency, verify_inclusion
-from auditlog.core.note import OpenedNote
 from auditlog.core.promise import Promise, open_promise, parse_promise_text
 from auditlog.core.receipt import Related
 from auditlog.core.scalars import format_time, parse_time
@@ -35,6 +34,10 @@ from auditlog.verify.steps import LogTrust, Opened, find_log
 from auditlog.verify.steps_chain import Placed, Producer
 
 T = TypeVar("T")
+
+
+class NotDatableError(QuorumError):
+    """No quorum of this trust file could date it: it has none, or one that another could contradict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,29 +130,35 @@ def _commitment(body: dict[str, object], name: str) -> object:
 def date_after(opened: Opened, trust: Trust, after_us: int) -> Dated:
     """Show that a checkpoint was the newest a quorum knew at a time after `after_us` (microseconds).
 
-    Only cosignatures whose own time is after it count, and they must satisfy the quorum by themselves.
+    Only cosignatures whose own time is after it count. They must satisfy the quorum by themselves, and the
+    witnesses without one must not: else those could have cosigned the promised entry in time, while somebody
+    had the others, cut off from the log, cosign an old checkpoint again. Nobody lied, and nothing was late.
 
     Raises:
-        QuorumError: they do not, or the trust file has no quorum.
+        NotDatableError: the trust file has no quorum, or the witnesses that remain could make one.
+        QuorumError: the cosignatures after it do not satisfy the quorum.
     """
     policy = trust.policy
     if policy.quorum is None:
-        raise QuorumError("expected a quorum of witnesses in the trust file to date a checkpoint, found none")
-    keys = {witness.verifier.vkey for witness in policy.witnesses}
-    late = [
-        (when, line)
+        raise NotDatableError(
+            "expected a quorum of witnesses in the trust file to date a checkpoint, found none"
+        )
+    names = {witness.verifier.vkey: witness.name for witness in policy.witnesses}
+    late = sorted(
+        (when, names[line.vkey])
         for line in opened.opened.verified
-        if line.vkey in keys and (when := cosignature_timestamp(line)) * 1_000_000 > after_us
-    ]
-    for limit in sorted({when for when, _ in late}):
-        lines = tuple(line for when, line in late if when <= limit)
-        part = OpenedNote(text=opened.opened.text, verified=lines, unknown=())
-        if policy.check_quorum(part.text, part).satisfied:
-            return Dated(opened, _instant(limit))
-    raise QuorumError(
-        f"expected a quorum of cosignatures after {_instant(after_us // 1_000_000)}, "
-        f"found {len(late)} cosignature(s) after it"
+        if line.vkey in names and (when := cosignature_timestamp(line)) * 1_000_000 > after_us
     )
+    after, found = _instant(after_us // 1_000_000), {name for _, name in late}
+    for limit in sorted({when for when, _ in late}):
+        if policy.is_decided_by({name for when, name in late if when <= limit}):
+            return Dated(opened, _instant(limit))
+    if policy.is_quorum(found):
+        raise NotDatableError(
+            f"expected cosignatures after {after} of so many witnesses that the others are no quorum, found "
+            f"{len(found)} of {len(names)}: the others could have seen the promised entry in time"
+        )
+    raise QuorumError(f"expected a quorum of cosignatures after {after}, found {len(found)} after it")
 
 
 def _instant(seconds: int) -> str:

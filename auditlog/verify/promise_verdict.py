@@ -21,6 +21,7 @@ from auditlog.errors import DisclosureError, EvidenceError, QuorumError, Signatu
 from auditlog.verify.promise_evidence import Cause, Earlier, Evidence, Leaf
 from auditlog.verify.promise_keys import place_entry, prove_producer, prove_rotations
 from auditlog.verify.promise_proofs import (
+    NotDatableError,
     Proof,
     contradictions,
     date_after,
@@ -81,6 +82,8 @@ class _Check:
         self._facts: list[Fact] = list(stated_facts(promise))
         self._unread: list[str] = []
         self._opened: Opened | None = None
+        self._is_split = False
+        """A quorum saw a checkpoint after merge-by, and another quorum may have seen the promised entry."""
         self._step(1, Outcome.PASSED, f"well formed, due by {promise.merge_by}")
         self._step(2, Outcome.PASSED, f"{sight.log.origin} is a log of the trust file")
 
@@ -260,7 +263,8 @@ class _Check:
         for opened in self._sight.seen.values():
             try:
                 date_after(opened, self._sight.log.trust, parse_time(self._promise.merge_by))
-            except QuorumError:
+            except QuorumError as error:
+                self._is_split |= isinstance(error, NotDatableError)
                 continue
             if opened.checkpoint.tree_size <= most:
                 found.append(opened)
@@ -311,12 +315,15 @@ class _Check:
             return None
 
     def _undated(self) -> Finding:
-        has_none = self._sight.log.trust.policy.quorum is None
-        why = (
-            "your trust file has no witness quorum to date what the log shows"
-            if has_none
-            else "no checkpoint at hand was cosigned by your quorum after that time"
-        )
+        if self._sight.log.trust.policy.quorum is None:
+            why = "your trust file has no witness quorum to date what the log shows"
+        elif self._is_split:
+            why = (
+                "your quorum is too small to date what the log shows: the witnesses that did not see it "
+                "after that time could be a quorum themselves"
+            )
+        else:
+            why = "no checkpoint at hand was cosigned by your quorum after that time"
         self._step(7, Outcome.NOT_CHECKED, why)
         text = f"it is not in the log and was due {self._promise.merge_by} by this machine's clock, but {why}"
         return Finding(Verdict.NOT_CHECKED, text)

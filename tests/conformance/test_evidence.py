@@ -119,6 +119,7 @@ def test_both_readings_agree_on_changed_files_at_length() -> None:
 def _anything(worlds: int, files: int, seed: int, *, honest: bool) -> Counter[tuple[int, str | None]]:
     found: Counter[tuple[int, str | None]] = Counter()
     trusts = [EvidenceWorld().trust(quorum=quorum) for quorum in ("both", "w1", "none")]
+    trusts.append(EvidenceWorld().trust(groups=("group both any w1 w2",)))
     for number in range(worlds):
         rng = random.Random(f"{seed} {number}")
         for value in Chaos(rng, honest=honest).files(files):

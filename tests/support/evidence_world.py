@@ -226,11 +226,18 @@ class EvidenceWorld(fixed.World):
             **{name: self.placed(item) if isinstance(item, int) else item for name, item in own.items()},
         }
 
-    def trust(self, *, quorum: str = "both", log_keys: tuple[str, ...] = (), **more: Any) -> bytes:
+    def trust(
+        self,
+        *,
+        quorum: str = "both",
+        log_keys: tuple[str, ...] = (),
+        groups: tuple[str, ...] = ("group both all w1 w2",),
+        **more: Any,
+    ) -> bytes:
         """A trust file with this log and both witnesses."""
         lines = [f"log {vkey}" for vkey in log_keys or (self.log_key.vkey,)]
         lines += [f"witness w{number} {who.vkey}" for number, who in enumerate(self.witnesses, start=1)]
-        lines += ["group both all w1 w2", f"quorum {quorum}"]
+        lines += [*groups, f"quorum {quorum}"]
         value = {
             "v": "auditlog/trust@v1",
             "issuer": {"name": "the evidence vectors", "role": "regulator"},

@@ -41,6 +41,7 @@ def evidence_vectors() -> Iterator[Vector]:
             trust = world.trust(quorum="none")
             yield vector(f"open-{name}-without-quorum", encoded(value), trust, 3, verdict=value["verdict"])
     yield from _trusted()
+    yield from _overlapping()
 
 
 def cases() -> Iterator[Case]:
@@ -336,3 +337,23 @@ def _trusted() -> Iterator[Vector]:
         ("fork-without-quorum", fork(), "none"),
     ):
         yield vector(f"good-{name}", encoded(value), world.trust(quorum=quorum), 0, verdict=value["verdict"])
+
+
+def _overlapping() -> Iterator[Vector]:
+    """Quorums that need not overlap: what one saw late, another may have seen in time."""
+    one_of_two = ("group both any w1 w2",)
+    nested = ("group first any w1", "group second all w2", "group both 1 first second")
+    early = (LATER_S, MERGE_BY_S), (LATER_S, None), (None, LATER_S)
+    for name, groups in {"one-of-two": one_of_two, "one-of-two-groups": nested}.items():
+        for number, times in enumerate(early, start=1):
+            world, value = late(9, *times)
+            trust = world.trust(groups=groups)
+            yield vector(f"open-late-{name}-{number}", encoded(value), trust, 3, verdict="LATE")
+        world, value = late()
+        trust = world.trust(groups=groups)
+        yield vector(f"good-late-{name}-by-both", encoded(value), trust, 0, verdict="LATE")
+        world, value = absent()
+        trust = world.trust(groups=groups)
+        yield vector(f"good-absent-{name}-by-both", encoded(value), trust, 0, verdict="ABSENT")
+        value["checkpoint"] = world.signed(None, LATER_S, MERGE_BY_S)
+        yield vector(f"open-absent-{name}", encoded(value), trust, 3, verdict="ABSENT")

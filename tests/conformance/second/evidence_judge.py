@@ -72,11 +72,14 @@ def micros(time: str) -> int:
 
 
 def dated_after(trust: Trust, note: Note, merge_by: str) -> None:
-    """Refuse unless the cosignatures that are later than merge-by are a quorum by themselves."""
+    """Refuse unless the cosignatures later than merge-by are a quorum, and the other witnesses are none."""
     late = {key: second for key, second in note.times if second * 1_000_000 > micros(merge_by)}
     if trust.policy.quorum is None:
         raise NoQuorum
     need(trust.policy.satisfied(late), "no quorum dates the checkpoint after merge-by")
+    silent = {key: 0 for key in trust.policy.witnesses.values() if key not in late}
+    if trust.policy.satisfied(silent):
+        raise NoQuorum
 
 
 class _Judge:
@@ -284,7 +287,7 @@ def judge(data: bytes, trust: bytes) -> Judgement:
             made.exit_code, made.rule, made.why = (
                 NOT_CHECKED,
                 number,
-                "it needs a date and there is no quorum",
+                "it needs a date, and no quorum could give one",
             )
             break
         made.verdict = run.file.verdict

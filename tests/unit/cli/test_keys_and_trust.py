@@ -95,6 +95,20 @@ def test_a_trust_file_is_pinned_from_keys(tmp_path: Path, capsys: Capture) -> No
     assert call(capsys, "trust", "pin", "--out", out, "--vkey", FACTORY.log_key.vkey)[0] == 2
 
 
+@pytest.mark.parametrize(("quorum", "warned"), [(0, False), (1, True), (2, False)])
+def test_pinning_warns_of_a_quorum_below_a_majority(
+    quorum: int, warned: bool, tmp_path: Path, capsys: Capture
+) -> None:
+    """Such a quorum dates nothing by itself; the file is written all the same."""
+    out = tmp_path / "trust.json"
+    names = [item for n, key in enumerate(FACTORY.witnesses) for item in ("--witness", f"w{n}={key.vkey}")]
+    code, _, err = call(
+        capsys, "trust", "pin", "--out", out, "--vkey", FACTORY.log_key.vkey, *names, "--quorum", quorum
+    )
+    assert (code, out.exists()) == (0, True)
+    assert ("is no majority" in err) is warned
+
+
 def test_pinning_refuses_what_no_trust_file_can_say(tmp_path: Path, capsys: Capture) -> None:
     """Each mistake is one line and leaves no file."""
     key, out = FACTORY.log_key.vkey, tmp_path / "trust.json"

@@ -173,3 +173,31 @@ def test_what_breaks_a_rule_is_refused(text: str) -> None:
     """Each text breaks one rule of the grammar, of names, of members or of keys."""
     with pytest.raises(MalformedError):
         parse_policy(text)
+
+
+@pytest.mark.parametrize(
+    ("rule", "names", "expected"),
+    [
+        ("group q 1 X1", "X1", True),
+        ("group q any X1 X2", "X1", False),
+        ("group q any X1 X2", "X1 X2", True),
+        ("group q 2 X1 X2 X3", "X1 X2", True),
+        ("group q 2 X1 X2 X3 Y1", "X1 X2", False),
+        ("group q 2 X1 X2 X3 Y1", "X1 X2 X3", True),
+        ("group q all X1 X2", "X1", False),
+        ("group q all X1 X2", "X1 X2", True),
+        ("group a any X1 X2\ngroup b any Y1 Y2\ngroup q all a b", "X1 Y1", False),
+        ("group a any X1 X2\ngroup b any Y1 Y2\ngroup q all a b", "X1 X2 Y1", True),
+        ("group a 2 X1 X2 X3\ngroup b any Y1 Y2\ngroup q any a b", "X1 X2 Y1", False),
+        ("group a 2 X1 X2 X3\ngroup b any Y1 Y2\ngroup q any a b", "X1 X2 Y1 Y2", True),
+    ],
+)
+def test_a_quorum_decides_if_no_other_is_left(rule: str, names: str, expected: bool) -> None:
+    """The witnesses that remain must not be a quorum themselves; groups within groups count as groups."""
+    witnesses = "".join(
+        f"witness {name} {key.vkey}\n"
+        for name, key in zip(("X1", "X2", "X3", "Y1", "Y2"), WITNESSES, strict=False)
+    )
+    policy = parse_policy(f"log {LOG.vkey}\n{witnesses}{rule}\nquorum q\n")
+    assert policy.is_decided_by(set(names.split())) is expected
+    assert not parse_policy(f"log {LOG.vkey}\n{witnesses}quorum none\n").is_decided_by(set(names.split()))

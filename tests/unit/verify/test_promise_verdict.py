@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditlog.core.checkpoint import Checkpoint
+from auditlog.core.merkle import hash_leaf, root_hash
 from auditlog.core.scalars import format_time
 from auditlog.errors import ConfigurationError, MalformedError
 from auditlog.verify.promise_evidence import Cause, format_evidence, parse_evidence
@@ -137,7 +139,41 @@ def test_every_needed_cosignature_must_be_after_merge_by() -> None:
     lines = [*late.split("\n")[:-2], early.split("\n")[-2]]
     world.checkpoints = ["\n".join(lines) + "\n"]
     assert judged(world, kept).verdict is Verdict.NOT_CHECKED
-    assert judged(world, kept, world.sight(trust=world.trust(quorum=1))).cause is Cause.ABSENT
+    split = judged(world, kept, world.sight(trust=world.trust(quorum=1)))
+    assert (split.verdict, split.exit_code) == (Verdict.NOT_CHECKED, 3)
+    assert "too small to date" in split.headline
+
+
+def test_a_partitioned_witness_convicts_nobody() -> None:
+    """One of two: one saw the entry in time; the other, cut off, truthfully cosigns the old tree later."""
+    world = honest_start()
+    old, size = world.checkpoints[-1], len(world.entries)
+    kept = world.decide()
+    world.now_s += 1
+    world.publish(witnesses=1)
+    world.now_s += 7200
+    leaves = [hash_leaf(entry) for entry in world.entries[:size]]
+    again = world.cosigners[1].cosign(Checkpoint(ORIGIN, size, root_hash(leaves)), leaves, world.now_s)
+    trust = world.trust(quorum=1)
+    report = judged(world, kept, world.sight(trust=trust, kept=[old + again]))
+    assert (report.verdict, report.evidence) == (Verdict.IN_LOG, None)
+    world.checkpoints.append(old + again)
+    assert judged(world, kept, world.sight(trust=trust)).cause is None
+
+
+@pytest.mark.parametrize("witnesses", [1, 3])
+def test_a_majority_dates_as_before(witnesses: int) -> None:
+    """One of one and two of three convict by a bare quorum: no other quorum is left beside it."""
+    world = World(witnesses=witnesses)
+    with world.drop():
+        kept = world.decide()
+    world.now_s += 61
+    world.publish(witnesses=witnesses // 2 + 1)
+    trust = world.trust(quorum=witnesses // 2 + 1)
+    report = judged(world, kept, world.sight(trust=trust))
+    assert report.cause is Cause.ABSENT
+    assert report.evidence is not None
+    assert judge_evidence(format_evidence(report.evidence), trust).exit_code == 0
 
 
 def test_merge_by_itself_is_still_in_time() -> None:
