@@ -71,9 +71,7 @@ def _routes(settings: CaptureSettings) -> Iterator[Finding]:
     for rule in settings.routes:
         yield ok("routes", f"{rule.method} {rule.path}: {rule.mode}")
     if not settings.routes:
-        yield ok(
-            "routes", "none set: known inference routes keep values, other orders are recorded without"
-        )
+        yield ok("routes", "none set: known inference routes keep values, other orders are recorded without")
 
 
 def _state(settings: CaptureSettings) -> Iterator[Finding]:

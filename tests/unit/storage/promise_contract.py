@@ -7,10 +7,10 @@ from auditlog.storage.records import (
     ChainHead,
     ChainRun,
     Commit,
+    GapReach,
     HeadUpdate,
     IndexRows,
     KeptPromise,
-    GapReach,
     PromiseRow,
 )
 
