@@ -1,9 +1,9 @@
 """Ending producers from the log's side: a retirement, and the declaration that a host is lost.
 
 Spec: `auditlog/spec/entry.md`, "Ends and losses"; `auditlog/spec/api.md`, "Producers". Both name the newest
-entry of the producer in the order, pending ones among them, under the log's lock: a batch is before the end,
-and in, or after it, and refused. Both may be asked for again: what was said once is not said twice, and the answer
-comes after its commit. Must never: name another last number than the last one accepted.
+entry of the producer in the order, pending ones among them, under the log's lock: a batch is before the
+end, and in, or after it, and refused. Both may be asked for again: what was said once is not said twice,
+and the answer comes after its commit. Must never: name another last number than the last one accepted.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Spec: design section 5, "Receipt", and `auditlog/spec/receipt.md`. Everything goes into the newest published
 checkpoint: the entry's proof, and `related`: the producer's enrolment, its rotations, the start of its
-instance, the model (of a `pending` one the entry that resolves it, or says that nothing will). Each proof is verified against the signed root before the receipt leaves: a damaged tile
-is an error here and never a receipt that fails in somebody's hands. Must never: use a checkpoint that is not
-published.
+instance, the model (of a `pending` one the entry that resolves it, or says that nothing will). Each proof
+is verified against the signed root before the receipt leaves: a damaged tile is an error here and never a
+receipt that fails in somebody's hands. Must never: use a checkpoint that is not published.
 """
 
 from __future__ import annotations

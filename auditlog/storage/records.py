@@ -149,8 +149,8 @@ class AnchorRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """Where a `model` entry lies, for decisions whose model was pending; or a `coverage` entry that says there
-    is none.
+    """Where a `model` entry lies, for decisions whose model was pending; or a `coverage` entry that
+    says is none.
     """
 
     producer: bytes
