@@ -150,7 +150,7 @@ class AnchorRecord:
 @dataclass(frozen=True, slots=True)
 class ModelRow:
     """Where a `model` entry lies, for decisions whose model was pending; or a `coverage` entry that
-    says is none.
+    says there is none.
     """
 
     producer: bytes
