@@ -74,8 +74,8 @@ class HostClock:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether nothing may be promised by this clock: the log's was not heard in this life, or ours is behind
-        the newest entry of our own chain (by more than it may stand still).
+        """Whether nothing may be promised by this clock: the log's was not heard in this life, or ours is
+        behind the newest entry of our own chain (by more than it may stand still).
         """
         return not self._has_heard or self._wall_us() < self._newest_us - SLACK_US
 

@@ -36,6 +36,8 @@ class Enrolment:
     receipt_key: bytes = field(repr=False)
     key_in_force: str | None = None
     """The vkey that took the enrolled one's place, once the log has the rotation; None: none did."""
+    rotations: int = 0
+    """How many rotations of this producer the log has."""
     max_merge_delay_s: int | None = None
     """The longest the log may take to show an entry, as it said at enrolment; None: it did not say."""
     token_expires_s: int | None = None
@@ -110,6 +112,7 @@ def encode_enrolment(enrolment: Enrolment) -> bytes:
         "receipt_key": base64.b64encode(enrolment.receipt_key).decode(),
         "max_merge_delay_s": enrolment.max_merge_delay_s,
         "key_in_force": enrolment.key_in_force,
+        "rotations": enrolment.rotations,
         "token_expires_s": enrolment.token_expires_s,
         "token_mark": enrolment.token_mark,
     }
@@ -132,6 +135,7 @@ def decode_enrolment(content: bytes) -> Enrolment:
             entry=_base64(members["entry"], "entry"),
             receipt_key=_base64(members["receipt_key"], "receipt_key"),
             key_in_force=None if members.get("key_in_force") is None else str(members["key_in_force"]),
+            rotations=int(members.get("rotations", members.get("key_in_force") is not None)),
             max_merge_delay_s=_delay_s(members.get("max_merge_delay_s")),
             token_expires_s=_unix_s(members.get("token_expires_s")),
             token_mark=None if members.get("token_mark") is None else str(members["token_mark"]),

@@ -38,8 +38,8 @@ class PromiseMaker:
         merge_by_s: int,
         is_in_step: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Promise `merge_by_s`, or the log's own longest delay where that is longer. `is_in_step` says whether
-        the log, as last heard, takes what it is sent (`Sender.is_in_step`).
+        """Promise `merge_by_s`, or the log's own longest delay where that is longer. `is_in_step` says
+        whether the log, as last heard, takes what it is sent (`Sender.is_in_step`).
         """
         self.signer = signer
         self.is_in_step = is_in_step

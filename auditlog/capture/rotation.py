@@ -16,6 +16,7 @@ something unsent needs, or sign with two keys for one place.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from auditlog.capture.slots import KEY, NEXT_KEY, Slot
 from auditlog.core.entry import parse_entry
 from auditlog.core.keys import Ed25519Signer
 from auditlog.core.note import sign_note
-from auditlog.core.statements import rotation_text
+from auditlog.core.statements import MAX_ROTATIONS, rotation_text
 from auditlog.errors import AuditLogError, ConfigurationError
 
 ROTATION, RETIREMENT = "rotation", "retirement"
@@ -63,10 +64,12 @@ class SlotKeys:
         """The next key, durable: the one an interrupted request left, or a new one.
 
         Raises:
-            ConfigurationError: another rotation waits for the log. OSError, MalformedError.
+            RotationsUsedUp: the log would not take it. ConfigurationError: another rotation waits for the
+                log. OSError, MalformedError.
         """
         if self.is_turning:
             raise ConfigurationError("rotation: expected the one before in the log, found it not sent yet")
+        check_rotations(self._enrolment)
         following = self._slot.load_key(NEXT_KEY)
         if following is None or following.vkey == self.heads.vkey:
             following = Ed25519Signer.from_seed(self.heads.name, rng(32))
@@ -104,7 +107,10 @@ class SlotKeys:
             self.heads = self._take_over(self.sealing)
 
     def _take_over(self, following: Ed25519Signer) -> Ed25519Signer:
-        self._enrolment = replace(self._enrolment, key_in_force=following.vkey)
+        if following.vkey != self._enrolment.vkey_in_force:
+            # The same entry may be met again, in what another answer or the spool says: it counts once.
+            turned = self._enrolment.rotations + 1
+            self._enrolment = replace(self._enrolment, key_in_force=following.vkey, rotations=turned)
         self._slot.save_enrolment(self._enrolment)
         # Dying here leaves both files, and an enrolment that names the new key.
         finish_take_over(self._slot)
@@ -125,6 +131,19 @@ def open_keys(slot: Slot, enrolment: Enrolment, rng: Callable[[int], bytes]) -> 
     if following is not None and not _is_sealed(slot.spool_dir, following.vkey):
         following = None
     return SlotKeys(slot, enrolment, heads, following)
+
+
+class RotationsUsedUp(ConfigurationError):
+    """This producer has changed its key as often as the log's format allows."""
+
+
+def check_rotations(enrolment: Enrolment) -> None:
+    """Raises RotationsUsedUp: no log would take the next rotation (entry.md, "Keys of a producer")."""
+    if enrolment.rotations >= MAX_ROTATIONS:
+        raise RotationsUsedUp(
+            f"rotation: expected fewer than {MAX_ROTATIONS} of one producer, found {enrolment.rotations}: "
+            "retire this producer and enrol anew"
+        )
 
 
 def finish_take_over(slot: Slot) -> None:
@@ -150,6 +169,21 @@ def ending_kind(payload: bytes) -> str | None:
 def request_rotation(slot_dir: Path) -> None:
     """Ask who holds the slot, or holds it next, for a new key; durable on return. Raises OSError."""
     write_durable(slot_dir / ROTATE_REQUEST, b"{}\n")
+
+
+def refuse_request(slot_dir: Path, reason: str) -> None:
+    """Say in the request why it cannot be carried out; durable on return. Raises OSError."""
+    write_durable(slot_dir / ROTATE_REQUEST, json.dumps({"refused": reason}, indent=1).encode() + b"\n")
+
+
+def refusal_of(slot_dir: Path) -> str | None:
+    """Why the slot's request for a new key cannot be carried out; None if it can, or there is none."""
+    try:
+        members = json.loads((slot_dir / ROTATE_REQUEST).read_bytes())
+    except (OSError, ValueError):
+        return None
+    refused = members.get("refused") if isinstance(members, dict) else None
+    return refused if isinstance(refused, str) else None
 
 
 def forget_request(slot_dir: Path) -> None:

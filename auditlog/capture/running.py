@@ -332,8 +332,8 @@ class RunningCapture(Handing):
     def _went_back(self) -> None:
         self._metrics.add("clock_jumps")
         self._telling.report(
-            "expected this host's clock at or after the newest entry, found it behind: entries say what it says, "
-            "and nothing is promised until it has caught up",
+            "expected this host's clock at or after the newest entry, found it behind: entries say what it "
+            "says, and nothing is promised until it has caught up",
             logging.WARNING,
         )
 

@@ -157,8 +157,8 @@ class Sender:
 
     @property
     def is_in_step(self) -> bool:
-        """Whether the log, as last heard in this life, knows our chain and takes what it is sent: only then may
-        an entry be promised. Any thread may ask.
+        """Whether the log, as last heard in this life, knows our chain and takes what it is sent: only then
+        may an entry be promised. Any thread may ask.
         """
         stands = self._next is not None and self._conflict_at is None
         return stands and not self._is_refused and self.state not in {STOPPED, RETIRED}

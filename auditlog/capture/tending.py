@@ -21,7 +21,15 @@ from auditlog.capture.clocks import HostClock
 from auditlog.capture.messages import OwnEntry
 from auditlog.capture.metrics import Counters
 from auditlog.capture.retiring import Undeclared, is_requested, is_retired, list_undeclared
-from auditlog.capture.rotation import ROTATE_REQUEST, ROTATION, SlotKeys, forget_request
+from auditlog.capture.rotation import (
+    ROTATE_REQUEST,
+    ROTATION,
+    RotationsUsedUp,
+    SlotKeys,
+    forget_request,
+    refusal_of,
+    refuse_request,
+)
 from auditlog.capture.safety import Guard
 from auditlog.capture.sender import Route
 from auditlog.capture.settings import CaptureSettings
@@ -79,11 +87,16 @@ class KeyWatch:
             if keys.is_turning:
                 # Dying after the sealing left the request: it is the rotation that is under way.
                 forget_request(self._slot.directory)
-            elif self._turning is None or self._turning.done():
+            elif refusal_of(self._slot.directory) is None and (self._turning is None or self._turning.done()):
                 self._turn(keys)
 
     def _turn(self, keys: SlotKeys) -> None:
-        following = keys.prepare(self._rng)
+        try:
+            following = keys.prepare(self._rng)
+        except RotationsUsedUp as refusal:
+            # Said once: the request holds the answer from now on, for `doctor` and whoever asked.
+            refuse_request(self._slot.directory, str(refusal))
+            raise
         done: Future[str] = Future()
 
         def sealed(future: Future[str]) -> None:

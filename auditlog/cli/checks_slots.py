@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LONGEST_ON_THE_WAY_S = 60
 _BEATS_MISSED = 3
+_MANY_ROTATIONS = 50
 _EXPIRES_SOON_S = 7 * 86_400
 
 
@@ -98,7 +99,27 @@ def _slot(slot: SlotReport, settings: CaptureSettings) -> Iterator[Finding]:
     if backlog.waiting:
         yield _waiting(slot, backlog)
         yield from _promises(slot, backlog, settings)
+    yield from _rotations(slot)
     yield from _pulse(slot)
+
+
+def _rotations(slot: SlotReport) -> Iterator[Finding]:
+    """How many more times the slot's producer can change its key, where they become few."""
+    from auditlog.capture.enrolment import decode_enrolment
+    from auditlog.capture.rotation import refusal_of
+    from auditlog.core.statements import MAX_ROTATIONS
+    from auditlog.errors import MalformedError
+
+    refusal = refusal_of(slot.directory)
+    if refusal is not None:
+        yield problem("rotation", f"{slot.name}: its new key was refused: {_printable(refusal)}")
+    try:
+        turned = decode_enrolment((slot.directory / "enrolment.json").read_bytes()).rotations
+    except (OSError, MalformedError):
+        return  # told by the check of the slot
+    if turned >= _MANY_ROTATIONS:
+        text = f"{slot.name}: its key changed {turned} times of at most {MAX_ROTATIONS}"
+        yield warning("rotation", f"{text}: retire this producer and enrol anew")
 
 
 def _waiting(slot: SlotReport, backlog: Backlog) -> Finding:

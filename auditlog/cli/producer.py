@@ -43,11 +43,17 @@ def rotate(state: StateOption = None, slot: SlotOption = None) -> None:
     """Give this host's producers new keys: at once where nothing runs, else within a second."""
     from auditlog.capture.rotation import request_rotation
 
-    waiting = False
+    waiting, refusals = False, list[str]()
     for directory in _slots(state, slot):
+        refusal = _refusal(directory)
+        if refusal is not None:
+            refusals.append(refusal)
+            continue
         # The request first: dying anywhere behind it, the next start carries it out.
         request_rotation(directory)
         waiting |= _tend(state, directory, rotates=True, done="has a new key, in the log")
+    if refusals:
+        raise ConfigurationError("; ".join(refusals))
     if waiting:
         raise typer.Exit(EXIT_WAITING)
 
@@ -142,6 +148,23 @@ def lost(
     else:
         say(f"declared in entry {answer['notice']}: {answer['instance']} above number {answer['after_seq']}")
     say(f"ended in entry {answer['retirement']['index']}")
+
+
+def _refusal(directory: Path) -> str | None:
+    """Why the slot's producer can change its key no more; None if it can. Raises MalformedError, OSError."""
+    from auditlog.capture.enrolment import decode_enrolment
+    from auditlog.capture.retiring import is_retired
+    from auditlog.capture.rotation import RotationsUsedUp, check_rotations
+
+    path = directory / "enrolment.json"
+    if is_retired(directory) or not path.exists():
+        return None
+    try:
+        check_rotations(decode_enrolment(path.read_bytes()))
+    except RotationsUsedUp as refusal:
+        ends = f"auditlog producer retire --slot {directory.name}"
+        return f"{directory.name}: {refusal} ({ends})"
+    return None
 
 
 def _retire_at_log(producer: str | None, log: str | None, token_file: Path | None) -> None:
