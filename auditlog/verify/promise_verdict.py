@@ -20,6 +20,7 @@ from auditlog.core.signed import check_one
 from auditlog.errors import DisclosureError, EvidenceError, QuorumError, SignatureError, SourceError
 from auditlog.verify.promise_evidence import Cause, Earlier, Evidence, Leaf
 from auditlog.verify.promise_keys import place_entry, prove_producer, prove_rotations
+from auditlog.verify.promise_look import UNREAD, look, look_under
 from auditlog.verify.promise_proofs import (
     NotDatableError,
     Proof,
@@ -43,8 +44,6 @@ from auditlog.verify.promise_words import (
 )
 from auditlog.verify.report import Fact, Outcome, Step
 from auditlog.verify.steps import Opened, check_quorum
-
-_UNREAD = (SourceError, EvidenceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,11 @@ def check_promise(note: str, sight: LogSight, *, now_us: int, own: OwnBytes | No
     return check.report(finding, own)
 
 
+def _is_settled(finding: Finding) -> bool:
+    """Whether it is proven: that the promise was kept, that it was not, or that it is none."""
+    return finding.cause is not None or finding.verdict in (Verdict.IN_LOG, Verdict.NO_PROMISE)
+
+
 class _Check:
     """One promise being judged."""
 
@@ -90,35 +94,36 @@ class _Check:
     def decide(self) -> Finding:
         """Look, prove, judge."""
         try:
-            opened, view = self._look()
-        except _UNREAD as error:
+            opened, view = look(self._note, self._promise, self._sight, self._unread)
+        except UNREAD as error:
             return self._unreadable("its checkpoint", error)
         self._opened = opened
         self._step(3, Outcome.PASSED, f"signed by the log, size {opened.checkpoint.tree_size}")
         if (fork := self._fork(opened)) is not None:
             return fork
-        finding = self._authenticate(opened, view)
-        return finding or self._judge(opened, view)
+        finding = self._authenticate(opened, view) or self._judge(opened, view)
+        return finding if _is_settled(finding) else (self._at_public(opened, view) or finding)
 
-    def _look(self) -> tuple[Opened, View]:
-        view = None
-        try:
-            view = self._sight.ask(self._note)
-        except _UNREAD as error:
-            self._unread.append(f"the look-up of this promise ({why_unread(error)})")
-        if view is not None and view.producer is not None:
-            return self._sight.open(view.checkpoint), view
-        opened = self._sight.newest()
-        try:
-            return opened, self._sight.read(self._promise, opened)
-        except _UNREAD as error:
-            self._unread.append(f"its entries ({why_unread(error)})")
-        return opened, View(opened.note)
+    def _at_public(self, opened: Opened, view: View) -> Finding | None:
+        """What the public tree proves, where the log answers from a newer one and does not show that."""
+        public = self._sight.public
+        if public is None or public.checkpoint.tree_size >= opened.checkpoint.tree_size:
+            return None
+        under = look_under(self._promise, self._sight, public, view, self._unread)
+        if under is None:
+            return None
+        before = (dict(self._steps), list(self._facts))
+        found = self._authenticate(public, under) or self._judge(public, under)
+        if _is_settled(found):
+            self._opened = public
+            return found
+        self._steps, self._facts = before
+        return None
 
     def _fork(self, opened: Opened) -> Finding | None:
         try:
             evidence = self._sight.find_fork(opened)
-        except _UNREAD as error:
+        except UNREAD as error:
             self._unread.append(f"the tiles that compare it with earlier checkpoints ({why_unread(error)})")
             return None
         return None if evidence is None else self._prove(evidence)
@@ -160,12 +165,14 @@ class _Check:
             return Finding(
                 Verdict.NOT_YET_DUE, f"it is not in the log yet; it is due {self._promise.merge_by}"
             )
-        if (more := self._sight.shows_less(opened)) > 0:
-            return Finding(Verdict.WITHHELD, f"the log shows {more} entries less than it had signed before")
         try:
-            return self._by_tiles(opened, view)
-        except _UNREAD as error:
-            return self._unreadable("its hash tiles", error)
+            finding = self._by_tiles(opened, view)
+        except UNREAD as error:
+            finding = self._unreadable("its hash tiles", error)
+        more = self._sight.shows_less(opened)
+        if _is_settled(finding) or more <= 0:
+            return finding
+        return Finding(Verdict.WITHHELD, f"the log shows {more} entries less than it had signed before")
 
     def _by_entries(self, opened: Opened, view: View) -> Finding | None:
         """What the entries shown prove by themselves."""
@@ -224,7 +231,7 @@ class _Check:
             return None
         if contradictions(self._promise, placed):
             return self._prove(self._evidence(Cause.CONFLICT, opened, view, entry=item))
-        late = self._late(opened, view, item)
+        late = self._late(opened, view, Leaf(item.index, item.proof))
         if late is not None:
             return late
         size, index = opened.checkpoint.tree_size, placed.index
@@ -234,23 +241,23 @@ class _Check:
         text = f"the promised entry is entry {index} of {self._promise.origin}"
         return Finding(Verdict.IN_LOG, text, index=index)
 
-    def _late(self, opened: Opened, view: View, item: Related) -> Finding | None:
+    def _late(self, opened: Opened, view: View, leaf: Leaf) -> Finding | None:
         """Whether a checkpoint dated after merge-by lacks what this one has."""
-        for other in self._dated(item.index):
+        for other in self._dated(leaf.index):
             try:
                 proof = (
                     ()
                     if other is opened
                     else self._sight.tree(opened).consistency(other.checkpoint.tree_size)
                 )
-            except _UNREAD as error:
+            except UNREAD as error:
                 self._unread.append(f"the tiles that join an earlier checkpoint ({why_unread(error)})")
                 return None
             evidence = self._evidence(
                 Cause.LATE,
                 opened,
                 view,
-                leaf=Leaf(item.index, item.proof),
+                leaf=leaf,
                 earlier=Earlier(other.note, tuple(proof)),
             )
             if (finding := self._prove(evidence)) is not None:
@@ -278,8 +285,10 @@ class _Check:
         if found is not None:
             try:
                 item = prove(tree, found)
-            except _UNREAD as error:
-                return self._unreadable(f"entry {found}, which has the promised leaf hash,", error)
+            except UNREAD as error:
+                # Its place alone shows that it came late; what it says is not needed for that.
+                late = self._late(opened, view, Leaf(found, tuple(tree.inclusion(found))))
+                return late or self._unreadable(f"entry {found}, which has the promised leaf hash,", error)
             if item is not None and (finding := self._in_log(opened, view, item)) is not None:
                 return finding
         if (finding := self._absent(opened, view)) is not None:
@@ -310,7 +319,7 @@ class _Check:
         """What the log's answer may have left out, where its entries can be read."""
         try:
             return self._by_entries(opened, self._sight.read(self._promise, opened))
-        except _UNREAD as error:
+        except UNREAD as error:
             self._unread.append(f"its entries ({why_unread(error)})")
             return None
 

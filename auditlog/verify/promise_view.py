@@ -54,6 +54,8 @@ class LogSight:
         self._trees: dict[str, VerifiedTree] = {}
         self.seen: dict[str, Opened] = {}
         """Every checkpoint of this log that was shown, by its note, in the order it was."""
+        self.public: Opened | None = None
+        """The checkpoint served last at the public path."""
         for note in kept:
             self._open_kept(note)
 
@@ -81,7 +83,12 @@ class LogSight:
             SourceError, EvidenceError: none, or none that it signed.
         """
         data = self._source.fetch(CHECKPOINT_PATH)
-        return self.open(data.decode("utf-8", "replace"))
+        self.public = self.open(data.decode("utf-8", "replace"))
+        return self.public
+
+    def largest(self) -> Opened:
+        """The checkpoint of the most entries that was shown anywhere; there must be one."""
+        return max(self.seen.values(), key=lambda item: item.checkpoint.tree_size)
 
     def tree(self, opened: Opened) -> VerifiedTree:
         """The tree a checkpoint signs, from the source's tiles; raises SourceError or EvidenceError."""
@@ -128,8 +135,7 @@ class LogSight:
 
     def shows_less(self, opened: Opened) -> int:
         """How many entries more than this the log has signed for, in a checkpoint seen elsewhere."""
-        largest = max(item.checkpoint.tree_size for item in self.seen.values())
-        return largest - opened.checkpoint.tree_size
+        return self.largest().checkpoint.tree_size - opened.checkpoint.tree_size
 
     def again(self, item: Related, opened: Opened, tree_of: Opened) -> Related:
         """The same entry with a proof into the smaller tree `opened`; raises as `tree`."""

@@ -234,18 +234,20 @@ class World:
 class FakeLookup:
     """Answers as the service's `promises/lookup` does: from all entries, whoever may read them."""
 
-    def __init__(self, world: World, *, without: tuple[str, ...] = ()) -> None:
-        """`without`: members this log keeps silent about."""
-        self._world, self._without = world, without
+    def __init__(self, world: World, *, without: tuple[str, ...] = (), at: tuple[int, ...] = (-1,)) -> None:
+        """`without`: members this log keeps silent about. `at`: which of the checkpoints it answers from, one
+        an answer; the last of them ever after.
+        """
+        self._world, self._without, self._at = world, without, at
         self.asked = 0
 
     def look_up(self, note: str) -> View:
         """The answer, through its wire form."""
+        world, at = self._world, self._at[min(self.asked, len(self._at) - 1)]
         self.asked += 1
-        world = self._world
-        checkpoint = world.checkpoints[-1]
+        checkpoint = world.checkpoints[at]
         signed = world.sight().open(checkpoint).checkpoint
-        tree = VerifiedTree(world.source(), signed)
+        tree = VerifiedTree(MemorySource(log_files(world.entries[: signed.tree_size])), signed)
         view = scan(tree, checkpoint, read_promise(note), lambda _done, _size: None)
         value = {"checkpoint": checkpoint} | {
             name: _wire(getattr(view, name))

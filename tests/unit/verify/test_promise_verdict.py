@@ -213,6 +213,77 @@ def test_a_log_that_answers_half_is_caught_by_its_tiles() -> None:
         assert (report.verdict, report.cause) == (Verdict.BROKEN, Cause.ABSENT)
 
 
+@cheats
+@pytest.mark.parametrize("bundles", [True, False], ids=["entries open", "entries closed"])
+def test_an_older_answer_hides_nothing_the_tree_proves(
+    cheat: Callable[[], tuple[World, Kept]], bundles: bool
+) -> None:
+    """A look-up that keeps answering from before the cheat: the public, newest tree decides."""
+    world, kept = cheat()
+    lookup = FakeLookup(world, at=(0,))
+    report = judged(
+        world, kept, world.sight(world.source(bundles=bundles), lookup=lookup, kept=world.checkpoints)
+    )
+    cause = CHEATS[cheat]
+    if not bundles and cause is not Cause.LATE:
+        cause = Cause.ABSENT  # of closed entries the leaf hashes alone are seen
+    if not bundles and cheat is promise_world.other_content:
+        assert (report.verdict, report.cause) == (Verdict.WITHHELD, None)  # the entry is there, and not shown
+        return
+    assert (report.exit_code, report.cause) == (1, cause), report.headline
+    assert report.evidence is not None
+    assert judge_evidence(format_evidence(report.evidence), world.trust()).exit_code == 0
+    assert lookup.asked == (1 if cheat is promise_world.absent else 2)  # its tree never grew
+
+
+def test_an_older_answer_hides_nothing_a_kept_checkpoint_proves() -> None:
+    """The public checkpoint is old too: one kept from elsewhere, whose tree is served, decides."""
+    world, kept = promise_world.conflict()
+    source = world.source()
+    source.files["checkpoint"] = world.checkpoints[0].encode()
+    sight = world.sight(source, lookup=FakeLookup(world, at=(0,)), kept=[world.checkpoints[-1]])
+    assert judged(world, kept, sight).cause is Cause.CONFLICT
+
+
+@pytest.mark.parametrize("bundles", [True, False], ids=["entries open", "entries closed"])
+def test_a_newer_answer_hides_nothing_the_public_tree_proves(bundles: bool) -> None:
+    """The look-up answers from a tree it does not serve, and leaves out what contradicts."""
+    world, kept = promise_world.conflict()
+    source = world.source(bundles=bundles)
+    world.decide()
+    world.publish()
+    silent = FakeLookup(world, without=("entry", "next", "base", "life", "gaps", "notices"))
+    report = judged(world, kept, world.sight(source, lookup=silent))
+    assert report.cause is (Cause.CONFLICT if bundles else Cause.ABSENT), report.headline
+    assert report.evidence is not None
+    assert judge_evidence(format_evidence(report.evidence), world.trust()).exit_code == 0
+
+
+def test_a_look_up_that_lags_is_asked_again() -> None:
+    """A log that grows between two answers is honest: the second answer decides, nothing is read whole."""
+    world = honest_start()
+    kept = world.decide()
+    world.now_s += 61
+    world.publish()
+    lookup = FakeLookup(world, at=(0, -1))
+    report = judged(world, kept, world.sight(world.source(bundles=False), lookup=lookup))
+    assert (report.verdict, lookup.asked) == (Verdict.IN_LOG, 2)
+
+
+def test_an_older_answer_is_still_a_hint() -> None:
+    """Entries are closed and the look-up lags: what it shows is proven into the newest tree by hash tiles."""
+    world = honest_start()
+    kept = world.decide()
+    world.publish()
+    world.decide()
+    world.now_s += 61
+    world.publish()
+    lookup = FakeLookup(world, at=(1,))
+    report = judged(world, kept, world.sight(world.source(bundles=False), lookup=lookup))
+    assert (report.verdict, report.index) == (Verdict.IN_LOG, 6)
+    assert "of the log's 8" in next(fact.text for fact in report.facts if fact.name == "index")
+
+
 def test_an_entry_the_log_is_silent_about_is_found_in_its_tiles() -> None:
     """A look-up that denies what the tree holds is not believed; the entry's bytes are still asked for."""
     world = honest_start()
