@@ -20,6 +20,7 @@ from auditlog.errors import ConfigurationError, MalformedError
 
 if TYPE_CHECKING:
     from auditlog.core.trust import Trust
+    from auditlog.verify.promise_evidence import Evidence
     from auditlog.verify.promise_report import PromiseReport
     from auditlog.verify.promise_verdict import OwnBytes
     from auditlog.verify.promise_view import LogSight
@@ -91,7 +92,7 @@ def check(
         for sight in asked.sights.values():
             keep_checkpoints(keep, sight)
     if evidence is not None and reports[0][1].evidence is not None:
-        _write_evidence(evidence, reports[0][1])
+        _write_evidence(evidence, reports[0][1], keep)
     code = _combined([report.exit_code for _, report in reports])
     if json:
         say_json(_as_json(reports, code))
@@ -222,14 +223,28 @@ def _own_bytes(key_file: Path | None, request: Path | None, response: Path | Non
     return OwnBytes(key, *bodies)
 
 
-def _write_evidence(path: Path, report: PromiseReport) -> None:
-    from auditlog.verify.promise_evidence import format_evidence
+def _write_evidence(path: Path, report: PromiseReport, keep: Path | None) -> None:
+    from auditlog.verify.promise_evidence import EvidenceTooLargeError, format_evidence
 
     if report.evidence is None:
         return
     try:
         path.write_bytes(format_evidence(report.evidence))
-    except MalformedError as error:  # all leaf hashes of a very large tree: the verdict stands without a file
+    except EvidenceTooLargeError as error:
+        say_error(f"no evidence file was written, and the verdict stands: {error}")
+        say_note(_instead_of_a_file(report.evidence, keep))
+    except MalformedError as error:
         say_error(f"no evidence file was written: {error}")
     else:
         say_note(f"evidence: {path}")
+
+
+def _instead_of_a_file(evidence: Evidence, keep: Path | None) -> str:
+    """What proves the absence from a tree that is too large for a file, and how to keep it."""
+    size = evidence.checkpoint.split("\n")[1]
+    kept = f"it is in {keep}" if keep is not None else "--keep DIR keeps it"
+    return (
+        f"The evidence is the promise, the checkpoint of {size} entries with its cosignatures ({kept}), "
+        "and the log's public hash tiles up to that size. Copy the tiles, and the entry bundles if they "
+        "are open, while they are served: with --log FOLDER this command judges such a copy."
+    )

@@ -36,11 +36,15 @@ from auditlog.errors import MalformedError
 EVIDENCE_VERSION: Final = "auditlog/evidence@v1"
 
 MAX_EVIDENCE_BYTES: Final = 192 * 1024 * 1024
-"""Room for the leaf hashes of four million entries."""
+"""Room for the leaf hashes of about 4.7 million entries."""
 
 _MAX_TILES: Final = MAX_EVIDENCE_BYTES // (TILE_WIDTH * HASH_BYTES)
 _MAX_PROOF: Final = 126
 """No inclusion or consistency proof has more hashes."""
+
+
+class EvidenceTooLargeError(MalformedError):
+    """The tree has too many entries for a file with all its leaf hashes."""
 
 
 class Cause(StrEnum):
@@ -205,12 +209,29 @@ def _leaves(members: Members) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+def evidence_size(evidence: Evidence) -> int:
+    """About how many bytes the file would have: exact for the leaf hashes, which alone make one large."""
+    tiles, rest = divmod(len(evidence.leaves), TILE_WIDTH)
+    # Base64 of a tile with its two quotation marks and its comma.
+    return tiles * (_base64_size(TILE_WIDTH) + 3) + (_base64_size(rest) + 3 if rest else 0)
+
+
+def _base64_size(hashes: int) -> int:
+    return -(-hashes * HASH_BYTES // 3) * 4
+
+
 def format_evidence(evidence: Evidence) -> bytes:
     """Write an evidence file: canonical JSON and one newline.
 
     Raises:
+        EvidenceTooLargeError: more than `MAX_EVIDENCE_BYTES`, because of the leaf hashes of ABSENT.
         MalformedError: members that do not belong to the verdict.
     """
+    if evidence_size(evidence) > MAX_EVIDENCE_BYTES:
+        raise EvidenceTooLargeError(
+            f"expected evidence of at most {MAX_EVIDENCE_BYTES} bytes, found the leaf hashes of "
+            f"{len(evidence.leaves)} entries: more than {evidence_size(evidence)} bytes"
+        )
     value: dict[str, Any] = {
         "v": EVIDENCE_VERSION,
         "verdict": evidence.verdict.value,

@@ -13,6 +13,7 @@ from auditlog.cli import promise as command
 from auditlog.cli.main import run
 from auditlog.core.sse import promise_comment
 from auditlog.core.trust import format_trust
+from auditlog.verify import promise_evidence
 from tests.support import promise_world
 from tests.support.promise_world import Kept, World, honest_start
 from tests.support.tlog_writer import ORIGIN
@@ -110,6 +111,27 @@ def test_a_broken_promise_leaves_evidence(tmp_path: Path, capsys: pytest.Capture
     assert "PROVEN: BROKEN (CONFLICT)" in " ".join(capsys.readouterr().out.split())
     (folder / "evidence").write_bytes(b"{}")
     assert Call(capsys, "evidence", folder / "evidence", "--trust", folder / "trust.json").code == 1
+
+
+def test_evidence_too_large_for_a_file_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict stands; why there is no file, what the evidence is instead, and how to keep it."""
+    monkeypatch.setattr(promise_evidence, "MAX_EVIDENCE_BYTES", 100)
+    folder = laid_out(tmp_path, *promise_world.absent())
+    arguments = ["promise", "check", str(folder / "promise"), "--log", str(folder / "log")]
+    arguments += ["--trust", str(folder / "trust.json"), "--evidence", str(folder / "evidence")]
+    for more, said in (([], "--keep DIR keeps it"), (["--keep", str(folder / "kept")], "it is in ")):
+        assert run([*arguments, *more]) == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert (
+            "no evidence file was written, and the verdict stands: expected evidence of at most 100" in told
+        )
+        assert "leaf hashes of 6 entries" in told
+        assert "the promise, the checkpoint of 6 entries" in told
+        assert "public hash tiles up to that size" in told
+        assert said in told
+    assert not (folder / "evidence").exists()
 
 
 def test_checkpoints_are_kept_and_show_what_was_late(

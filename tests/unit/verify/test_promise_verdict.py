@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +15,14 @@ from auditlog.core.checkpoint import Checkpoint
 from auditlog.core.merkle import hash_leaf, root_hash
 from auditlog.core.scalars import format_time
 from auditlog.errors import ConfigurationError, MalformedError
-from auditlog.verify.promise_evidence import Cause, format_evidence, parse_evidence
+from auditlog.verify.promise_evidence import (
+    Cause,
+    Evidence,
+    EvidenceTooLargeError,
+    evidence_size,
+    format_evidence,
+    parse_evidence,
+)
 from auditlog.verify.promise_judge import judge_evidence
 from auditlog.verify.promise_report import PromiseReport, Verdict
 from auditlog.verify.promise_verdict import OwnBytes, check_promise
@@ -358,6 +368,17 @@ def test_another_log_is_the_callers_mistake() -> None:
     with pytest.raises(MalformedError):
         check_promise("no note", world.sight(), now_us=0)
     assert world.sight().log.origin == ORIGIN
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 255, 256, 257, 600])
+def test_the_size_of_evidence_is_known_before_it_is_written(count: int) -> None:
+    """What the leaf hashes take in the file: so a tree that is too large is refused at once, by its size."""
+    evidence = Evidence(verdict=Cause.ABSENT, checkpoint="", leaves=(bytes(32),) * count)
+    value = [base64.b64encode(bytes(32 * min(256, count - at))).decode() for at in range(0, count, 256)]
+    assert evidence_size(evidence) == len(json.dumps(value, separators=(",", ":"))) - 1
+    too_many = replace(evidence, leaves=(bytes(32),) * 4_716_800)
+    with pytest.raises(EvidenceTooLargeError):
+        format_evidence(too_many)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}\n", b"\xff", b'{"v":"auditlog/evidence@v1"}\n'])
