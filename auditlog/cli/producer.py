@@ -14,14 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auditlog.cli.output import say, say_json
+from auditlog.cli.output import say, say_json, say_note
 from auditlog.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from auditlog.capture.slots import Slot
 
 EXIT_WAITING = 3
 _POLL_S = 0.2
+_LATELY_S = 3600
+_UNSENT = (
+    "Warning: entries that the host has not sent yet can never get into the log once it ends the producer, "
+    "and promises given for them will be broken. End it on its host (auditlog producer retire --slot NAME, which "
+    "sends what is left), or declare what is unsent lost (--unsent-is-lost)."
+)
 
 app = typer.Typer(
     help="Rotate, retire, drain and list producers.", no_args_is_help=True, rich_markup_mode=None
@@ -68,14 +76,20 @@ def retire(  # noqa: PLR0917  options of a command line, each given by name
     every: Annotated[bool, typer.Option("--all", help="Every slot of the state directory.")] = False,
     log: LogOption = None,
     token_file: TokenOption = None,
+    unsent_is_lost: Annotated[
+        bool, typer.Option("--unsent-is-lost", help="At the log: declare what the host has not sent as lost.")
+    ] = False,
 ) -> None:
     """End a producer for ever: on its host (--slot or --all; what is unsent is sent first), or at the log.
 
-    A slot in use ends with its process: what it records until then is still sent.
+    A slot in use ends with its process: what it records until then is still sent. Ended at the log, what the
+    host has not sent never gets in, and promises of it are broken unless it is declared lost.
     """
     if producer is not None or log is not None:
-        _retire_at_log(producer, log, token_file)
+        _retire_at_log(producer, log, token_file, unsent_is_lost=unsent_is_lost)
         return
+    if unsent_is_lost:
+        raise ConfigurationError("--unsent-is-lost: expected a producer at the log (--log URL), found none")
     if (slot is None) != every:
         raise ConfigurationError("expected one of --slot NAME and --all, found none or both")
     from auditlog.capture.retiring import request_retirement
@@ -115,14 +129,7 @@ def list_producers(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the producers of a log with their state."""
-    found: list[dict[str, Any]] = []
-    after: int | None = None
-    while True:
-        page = _ask(log, token_file, "GET", "/producers" + ("" if after is None else f"?after={after}"))
-        found += page["producers"]
-        after = page["next"]
-        if after is None:
-            break
+    found = list(_listed(log, token_file))
     if json:
         say_json(found)
         return
@@ -142,7 +149,11 @@ def lost(
 ) -> None:
     """Declare that a producer's host is gone with what it had not sent, and end it."""
     body = {} if instance is None else {"instance": instance}
-    answer = _ask(log, token_file, "POST", f"/producers/{_id_of(producer, log, token_file)}/lost", body)
+    _declare_lost(_id_of(producer, log, token_file), log, token_file, body)
+
+
+def _declare_lost(producer: str, log: str | None, token_file: Path | None, body: dict[str, Any]) -> None:
+    answer = _ask(log, token_file, "POST", f"/producers/{producer}/lost", body)
     if answer["notice"] is None:
         say("nothing was there to lose")
     else:
@@ -167,13 +178,48 @@ def _refusal(directory: Path) -> str | None:
     return None
 
 
-def _retire_at_log(producer: str | None, log: str | None, token_file: Path | None) -> None:
+def _retire_at_log(
+    producer: str | None, log: str | None, token_file: Path | None, *, unsent_is_lost: bool
+) -> None:
     if producer is None:
         raise ConfigurationError("expected the id or the name of a producer, found none")
-    address = f"/producers/{_id_of(producer, log, token_file)}/retirement"
-    answer = _ask(log, token_file, "POST", address)
+    found = _id_of(producer, log, token_file)
+    if unsent_is_lost:
+        _declare_lost(found, log, token_file, {})
+        return
+    known = next((each for each in _listed(log, token_file) if each["producer"] == found), None)
+    if known is not None and known["state"] == "active":
+        say_note(_UNSENT)
+        if _wrote_lately(known):
+            raise ConfigurationError(
+                f"{known['name']}: expected no entry within the last hour, found one of "
+                f"{known.get('wrote')}: end it on its host, which sends what is left; or add --unsent-is-lost, to declare that loss"
+            )
+    answer = _ask(log, token_file, "POST", f"/producers/{found}/retirement")
     last = answer["last"]
     say(f"ended in entry {answer['index']}: its last number is {last['seq']} of {last['instance']}")
+
+
+def _wrote_lately(known: dict[str, Any]) -> bool:
+    """Whether the host may still record: its newest entry, or its enrolment, is younger than an hour."""
+    from datetime import UTC, datetime
+
+    try:
+        wrote = datetime.fromisoformat(str(known.get("wrote")))
+    except ValueError:
+        return True  # a log of an older version does not say
+    return (datetime.now(UTC) - wrote.astimezone(UTC)).total_seconds() < _LATELY_S
+
+
+def _listed(log: str | None, token_file: Path | None) -> Iterator[dict[str, Any]]:
+    """Every producer as the log lists it."""
+    after: int | None = None
+    while True:
+        page = _ask(log, token_file, "GET", "/producers" + ("" if after is None else f"?after={after}"))
+        yield from page["producers"]
+        after = page["next"]
+        if after is None:
+            return
 
 
 def _id_of(producer: str, log: str | None, token_file: Path | None) -> str:

@@ -76,7 +76,7 @@ class Endings:
     def declare_lost(self, producer: bytes, instance: str | None) -> Future[Lost]:
         """Declare what a lost host held, then end its producer; see `Log.declare_lost`."""
         live = self._live
-        since_us = self._newest_time(producer)
+        since_us = self.newest_time(producer)
         with live.lock:
             live.check_running()
             loss = self._declare(producer, instance, since_us)
@@ -146,8 +146,10 @@ class Endings:
         run = self._live.stores.state.last_run(producer, instance)
         return -1 if run is None else run.seq
 
-    def _newest_time(self, producer: bytes) -> int:
-        """The time that the newest committed entry of the producer claims, its enrolment's if it has none."""
+    def newest_time(self, producer: bytes) -> int:
+        """The time that the newest committed entry of the producer claims, its enrolment's if it has none, in
+        Unix microseconds. Raises: NotFoundError.
+        """
         with self._live.lock:
             record = self._live.chains.producer(producer)
             head = self._live.chains.committed.get(producer)

@@ -176,6 +176,12 @@ class Log:
         """Where a producer stands: key in force, head, end, losses. Raises: NotFoundError."""
         return self._endings.state_of(producer)
 
+    def newest_time(self, producer: bytes) -> int:
+        """When the producer last wrote, as its newest entry says (Unix microseconds); its enrolment's time if
+        it never did. Raises: NotFoundError, StorageError.
+        """
+        return self._endings.newest_time(producer)
+
     def append_own(self, kind: str, body: dict[str, Any]) -> Future[Sequenced]:
         """Append an entry of the log's own: anchor, notice, successor.
 

@@ -191,7 +191,9 @@ def test_a_producer_that_the_log_ended_begins_anew(
         record(recorder, 1)
         drained(recorder)
     slot = state / "slots" / "host-0"
-    assert run(["producer", "retire", "host-0", *admin]) == 0
+    address = f"/logs/hashes/producers/{listed(service)[0]['producer']}/retirement"
+    assert service.request("POST", address, token="admin").status == 200
+    assert run(["producer", "retire", "host-0", *admin]) == 0  # ended already: nothing to warn of
     with recording(service, state, may_stop=True) as recorder:
         record(recorder, 2)
         running = recorder.running
@@ -216,6 +218,38 @@ def test_a_producer_that_the_log_ended_begins_anew(
     assert gap.body["count"] == 2
     assert second["name"].startswith("host-0-")
     assert (slot / "retired" / first["producer"][:16] / "spool").is_dir()
+
+
+def test_ending_a_host_that_records_at_the_log_declares_the_loss(
+    service: LiveService, tmp_path: Path, environment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What waits there could never get in: nothing happens without --unsent-is-lost, with it the log says so."""
+    with recording(service, tmp_path / "state") as recorder:
+        record(recorder, 1)
+    admin = ["--log", f"{service.url}/logs/hashes", "--token-file", str(environment)]
+    assert run(["producer", "retire", "host-0", *admin]) == 2
+    said = capsys.readouterr().err
+    assert "promises given for them will be broken" in said
+    assert "add --unsent-is-lost" in said
+    assert listed(service)[0]["state"] == "active"
+    assert run(["producer", "retire", "host-0", "--unsent-is-lost", *admin]) == 0
+    assert "above number" in capsys.readouterr().out
+    assert listed(service)[0]["state"] == "lost"
+
+
+def test_a_host_that_is_long_silent_is_ended_with_a_warning(
+    service: LiveService,
+    environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing of it was heard for over an hour: the operator is warned, and obeyed."""
+    service.enrol("hashes", "silent")
+    admin = ["--log", f"{service.url}/logs/hashes", "--token-file", str(environment)]
+    monkeypatch.setattr("auditlog.cli.producer._LATELY_S", -3600)
+    assert run(["producer", "retire", "silent", *admin]) == 0
+    assert "promises given for them will be broken" in capsys.readouterr().err
+    assert listed(service)[0]["state"] == "retired"
 
 
 def test_a_lost_host_is_declared(

@@ -151,6 +151,8 @@ class ProducerInfo(_Model):
     """Index of its enrolment."""
     state: Literal["active", "retired", "lost"]
     last: LastEntry
+    wrote: str
+    """The time that `last` says, its enrolment's if it never wrote; RFC 3339, to the second."""
     rotations: int
     retirement: int | None
     """Index of its `retirement` entry."""

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from auditlog.errors import SubmissionRefused
-from auditlog.log.endings import Lost, ProducerState, Retired
+from auditlog.log.endings import Lost, Retired
 from auditlog.log.lives import last_of
+from auditlog.log.log import Log
 from auditlog.log.outcomes import PRODUCER_NAME
 from auditlog.service.api.models import (
     ChainHead,
@@ -81,7 +82,7 @@ def producers(
     listed = [each for each in listed if name is None or each.name == name]
     page = listed[:PAGE]
     return ProducerList(
-        producers=[_info(hosted.log.producer_state(each.producer)) for each in page],
+        producers=[_info(hosted.log, each.producer) for each in page],
         next=page[-1].index if len(listed) > PAGE else None,
     )
 
@@ -142,7 +143,8 @@ def _last(producer: bytes, found: records.ChainHead | None) -> LastEntry:
     return LastEntry.model_validate(last_of(producer, found))
 
 
-def _info(state: ProducerState) -> ProducerInfo:
+def _info(log: Log, producer: bytes) -> ProducerInfo:
+    state = log.producer_state(producer)
     record = state.record
     word: Literal["active", "retired", "lost"] = "retired" if state.retired_at is not None else "active"
     if word == "retired" and state.losses:
@@ -154,6 +156,7 @@ def _info(state: ProducerState) -> ProducerInfo:
         index=record.index,
         state=word,
         last=_last(record.producer, state.head),
+        wrote=format_instant(log.newest_time(producer)),
         rotations=state.rotations,
         retirement=state.retired_at,
         losses=[each.index for each in state.losses],
