@@ -29,6 +29,9 @@ _CUMULATIVE: Final = (
     "recorded",
 )
 
+STUCK_BEATS: Final = 10
+"""So many heartbeats with more and more calls in flight and nothing recorded are no coincidence."""
+
 Add = Callable[..., None]
 
 
@@ -51,6 +54,12 @@ class Counters:
     index: int = 0
     all_decisions: int = 0
     engines: dict[str, _Engine] = field(default_factory=dict)
+    grown: int = 0
+    """Heartbeats in a row that had more in flight than any before, since anything was recorded."""
+    most_grown: int = 0
+    oldest_ms: int = 0
+    """The longest that anything had waited in the spool."""
+    oldest_index: int = 0
 
     def take(self, index: int, body: Mapping[str, Any], *, all_decisions: int) -> list[tuple[str, str]]:
         """The next heartbeat, with the decisions of the whole log before it. That `recorded` is exact is for
@@ -68,6 +77,14 @@ class Counters:
                 f"{counts['started']} that started"
             )
             problems.append(("balance", text))
+        for name in ("recorded", "in_flight", "deferred"):
+            # The balance above says so of `in_flight` only together with the calls that ended.
+            if counts[name] > counts["started"]:
+                text = f"entry {index}: {name} is {counts[name]}, of {counts['started']} calls that started"
+                problems.append(("balance", text))
+        self._grow(counts)
+        if body["spool"]["oldest_ms"] > self.oldest_ms:
+            self.oldest_ms, self.oldest_index = body["spool"]["oldest_ms"], index
         if self.heartbeat is not None:
             fell = [name for name in _CUMULATIVE if counts[name] < self.heartbeat[name]]
             if fell:
@@ -75,6 +92,18 @@ class Counters:
         self.heartbeat, self.index, self.all_decisions = counts, index, all_decisions
         self._watch(body.get("engine"), counts["recorded"] + counts["lost"], all_decisions)
         return problems
+
+    def _grow(self, counts: dict[str, int]) -> None:
+        before = self.heartbeat
+        if (
+            before is None
+            or counts["recorded"] > before["recorded"]
+            or counts["in_flight"] < before["in_flight"]
+        ):
+            self.grown = 0
+        else:
+            self.grown += counts["in_flight"] > before["in_flight"]
+        self.most_grown = max(self.most_grown, self.grown)
 
     def _watch(self, totals: object, recorded: int, all_decisions: int) -> None:
         if not isinstance(totals, dict):
@@ -91,11 +120,12 @@ class Counters:
             engine.grown += total - engine.last if total >= engine.last else total
             engine.last = total
 
-    def settle(self, summary: ProducerSummary, is_stopped: bool, add: Add) -> None:
-        """Say what the last heartbeat leaves open."""
+    def settle(self, summary: ProducerSummary, add: Add, *, late_ms: int) -> None:
+        """Say what the last heartbeat leaves open. `late_ms`: a spool older than that is a finding."""
         counts = self.heartbeat
         if counts is None:
             return
+        self._remark(counts, summary, add, late_ms)
         # `refused` also holds calls that were turned away before they started: this bound is never too low.
         accounted = counts["finished"] + counts["failed"] + counts["in_flight"] + counts["refused"]
         if counts["started"] > accounted:
@@ -108,22 +138,30 @@ class Counters:
                 started=counts["started"],
                 accounted=accounted,
             )
-        ended, kept = counts["finished"] + counts["failed"], counts["recorded"] + counts["lost"]
-        if is_stopped and ended > kept:
-            add(
-                Weight.INCOMPLETE,
-                "unrecorded",
-                summary.name,
-                f"entry {self.index}: {ended} calls ended in this life, {kept} are recorded or declared "
-                "lost; calls that failed before a handler answered may explain it",
-                ended=ended,
-                recorded=kept,
-            )
         if counts["deferred"]:
             text = f"entry {self.index}: {counts['deferred']} answer(s) left without a promise in this life"
             add(Weight.NOTE, "deferred", summary.name, text, deferred=counts["deferred"])
         for name, engine in self.engines.items():
             self._compare(name, engine, counts, summary, add)
+
+    def _remark(self, counts: dict[str, int], summary: ProducerSummary, add: Add, late_ms: int) -> None:
+        """What contradicts nothing, and is not as it should be."""
+        if self.most_grown >= STUCK_BEATS:
+            text = (
+                f"entry {self.index}: over {self.most_grown} heartbeats more and more calls were in flight, "
+                "and none was recorded"
+            )
+            add(Weight.INCOMPLETE, "in_flight", summary.name, text, heartbeats=self.most_grown)
+        if self.oldest_ms > late_ms:
+            text = (
+                f"entry {self.oldest_index}: entries waited {self.oldest_ms // 1000} s on the host for the "
+                f"log, over {late_ms // 1000} s"
+            )
+            add(Weight.INCOMPLETE, "spool", summary.name, text, oldest_ms=self.oldest_ms)
+        calls = max(counts["started"], counts["finished"] + counts["failed"] + counts["refused"])
+        if 2 * counts["refused"] > calls:
+            text = f"entry {self.index}: {counts['refused']} of {calls} calls were refused, so are no entries"
+            add(Weight.NOTE, "refused", summary.name, text, refused=counts["refused"], calls=calls)
 
     def _compare(
         self, name: str, engine: _Engine, counts: dict[str, int], summary: ProducerSummary, add: Add

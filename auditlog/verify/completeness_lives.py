@@ -8,6 +8,7 @@ there. Must never: raise on an entry of any content.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,14 +16,22 @@ from auditlog.core.entry import Entry
 from auditlog.core.scalars import parse_time
 from auditlog.core.statements import OUTCOMES_PRODUCER
 from auditlog.verify.completeness_counters import Counters
+from auditlog.verify.completeness_owed import Account
 from auditlog.verify.completeness_report import Findings, ProducerSummary, Weight
 
 if TYPE_CHECKING:
     from auditlog.verify.completeness import Period
 
+_WORKER: Final = re.compile(r"(.+)-[0-9]+(?:-[0-9a-f]{8})?", re.DOTALL)
+"""The name of a worker's producer: the host's, the place of its slot and, for a second key, its digest."""
 _NO_CALLS: Final = frozenset({"instance", "outcome", "rotation", "retirement", "notice"})
 SILENCE_INTERVALS: Final = 2.5
 """A producer that wrote nothing for so many heartbeat intervals was silent."""
+LONGEST_INTERVAL_S: Final = 86_400
+USUAL_INTERVAL_S: Final = 60
+"""Of a producer that never stated one (entry.md leaves it to the producer; ours beats so by default)."""
+LATE_S, LATE_DELAYS = 3600, 10
+"""A spool is late after an hour, or ten times the log's longest delay if that is more."""
 
 
 @dataclass(slots=True)
@@ -31,9 +40,13 @@ class Life:
 
     instance: str
     last_time: str
+    began: str
+    account: Account
     interval_s: int | None = None
-    """Seconds between heartbeats, as stated; 0 for none, None before it was stated."""
+    """The shortest time between heartbeats it ever stated, in seconds; None before it was stated."""
     is_stopped: bool = False
+    said: set[str] = field(default_factory=set)
+    """Kinds of findings that are told once a life."""
     is_outcomes_only: bool = True
     """Whether it recorded nothing but outcomes: it has no calls to count."""
     counters: Counters = field(default_factory=Counters)
@@ -46,6 +59,12 @@ class Lives:
         self._period, self._findings = period, findings
         self.summaries: dict[str, ProducerSummary] = {}
         self._lives: dict[str, Life] = {}
+        self._dead: dict[str, Account] = {}
+        """Lives that ended without a word, until the next life has had its say."""
+        self._intervals: dict[str, int] = {}
+        """The shortest interval that each producer ever stated."""
+        self._workers: dict[str, int] = {}
+        self._late_ms = LATE_S * 1000
         self._retired: set[str] = set()
         self.newest = ""
         self.decisions = 0
@@ -58,7 +77,10 @@ class Lives:
             return
         if entry.kind == "producer":
             self.summaries[leaf_hash] = ProducerSummary(leaf_hash, str(entry.body["name"]))
+        elif entry.kind == "genesis":
+            self._late_ms = max(LATE_S, LATE_DELAYS * entry.body["max_merge_delay_s"]) * 1000
         elif entry.kind == "notice":
+            self._excuse(entry.body.get("detail"))
             self._notice(index, "log", entry)
         elif entry.kind == "retirement":
             self._retire(index, entry)
@@ -73,25 +95,51 @@ class Lives:
         if life is None or life.instance != entry.instance:
             life = self._begin(summary, life, entry)
         else:
-            self._silence(summary, life, entry.time, "between two entries")
+            self._go_on(index, summary, life, entry)
+        life.account.decisions += entry.kind == "decision"
         life.is_outcomes_only = life.is_outcomes_only and entry.kind in _NO_CALLS
         self._count(summary, entry)
         if is_read:
             self._read(index, summary, life, entry)
         life.last_time = max(life.last_time, entry.time)
 
+    def _go_on(self, index: int, summary: ProducerSummary, life: Life, entry: Entry) -> None:
+        """Another entry of a life. After its last word only the end of its producer follows."""
+        if life.is_stopped and entry.kind != "retirement":
+            text = f"entry {index}: life {life.instance} goes on after it said that it had stopped"
+            self._found(Weight.CONTRADICTION, "after_stop", summary, entry.time, text, index=index)
+            life.is_stopped = False
+        self._silence(summary, life, entry.time, "between two entries")
+
     def end(self, until: str) -> None:
         """The end of what is looked at."""
         for identity, life in self._lives.items():
             summary = self.summaries[identity]
-            self._settle(summary, life)
+            self._settle(summary, life, until)
+            for account in [self._dead.get(identity), None if life.is_stopped else life.account]:
+                open_claim = None if account is None else account.unsettled()
+                if open_claim is not None and self._period.holds(life.last_time):
+                    text, numbers = open_claim
+                    self._add(Weight.INCOMPLETE, "unrecorded", summary.name, text, **numbers)
             if not life.is_stopped and identity not in self._retired and until > life.last_time:
                 self._silence(summary, life, until, "to the end of what was looked at")
+        self._count_workers()
+
+    def _count_workers(self) -> None:
+        """Producers of one host have one name but for the number of the slot."""
+        wrote = [_host(self.summaries[identity].name) for identity in self._lives]
+        for host, workers in self._workers.items():
+            found = wrote.count(host)
+            if workers > found:
+                text = f"{workers} workers were said to write, {found} of that name did"
+                self._add(Weight.NOTE, "workers", host, text, workers=workers, producers=found)
 
     def _begin(self, summary: ProducerSummary, before: Life | None, entry: Entry) -> Life:
         if before is not None:
-            self._settle(summary, before)
+            self._settle(summary, before, entry.time)
+            self._bury(summary, entry.time)
             if not before.is_stopped:
+                self._dead[summary.identity] = before.account
                 self._silence(
                     summary, before, entry.time, "between a life that ended without a word and the next"
                 )
@@ -102,16 +150,32 @@ class Lives:
                     entry.time,
                     f"life {before.instance} ended without saying so (a crash, or a kill)",
                 )
-        life = Life(entry.instance, entry.time)
+        life = Life(entry.instance, entry.time, entry.time, Account(entry.instance))
         self._lives[summary.identity] = life
         if self._period.holds(entry.time):
             summary.instances += 1
         return life
 
-    def _settle(self, summary: ProducerSummary, life: Life) -> None:
-        life.counters.settle(summary, life.is_stopped, self._add)
+    def _bury(self, summary: ProducerSummary, time: str) -> None:
+        """The life after a dead one has had its say: its gaps stand at its start."""
+        account = self._dead.pop(summary.identity, None)
+        if account is not None:
+            self._contradict(summary, time, account.bury())
+
+    def _contradict(
+        self, summary: ProducerSummary, time: str, problems: list[tuple[str, str, dict[str, int]]]
+    ) -> None:
+        for kind, text, numbers in problems:
+            self._found(Weight.CONTRADICTION, kind, summary, time, text, **numbers)
+
+    def _settle(self, summary: ProducerSummary, life: Life, until: str) -> None:
+        """A life is over, or all that was looked at."""
+        life.counters.settle(summary, self._add, late_ms=self._late_ms)
         is_the_services = summary.name == OUTCOMES_PRODUCER and life.is_outcomes_only
-        if life.interval_s is None and not is_the_services and self._period.holds(life.last_time):
+        is_counted = life.counters.heartbeat is not None or "no_heartbeats" in life.said
+        if is_counted or is_the_services or self._is_brief(summary, life, until):
+            return
+        if self._period.holds(life.last_time):
             self._add(
                 Weight.INCOMPLETE,
                 "no_heartbeats",
@@ -119,9 +183,20 @@ class Lives:
                 f"life {life.instance} has no heartbeats: silence and counts could not be checked",
             )
 
+    def _is_brief(self, summary: ProducerSummary, life: Life, until: str) -> bool:
+        """Whether a life was over before a heartbeat was due, and had no decisions to count: one opened to
+        change a key, to retire, or to send what another left.
+        """
+        is_over = life.is_stopped or summary.identity in self._retired
+        end = life.last_time if is_over else max(until, life.last_time)
+        interval_s = life.interval_s or self._intervals.get(summary.identity, USUAL_INTERVAL_S)
+        return (
+            not life.account.decisions and parse_time(end) - parse_time(life.began) < interval_s * 1_000_000
+        )
+
     def _silence(self, summary: ProducerSummary, life: Life, time: str, where: str) -> None:
         """Nothing from this producer for longer than its heartbeats allow, unless it had stopped."""
-        if not life.interval_s or life.is_stopped:
+        if life.interval_s is None or life.is_stopped:
             return
         begin, end = self._period.clip(life.last_time, time)
         silent_s = (parse_time(end) - parse_time(begin)) / 1_000_000
@@ -151,25 +226,52 @@ class Lives:
 
     def _read(self, index: int, summary: ProducerSummary, life: Life, entry: Entry) -> None:
         if entry.kind == "heartbeat":
-            life.interval_s = entry.body["interval_s"]
+            self._expect(index, summary, life, entry, entry.body["interval_s"])
+            self._bury(summary, entry.time)
             problems = life.counters.take(index, entry.body, all_decisions=self.decisions)
             for kind, text in problems:
                 self._found(Weight.CONTRADICTION, kind, summary, entry.time, text)
+            owed = life.account.beat(index, parse_time(entry.time), entry.body)
+            self._contradict(summary, entry.time, owed)
         elif entry.kind == "coverage":
-            if life.interval_s is None or entry.body["heartbeat_s"] == 0:
-                life.interval_s = entry.body["heartbeat_s"] or None
+            self._expect(index, summary, life, entry, entry.body["heartbeat_s"])
             self._cover(index, summary, entry)
         elif entry.kind == "gap":
             self._gap(index, summary, entry)
         elif entry.kind == "notice":
             if entry.body["what"] == "stopped":
                 life.is_stopped = True
+                self._bury(summary, entry.time)
+                self._contradict(summary, entry.time, life.account.stop())
             self._notice(index, summary.name, entry)
         elif entry.kind == "retirement":
             self._retire(index, entry)
 
+    def _expect(self, index: int, summary: ProducerSummary, life: Life, entry: Entry, stated_s: int) -> None:
+        """An interval is stated. The shortest counts: none that is stated later excuses a silence."""
+        if stated_s == 0:
+            text = f"entry {index}: no heartbeats: silence cannot be seen"
+            self._once(life, "no_heartbeats", summary, entry.time, text)
+            return
+        if stated_s > LONGEST_INTERVAL_S:
+            text = (
+                f"entry {index}: a heartbeat every {stated_s} s is said, over a day: silence cannot be seen"
+            )
+            self._once(life, "interval", summary, entry.time, text)
+        life.interval_s = min(stated_s, life.interval_s or stated_s)
+        known = self._intervals.get(summary.identity, stated_s)
+        self._intervals[summary.identity] = min(stated_s, known)
+
+    def _once(self, life: Life, kind: str, summary: ProducerSummary, time: str, text: str) -> None:
+        if kind not in life.said:
+            life.said.add(kind)
+            self._found(Weight.INCOMPLETE, kind, summary, time, text)
+
     def _gap(self, index: int, summary: ProducerSummary, entry: Entry) -> None:
         body = entry.body
+        for account in (self._lives[summary.identity].account, self._dead.get(summary.identity)):
+            if account is not None and account.instance == body["instance"]:
+                account.lose(body)
         if not self._period.holds(entry.time):
             return
         summary.gaps += 1
@@ -187,6 +289,9 @@ class Lives:
 
     def _cover(self, index: int, summary: ProducerSummary, entry: Entry) -> None:
         body = entry.body
+        if self._period.holds(entry.time):
+            host = _host(summary.name)
+            self._workers[host] = max(body["workers"], self._workers.get(host, 0))
         skipped = [
             f"{route['method']} {route['path']}" for route in body["routes"] if route["record"] == "skip"
         ]
@@ -213,6 +318,15 @@ class Lives:
             self._add(Weight.INCOMPLETE, "declared_lost", who, text, index=index)
         elif what in ("restored", "unguarded_start"):
             self._add(Weight.NOTE, what, who, f"entry {index}: the {who} says {what}", index=index)
+
+    def _excuse(self, detail: Any) -> None:
+        """What is declared lost with its host is owed no longer."""
+        if not isinstance(detail, dict) or not isinstance(detail.get("producer"), str):
+            return
+        life = self._lives.get(detail["producer"])
+        for account in (life.account if life else None, self._dead.get(detail["producer"])):
+            if account is not None and account.instance == detail.get("instance"):
+                account.is_unbounded = True
 
     def _lost(self, detail: Any) -> str:
         if not isinstance(detail, dict):
@@ -241,6 +355,11 @@ class Lives:
 
     def _add(self, weight: Weight, kind: str, producer: str, text: str, **numbers: Any) -> None:
         self._findings.add(weight, kind, producer, text, **numbers)
+
+
+def _host(name: str) -> str:
+    found = _WORKER.fullmatch(name)
+    return name if found is None else found[1]
 
 
 def _word(value: object) -> str:

@@ -1,0 +1,109 @@
+"""What a life owes the log: the calls it says have ended must be entries, or lie in gaps it declared.
+
+Spec: auditlog/spec/promise.md, "Completeness". Heartbeats are counted at sealing, and pass the same queue as
+the decisions: what had ended when one was sealed and was not recorded yet is recorded or declared before the
+next one is, so that is the whole allowance. Of a life that stopped in order, everything is there by its
+`stopped`; of one that died, the gap of the next life bounds what is not. All of it is stated by the producer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+SETTLED_PART: Final = 0.5
+"""Two heartbeats closer than this part of the interval are one: a stop may follow a beat at once, while a
+thread has counted its call and not yet handed it over.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a heartbeat says of the calls before it."""
+
+    index: int
+    time_us: int
+    ended: int
+    lost: int
+
+
+@dataclass(slots=True)
+class Account:
+    """One life's calls: claimed, recorded, declared lost. Every problem is told once."""
+
+    instance: str
+    decisions: int = 0
+    declared: int = 0
+    """Calls in its gaps, by count or bound."""
+    is_unbounded: bool = False
+    """Whether a gap, or a declared loss, has neither."""
+    _open: Claim | None = None
+    _last: Claim | None = None
+    _told: frozenset[str] = frozenset()
+
+    def beat(
+        self, index: int, time_us: int, body: Mapping[str, Any]
+    ) -> list[tuple[str, str, dict[str, int]]]:
+        """The next heartbeat. What an earlier one claimed must be there by now.
+
+        Returns:
+            Contradictions: (kind, text, numbers).
+        """
+        claim = Claim(index, time_us, body["finished"] + body["failed"], body["lost"])
+        problems: list[tuple[str, str, dict[str, int]]] = []
+        before, self._last = self._open, claim
+        if before is None:
+            self._open = claim
+        elif time_us - before.time_us >= SETTLED_PART * 1_000_000 * body["interval_s"]:
+            problems, self._open = self._check(before, "by the next heartbeat"), claim
+        return problems
+
+    def stop(self) -> list[tuple[str, str, dict[str, int]]]:
+        """The life says it has stopped: what it claimed last must be there. As `beat`."""
+        return [] if self._last is None else self._check(self._last, "when it stopped")
+
+    def bury(self) -> list[tuple[str, str, dict[str, int]]]:
+        """The life ended without a word, and the next has declared what was lost with it. As `beat`."""
+        return [] if self._last is None else self._check(self._last, "or in gaps of the next life")
+
+    def unsettled(self) -> tuple[str, dict[str, int]] | None:
+        """Calls of the last heartbeat that nothing after it shows yet: (text, numbers)."""
+        if self._last is None or "unrecorded" in self._told:
+            return None
+        found = self._missing(self._last, "to the end of what was looked at")
+        return None if found is None else found[1:]
+
+    def lose(self, body: Mapping[str, Any]) -> None:
+        """A gap entry about this life."""
+        if body["count"] != "unknown":
+            self.declared += body["count"]
+        elif "at_most" in body:
+            self.declared += body["at_most"]
+        else:
+            self.is_unbounded = True
+
+    def _check(self, claim: Claim, when: str) -> list[tuple[str, str, dict[str, int]]]:
+        problems = [self._missing(claim, when), self._undeclared(claim, when)]
+        found = [each for each in problems if each is not None and each[0] not in self._told]
+        self._told |= {kind for kind, _, _ in found}
+        return found
+
+    def _missing(self, claim: Claim, when: str) -> tuple[str, str, dict[str, int]] | None:
+        there = self.decisions + self.declared
+        if self.is_unbounded or claim.ended <= there:
+            return None
+        text = (
+            f"entry {claim.index}: {claim.ended} calls of life {self.instance} had ended, {there} are "
+            f"recorded or declared lost {when}"
+        )
+        return "unrecorded", text, {"ended": claim.ended, "recorded": there}
+
+    def _undeclared(self, claim: Claim, when: str) -> tuple[str, str, dict[str, int]] | None:
+        if self.is_unbounded or claim.lost <= self.declared:
+            return None
+        text = (
+            f"entry {claim.index}: {claim.lost} calls of life {self.instance} were lost, {self.declared} are "
+            f"declared in gap entries {when}"
+        )
+        return "undeclared", text, {"lost": claim.lost, "declared": self.declared}
