@@ -27,8 +27,8 @@ _POLL_S = 0.2
 _LATELY_S = 3600
 _UNSENT = (
     "Warning: entries that the host has not sent yet can never get into the log once it ends the producer, "
-    "and promises given for them will be broken. End it on its host (auditlog producer retire --slot NAME, which "
-    "sends what is left), or declare what is unsent lost (--unsent-is-lost)."
+    "and promises given for them will be broken. End it on its host (auditlog producer retire --slot NAME, "
+    "which sends what is left), or declare what is unsent lost (--unsent-is-lost)."
 )
 
 app = typer.Typer(
@@ -193,7 +193,8 @@ def _retire_at_log(
         if _wrote_lately(known):
             raise ConfigurationError(
                 f"{known['name']}: expected no entry within the last hour, found one of "
-                f"{known.get('wrote')}: end it on its host, which sends what is left; or add --unsent-is-lost, to declare that loss"
+                f"{known.get('wrote')}: end it on its host, which sends what is left; or add "
+                "--unsent-is-lost, to declare that loss"
             )
     answer = _ask(log, token_file, "POST", f"/producers/{found}/retirement")
     last = answer["last"]

@@ -223,7 +223,7 @@ def test_a_producer_that_the_log_ended_begins_anew(
 def test_ending_a_host_that_records_at_the_log_declares_the_loss(
     service: LiveService, tmp_path: Path, environment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What waits there could never get in: nothing happens without --unsent-is-lost, with it the log says so."""
+    """What waits there could never get in: it is asked about, and with --unsent-is-lost the log says so."""
     with recording(service, tmp_path / "state") as recorder:
         record(recorder, 1)
     admin = ["--log", f"{service.url}/logs/hashes", "--token-file", str(environment)]
