@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from auditlog.core.decimals import decimal_of
 from auditlog.errors import FactsError
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -43,7 +44,6 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _DECISION_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _ITEM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(/[A-Za-z0-9_]{1,64}){0,6}/(0|[1-9][0-9]{0,8})")
-_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,39})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?")
 
 
 class OutcomeAsked(NamedTuple):
@@ -144,8 +144,8 @@ def decimal_text(value: object, name: str) -> str:
     Raises:
         FactsError: not a finite number.
     """
-    text = value if isinstance(value, str) else "" if isinstance(value, bool) else str(value)
-    if _DECIMAL.fullmatch(text) is None:
+    text = decimal_of(value)
+    if text is None:
         raise FactsError(f"{name}: expected a finite decimal number, found something else")
     return text
 

@@ -22,6 +22,7 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from auditlog.core.commitment import commit_body, field_root
+from auditlog.core.decimals import decimal_of
 from auditlog.core.sealing import RANDOM_BYTES, open_record, seal_record
 from auditlog.core.statements import OUTCOMES_PRODUCER
 from auditlog.errors import FactsError, Pushback, SubmissionRefused
@@ -220,6 +221,9 @@ def indexed_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _encoded(facts: Mapping[str, Any]) -> bytes:
+    score = facts.get("score")
+    if score is not None and decimal_of(score) is None:
+        raise FactsError("score: expected a finite decimal number, found something else")
     try:
         text = json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         content = text.encode("utf-8")

@@ -24,6 +24,8 @@ SKEW_S = 60
 MAX_JWT_CHARS = 8192
 LONGEST_LIFE_S = 400 * 86_400
 """A token that says it lives longer is a secret that never ends: refused."""
+LAST_S = 253_402_300_799
+"""The end of the year 9999: no time of a token is later."""
 
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _REQUIRED = ["exp", "nbf", "iss", "aud", "sub"]
@@ -82,7 +84,7 @@ class ServiceAccounts:
     def _key_of(self, token: str) -> SigningKey:
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise AuthenticationError("expected a service account token, found another text") from None
         kid = header.get("kid")
         key = self._keys.find(kid) if isinstance(kid, str) and len(kid) <= 256 else None
@@ -106,7 +108,7 @@ class ServiceAccounts:
             raise AuthenticationError("expected a token for this service, found another audience") from None
         except jwt.InvalidIssuerError:
             raise AuthenticationError("expected a token of the configured issuer, found another") from None
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             raise AuthenticationError("expected a true service account token, found another") from None
         self._check_times(claims)
         return claims
@@ -114,7 +116,8 @@ class ServiceAccounts:
     def _check_times(self, claims: dict[str, Any]) -> None:
         """By the clock that was given, so that a test needs no waiting."""
         now, expires, not_before = self._clock(), claims["exp"], claims["nbf"]
-        if not all(type(each) in {int, float} for each in (expires, not_before)):
+        # Not a number is neither before nor after anything, and no float holds some integers.
+        if not all(type(each) in {int, float} and 0 <= each <= LAST_S for each in (expires, not_before)):
             raise AuthenticationError("expected times in the token, found something else")
         if now >= expires + SKEW_S:
             raise TokenExpired(

@@ -77,7 +77,7 @@ class KeySet:
         self._tried_at = now
         try:
             self._keys, self._read_at = parse_keys(self._read()), now
-        except (OSError, ValueError, httpx.HTTPError) as error:
+        except (OSError, ValueError, RecursionError, httpx.HTTPError) as error:
             logger.warning("the keys of the token issuer could not be read: %s", type(error).__name__)
 
 
@@ -93,7 +93,7 @@ def parse_keys(document: bytes) -> dict[str, SigningKey]:
         members = msgspec.json.decode(document)
         found = members["keys"]
         listed = found[:MAX_KEYS] if isinstance(found, list) else None
-    except (msgspec.MsgspecError, KeyError, TypeError):
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, RecursionError):
         listed = None
     if listed is None:
         raise ValueError("expected a JWKS document, found something else")
@@ -115,7 +115,7 @@ def _signing_key(members: Any) -> SigningKey | None:
         return None
     try:
         key = jwt.PyJWK(members, algorithm=algorithm).key
-    except (jwt.PyJWTError, ValueError, KeyError, TypeError):
+    except (jwt.PyJWTError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     if algorithm == "RS256" and key.key_size < SMALLEST_RSA_BITS:
         return None

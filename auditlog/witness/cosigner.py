@@ -21,6 +21,7 @@ from auditlog.core.proofs import EMPTY_ROOT, verify_consistency
 from auditlog.core.witnessing import AddCheckpoint, parse_add_checkpoint
 from auditlog.errors import (
     ConfigurationError,
+    InconsistentLogError,
     MalformedError,
     SignatureError,
     StorageError,
@@ -134,6 +135,10 @@ class Cosigner:
                 self._states.keep_evidence(log.name, request.note)
             else:
                 logger.warning("%s: not consistent: %s", log.name, error)
+                if isinstance(error, InconsistentLogError) and known is not None:
+                    # The log's fork by growth, or a stranger's false proof for a true checkpoint: someone
+                    # has to look, and the log's signature on this one may never be seen again.
+                    self._states.keep_growth(log.name, checkpoint.root_hash, request, known)
             raise WitnessRefusal(422, str(error)) from error
 
     def _time(self, known: Cosigned | None) -> int:

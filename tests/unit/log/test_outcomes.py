@@ -203,6 +203,11 @@ def test_facts_that_cannot_be_recorded_are_refused(bench: TestBench) -> None:
         {"a": "\ud800"},
         {"a": "x" * 50_000},
         {"a": deep},
+        *(
+            {"score": score}
+            for score in (float("nan"), float("inf"), "NaN", "Infinity", "1e40000", "abc", "")
+        ),
+        *({"score": score} for score in (True, 10**400, 10**5000, "0x1", " 1", [1], {})),
     ):
         with pytest.raises(FactsError):
             outcomes.record(DECISION, facts)

@@ -109,6 +109,12 @@ FORGED = {
     "for ever": token(exp=NOW + 500 * 86_400),
     "expiry that is no number": token(exp="tomorrow"),
     "expiry that is no time": token(exp=True),
+    "expiry that is not a number": token(exp=float("nan")),
+    "expiry without end": token(exp=float("inf")),
+    "expiry that no float holds": token(exp=10**400),
+    "start that is not a number": token(nbf=float("nan")),
+    "start that no float holds": token(nbf=-(10**400)),
+    "a deep header": base64.urlsafe_b64encode(b"[" * 5000).decode().rstrip("=") + ".e30.",
     "nonsense": "a.b.c",
     "a list as header": "W10.e30.",
 }
@@ -203,6 +209,22 @@ def test_an_issuer_that_is_away_is_waited_for() -> None:
     answers.append(b'{"keys":[]}')
     now[0] += LOOK_AGAIN_S
     assert keys.find("rsa-1") is None
+
+
+def test_a_document_that_is_no_key_set_leaves_the_old_keys() -> None:
+    """However deep it is nested."""
+    answers, now = [json.dumps(JWKS).encode()], [0.0]
+    keys = KeySet(lambda: answers[-1], monotonic=lambda: now[0])
+    assert keys.find("rsa-1") is not None
+    for document in (
+        b"[" * 100_000,
+        b'{"keys":' * 100_000,
+        b'{"keys":[' + b'{"n":' * 100_000,
+        b"9" * 100_000,
+    ):
+        answers.append(document)
+        now[0] += 301
+        assert keys.find("rsa-1") is not None
 
 
 @pytest.mark.parametrize("document", [b"", b"[]", b"{}", b'{"keys":{}}', b"\xff", b'{"keys":null}'])

@@ -185,6 +185,50 @@ def test_a_damaged_memory_signs_nothing(cosigner: Cosigner, tmp_path: Path) -> N
     ask(cosigner, 8, 20)
 
 
+def test_a_lost_memory_signs_nothing(
+    states: States, cosigner: Cosigner, clock: Clock, tmp_path: Path
+) -> None:
+    """A log that was cosigned once is never a new one: its file gone, the witness refuses, restarted too."""
+    ask(cosigner, 0, 8)
+    path = tmp_path / "states" / f"{name_of(ORIGIN)}.checkpoint"
+    whole = path.read_bytes()
+    path.unlink()
+    assert refused(cosigner, 0, 8, FORKED).status == 503
+    states.close()
+    again = States(tmp_path / "states", SIGNER.verifier)
+    try:
+        assert refused(Cosigner([LOG.verifier], SIGNER, again, clock), 0, 8, FORKED).status == 503
+        path.write_bytes(whole)
+        (path.parent / "known").unlink()  # as an earlier version left it
+        ask(Cosigner([LOG.verifier], SIGNER, again, clock), 8, 9)
+        path.unlink()
+        assert refused(Cosigner([LOG.verifier], SIGNER, again, clock), 0, 8, FORKED).status == 503
+    finally:
+        again.close()
+
+
+@pytest.mark.parametrize("old", [7, 8])
+def test_a_fork_by_growth_is_kept(cosigner: Cosigner, tmp_path: Path, old: int) -> None:
+    """The request, and what it does not extend; the same once, and no more than some of them."""
+    ask(cosigner, 0, old)
+    for size in [*range(old + 1, 20)] * 2:
+        assert refused(cosigner, old, size, FORKED).status == 422
+    kept = sorted((tmp_path / "states").glob("*.growth-*.conflict"))
+    assert len(kept) == 19 - old
+    texts = "".join(path.read_text() for path in kept)
+    assert note_of(19, FORKED) in texts
+    assert texts.count(f"\n{old}\n") >= len(kept)
+    ask(cosigner, old, 20)
+
+
+def test_evidence_of_growth_is_bounded(cosigner: Cosigner, tmp_path: Path) -> None:
+    """Whoever sends false proofs fills no disk."""
+    ask(cosigner, 0, 1)
+    for size in range(2, 20):
+        refused(cosigner, 1, size, FORKED[::-1])
+    assert len(list((tmp_path / "states").glob("*.conflict"))) == 16
+
+
 def test_a_clock_set_back_signs_nothing(cosigner: Cosigner, clock: Clock) -> None:
     """A cosignature never claims an earlier time than one before it; a small step back is waited out."""
     ask(cosigner, 0, 3)
