@@ -96,7 +96,13 @@ class KeyWatch:
         except RotationsUsedUp as refusal:
             # Said once: the request holds the answer from now on, for `doctor` and whoever asked.
             refuse_request(self._slot.directory, str(refusal))
-            raise
+            self._logger.error(
+                "auditlog: %s: %s",
+                self._slot.name,
+                refusal,
+                extra={"event": "problem", "slot": self._slot.name},
+            )
+            return
         done: Future[str] = Future()
 
         def sealed(future: Future[str]) -> None:

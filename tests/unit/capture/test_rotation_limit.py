@@ -41,7 +41,12 @@ def settings(tmp_path: Path, log: FakeLog, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setenv("AUDITLOG_LOG", url)
         monkeypatch.setenv("AUDITLOG_STATE", str(tmp_path / "state"))
         found = CaptureSettings(
-            log_url=url, origin=log.origin, producer="p", state_dir=tmp_path / "state", heartbeat_s=0
+            log_url=url,
+            origin=log.origin,
+            producer="p",
+            state_dir=tmp_path / "state",
+            heartbeat_s=0,
+            strict=True,
         )
         recorder = Recorder(found)
         recorder.start()
