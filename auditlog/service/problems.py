@@ -77,6 +77,7 @@ TABLE = (
     Row(errors.StorageError, 503, "Storage failed", "not acknowledged; sending the same again is safe", 5),
     Row(errors.LogUnreachable, 503, "Log not reachable", "a log elsewhere did not answer", 30),
     Row(errors.SourceError, 503, "Log not readable", "a log elsewhere could not be read", 30),
+    Row(errors.UnrecordableError, 503, "Not on record", "the call could not be recorded", 5),
     Row(errors.LedgerError, 503, "Chain not reachable", "the chain or its node failed", 30),
     Row(Exception, 500, "Internal error", "an unexpected error was recorded"),
 )

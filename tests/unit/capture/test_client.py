@@ -157,7 +157,7 @@ def test_a_retired_producer_is_told_apart() -> None:
 
 def test_our_requests_leave_no_line_in_the_applications_log(caplog: pytest.LogCaptureFixture) -> None:
     """The HTTP library's line per request is kept out; its other users' lines are not."""
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), caplog.at_level(logging.INFO, logger="httpx"):
         log = client(httpx.Response(200, json={"origin": "o"}))
         assert log.origin() == "o"
         log.close()

@@ -26,6 +26,8 @@ def make(kind: type[errors.AuditLogError]) -> errors.AuditLogError:
         return kind("expected a, found b", last={"seq": 1})
     if issubclass(kind, errors.SourceError):
         return kind("expected a, found b", reason="missing")
+    if issubclass(kind, errors.UnrecordableError):
+        return kind(was_called=False)
     return kind("expected a, found b")
 
 
