@@ -187,7 +187,7 @@ class _EventReader:
             text = payload.decode("utf-8")
         except UnicodeDecodeError:
             raise _NoFoldError from None
-        if not _is_shallow(payload):
+        if not is_shallow(payload):
             return None
         try:
             event = self._decoder.decode(text)
@@ -203,7 +203,7 @@ class _EventReader:
         return members
 
 
-def _is_shallow(payload: bytes) -> bool:
+def is_shallow(payload: bytes) -> bool:
     """Whether the event is within the depth limit; most are, seen by counting brackets."""
     if payload.count(b"[") + payload.count(b"{") <= MAX_EVENT_DEPTH:
         return True

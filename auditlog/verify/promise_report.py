@@ -94,24 +94,6 @@ class PromiseReport:
             "merge_by": self.merge_by,
             "index": self.index,
             "bytes_differ": self.bytes_differ,
-            "steps": [
-                {
-                    "number": step.number,
-                    "name": step.name,
-                    "outcome": step.outcome.value,
-                    "required": step.is_required,
-                    "detail": step.detail,
-                }
-                for step in self.steps
-            ],
-            "facts": [
-                {
-                    "name": fact.name,
-                    "value": fact.value,
-                    "grade": fact.grade.value,
-                    "by": fact.by,
-                    "text": fact.text,
-                }
-                for fact in self.facts
-            ],
+            "steps": [step.to_json() for step in self.steps],
+            "facts": [fact.to_json() for fact in self.facts],
         }

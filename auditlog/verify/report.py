@@ -74,6 +74,16 @@ class Step:
     detail: str
     is_required: bool = True
 
+    def to_json(self) -> dict[str, Any]:
+        """The step as reports print it."""
+        return {
+            "number": self.number,
+            "name": self.name,
+            "outcome": self.outcome.value,
+            "required": self.is_required,
+            "detail": self.detail,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -87,6 +97,16 @@ class Fact:
     grade: Grade
     by: str
     text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fact as reports print it."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "grade": self.grade.value,
+            "by": self.by,
+            "text": self.text,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,26 +165,8 @@ class Report:
                 "on_record_by": self.on_record_by,
                 "on_record_by_devnet": self.on_record_by_devnet,
             },
-            "steps": [
-                {
-                    "number": step.number,
-                    "name": step.name,
-                    "outcome": step.outcome.value,
-                    "required": step.is_required,
-                    "detail": step.detail,
-                }
-                for step in self.steps
-            ],
-            "facts": [
-                {
-                    "name": fact.name,
-                    "value": fact.value,
-                    "grade": fact.grade.value,
-                    "by": fact.by,
-                    "text": fact.text,
-                }
-                for fact in self.facts
-            ],
+            "steps": [step.to_json() for step in self.steps],
+            "facts": [fact.to_json() for fact in self.facts],
             "evidence": self.evidence and {"smaller": self.evidence.smaller, "larger": self.evidence.larger},
         }
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn, TypeGuard
 
+from auditlog.core.fold import is_shallow
 from auditlog.core.sse import all_event_data
 
 Json = dict[str, Any]
@@ -18,12 +19,7 @@ Json = dict[str, Any]
 MAX_STREAM_BYTES = 8 * 1024 * 1024
 """Longer streams have no fold; counted once a content coding is undone."""
 
-MAX_EVENT_DEPTH = 64
-"""An event with more containers inside one another is skipped."""
-
 _END = b"[DONE]"
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
 _PLACE = re.compile(r"0|[1-9][0-9]{0,3}")
 
 
@@ -110,7 +106,7 @@ class _Reader:
     def read(self, text: str, payload: bytes) -> Any:
         """The value; `_SKIPPED` for what is not JSON, or too deep. `payload` is `text` in UTF-8."""
         self.has_repeated = False
-        if not _is_shallow(payload):
+        if not is_shallow(payload):
             return _SKIPPED
         try:
             return self._decoder.decode(text)
@@ -122,18 +118,6 @@ class _Reader:
         members = dict(pairs)
         self.has_repeated = self.has_repeated or len(members) != len(pairs)
         return members
-
-
-def _is_shallow(payload: bytes) -> bool:
-    """Whether the text is within the depth limit; most are, seen by counting brackets."""
-    if payload.count(b"[") + payload.count(b"{") <= MAX_EVENT_DEPTH:
-        return True
-    depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", payload)):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_EVENT_DEPTH:
-            return False
-    return True
 
 
 def _refuse(_: str) -> NoReturn:
