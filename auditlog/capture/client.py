@@ -8,9 +8,7 @@ in an error or a log line, or follow a redirect with it.
 from __future__ import annotations
 
 import json
-import logging
 import ssl
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -19,7 +17,7 @@ from typing import Any, NoReturn
 import httpx
 
 from auditlog.capture.enrolment import token_mark
-from auditlog.capture.fetching import QuietThread
+from auditlog.capture.fetching import quiet_httpx
 from auditlog.core.batch import BATCH_MEDIA_TYPE
 from auditlog.errors import (
     AuthenticationError,
@@ -71,8 +69,6 @@ class LogClient:
         self._http = httpx.Client(
             timeout=timeout_s, transport=transport, follow_redirects=False, verify=tls_context(log_url, tls)
         )
-        self._quiet = QuietThread(threading.get_ident())
-        logging.getLogger("httpx").addFilter(self._quiet)
 
     def origin(self) -> str:
         """The origin the log claims. Raises as `submit`, without ChainConflictError."""
@@ -144,7 +140,6 @@ class LogClient:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
-        logging.getLogger("httpx").removeFilter(self._quiet)
 
     def _json(
         self, method: str, path: str, *, content: bytes | None = None, media_type: str = "application/json"
@@ -160,7 +155,8 @@ class LogClient:
             headers["content-type"] = media_type
         try:
             request = self._http.build_request(method, self._url + path, headers=headers, content=content)
-            response = self._http.send(request, stream=True)
+            with quiet_httpx():
+                response = self._http.send(request, stream=True)
             try:
                 body = _read_bounded(response)
             finally:

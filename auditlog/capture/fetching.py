@@ -17,7 +17,7 @@ import httpx
 from auditlog.errors import LogUnreachable
 
 
-class QuietThread(logging.Filter):
+class _QuietThread(logging.Filter):
     """Keeps httpx from writing a line into the application's log for each of our own requests."""
 
     def __init__(self, thread: int) -> None:
@@ -32,7 +32,7 @@ class QuietThread(logging.Filter):
 @contextmanager
 def quiet_httpx() -> Iterator[None]:
     """While it lasts, requests of this thread leave no line in the application's log."""
-    quiet = QuietThread(threading.get_ident())
+    quiet = _QuietThread(threading.get_ident())
     logger = logging.getLogger("httpx")
     logger.addFilter(quiet)
     try:
