@@ -5,9 +5,11 @@ Spec: design section 6. The order of writes, and what a death after each one lea
     1 partial tiles and bundle of exactly this size     extra partials, of a size nobody hears of
     2 `checkpoint` replaced                             published; the next start goes on from it
 
-Before the first of them the witnesses are asked (`witnesses`), for a bounded time: what is published carries
-the cosignatures that came. Those that are missing are asked again about the same checkpoint, and the
-cosignatures of a quiet log are made anew now and then, so that a date is never much older than a look.
+Before the first of them the witnesses are asked (`cosigning`), for a bounded time: what is published carries
+the cosignatures that came. Without a quorum it is published all the same, or, where the settings say `hold`,
+the old checkpoint stays until there is one. Witnesses that are missing are asked again about the same
+checkpoint, and the cosignatures of a quiet log are made anew now and then, so that a date is never much older
+than a look.
 
 Full tiles were applied by the commit, so every tile that a checkpoint implies is there before it is. A
 committed checkpoint that is passed over is never shown. Superseded partial tiles stay until their full tile
@@ -26,6 +28,7 @@ from collections.abc import Callable
 from auditlog.core.integrate import level_count
 from auditlog.core.tiles import TILE_HEIGHT, TilePath
 from auditlog.errors import ImmutableObjectError, NotFoundError, RollbackError, StorageError
+from auditlog.log.cosigning import Cosigning, QuorumStanding
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
 from auditlog.log.recover import open_own
@@ -50,12 +53,7 @@ class Publisher:
         """`later(seconds, step)` runs a step of ours after that time on some thread; with `witnesses` one may
         take as long as their time-out. `prove` makes the consistency proofs that they check.
         """
-        self._prove = prove
-        self._witnesses = witnesses
-        self._cosigned: dict[str, str] = {}
-        """Cosignature lines of the published checkpoint, by vkey of the witness."""
-        self._recosign_at: float | None = None
-        """When its cosignatures are to be completed or made anew, on the monotonic clock."""
+        self._cosigning = None if witnesses is None else Cosigning(live, witnesses, prove)
         self._live = live
         self._later = later
         self._turn = threading.Lock()
@@ -81,7 +79,12 @@ class Publisher:
     @property
     def cosignatures(self) -> int:
         """How many witnesses cosigned the newest published checkpoint."""
-        return len(self._cosigned)
+        return 0 if self._cosigning is None else len(self._cosigning.lines)
+
+    @property
+    def quorum(self) -> QuorumStanding | None:
+        """How the log stands with its quorum; None for a log without witnesses."""
+        return None if self._cosigning is None else self._cosigning.standing()
 
     def published(self) -> str:
         """The newest published checkpoint.
@@ -92,6 +95,15 @@ class Publisher:
         if self._note is None:
             raise NotFoundError("expected a published checkpoint, found none yet")
         return self._note
+
+    def notes_for(self, index: int) -> list[str]:
+        """Published checkpoints that cover an entry, the one to prove it into first: the newest, unless only
+        an older one has a quorum. Empty if none covers it.
+        """
+        with self._changed:
+            newest = [self._note] if self._note is not None and index < self._size else []
+        older = None if self._cosigning is None else self._cosigning.last_quorum(index)
+        return [*([older] if older is not None and older not in newest else []), *newest]
 
     def load(self, reader: Reader) -> None:
         """Start from what is published.
@@ -117,8 +129,8 @@ class Publisher:
                 f"{tree.size}, found another history"
             )
         self._note, self._size = note, checkpoint.tree_size
-        if self._witnesses is not None:
-            self._cosigned = self._witnesses.remember(note, self._size)
+        if self._cosigning is not None:
+            self._cosigning.load(note, self._size, reader)
             self._plan_recosigning()
         if self._size == tree.size:
             store_of = self._live.layout.store_of
@@ -146,47 +158,44 @@ class Publisher:
             with self._turn:
                 with self._changed:
                     self._planned = False
-                tree = self._live.tree
-                if self._live.halted is None and tree.note is not None and tree.size > self._size:
-                    self._last = self._live.clock.monotonic()
-                    self._publish(tree, *self._cosign(tree, tree.note, {}))
+                self._step(self._live.tree)
         except StorageError as error:
             logger.warning("publication failed, trying again: %s", error)
         finally:
             self.request()
 
-    def _cosign(self, tree: Tree, note: str, known: dict[str, str]) -> tuple[str, dict[str, str]]:
-        """The note with what the witnesses added to it, and their lines."""
-        if self._witnesses is None:
-            return note, {}
+    def _step(self, tree: Tree) -> None:
+        if self._live.halted is not None or tree.note is None or tree.size <= self._size:
+            return
+        self._last = self._live.clock.monotonic()
+        if self._cosigning is None:
+            self._publish(tree, tree.note, {})
+            return
         # Dying here leaves witnesses that know a checkpoint nobody was shown: they are asked about the next
         # one from there, and what they know is in the committed tree.
-        lines = self._witnesses.gather(note, tree.size, self._prove, known)
-        return self._witnesses.attach(note, lines), lines
+        offer = self._cosigning.offer(tree)
+        if offer is not None:
+            self._publish(offer.tree, offer.note, offer.lines)
 
     def recosign(self) -> None:
         """Complete the cosignatures of the published checkpoint, or make them anew, if that is due."""
         with self._turn:
-            tree, due = self._live.tree, self._recosign_at
-            if due is None or self._live.clock.monotonic() < due or self._live.halted is not None:
+            tree, cosigning = self._live.tree, self._cosigning
+            if cosigning is None or not cosigning.is_due or self._live.halted is not None:
                 return
             if tree.note is None or tree.size != self._size:
                 return  # a newer one is about to be published, and plans its own
             try:
-                note, lines = self._cosign(tree, tree.note, self._cosigned)
-                if lines != self._cosigned:
-                    self._show(note, tree.size, lines)
+                offer = cosigning.renew(tree)
+                if offer is not None:
+                    self._show(offer.note, tree.size, offer.lines)
             except StorageError as error:
                 logger.warning("new cosignatures could not be published, trying again: %s", error)
             self._plan_recosigning()
 
     def _plan_recosigning(self) -> None:
-        if self._witnesses is None:
-            return
-        is_complete = self._witnesses.is_complete(self._cosigned)
-        delay = self._witnesses.refresh_s if is_complete else self._witnesses.retry_s
-        self._recosign_at = self._live.clock.monotonic() + delay
-        self._later(delay, self.recosign)
+        if self._cosigning is not None:
+            self._later(self._cosigning.plan(), self.recosign)
 
     def _publish(self, tree: Tree, note: str, lines: dict[str, str]) -> None:
         old_size = self._size
@@ -201,11 +210,15 @@ class Publisher:
 
     def _show(self, note: str, size: int, lines: dict[str, str]) -> None:
         """Replace `checkpoint`; what it implies is there already."""
+        if self._cosigning is not None and self._note is not None:
+            self._cosigning.keep_quorum(self._note, lines)
         self._live.layout.stores.public.replace_unless(
             CHECKPOINT, note.encode("utf-8"), lambda found: self._is_larger(found, size)
         )
         with self._changed:
-            self._note, self._size, self._cosigned = note, size, lines
+            self._note, self._size = note, size
+            if self._cosigning is not None:
+                self._cosigning.shown(note, size, lines)
 
     def _put_partials(self, partials: list[Object]) -> None:
         for path, data in partials:

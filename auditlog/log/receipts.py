@@ -1,10 +1,11 @@
 """Building receipts: one entry with everything needed to believe it offline.
 
-Spec: design section 5, "Receipt", and `auditlog/spec/receipt.md`. Everything goes into the newest published
-checkpoint: the entry's proof, and `related`: the producer's enrolment, its rotations, the start of its
-instance, the model (of a `pending` one the entry that resolves it, or says that nothing will). Each proof
-is verified against the signed root before the receipt leaves: a damaged tile is an error here and never a
-receipt that fails in somebody's hands. Must never: use a checkpoint that is not published.
+Spec: design section 5, "Receipt", and `auditlog/spec/receipt.md`. Everything goes into one published
+checkpoint, the newest, unless only an older one that covers the entry has a quorum of witnesses: the entry's
+proof, and `related`: the producer's enrolment, its rotations, the start of its instance, the model (of a
+`pending` one the entry that resolves it, or says that nothing will). Each proof is verified against the
+signed root before the receipt leaves: a damaged tile is an error here and never a receipt that fails in
+somebody's hands. Must never: use a checkpoint that is not published.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Receipts:
         self._anchors = anchors
 
     def issue(self, index: int) -> bytes:
-        """Receipt of the entry at `index`, into the newest published checkpoint.
+        """Receipt of the entry at `index`, into the newest published checkpoint, or the newest with a quorum.
 
         Raises:
             NotFoundError: there is no such entry.
@@ -52,11 +53,27 @@ class Receipts:
             StorageError: a store failed, or holds damage that shows in a proof.
         """
         data = self._reader.entry(index)
-        if index >= self._publisher.size:
+        notes = self._publisher.notes_for(index)
+        if not notes:
             raise NotYetPublished(
                 f"expected entry {index} to be published, found size {self._publisher.size}"
             )
-        note = self._publisher.published()
+        entry = parse_entry(data)
+        for note in notes[:-1]:
+            checkpoint = open_own(note, self._live.signer.verifier)
+            if self._is_whole(entry, checkpoint):
+                return self._build(data, index, note)
+        return self._build(data, index, notes[-1])
+
+    def _is_whole(self, entry: Entry, checkpoint: Checkpoint) -> bool:
+        """Whether this checkpoint covers the entry that names a pending model, if any does."""
+        if entry.by_log or entry.kind != "decision" or entry.body.get("model") != "pending":
+            return True
+        self._index.follow()
+        row = self._index.next_model(bytes.fromhex(entry.producer), entry.instance, entry.seq)
+        return row is not None and row.index < checkpoint.tree_size
+
+    def _build(self, data: bytes, index: int, note: str) -> bytes:
         checkpoint = open_own(note, self._live.signer.verifier)
         entry = parse_entry(data)
         proof = TlogProof(index, self._prove(data, index, checkpoint), note)

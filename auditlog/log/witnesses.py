@@ -1,10 +1,10 @@
-"""Witnesses of a log, seen from the log: asked for cosignatures before a checkpoint is published.
+"""The witnesses of a log, seen from the log: asked for cosignatures before a checkpoint is published.
 
-Spec: C2SP tlog-witness; `auditlog/spec/log.md`, "Witnesses". All are asked at once, each on a thread of its
-own, for a bounded time; what came by then is published. A witness that is down, slow or lies costs its
-cosignature and a count, never the publication. A witness that knows another size says so (409) and is asked
-once more, with the proof from there. Must never: publish a line that the configured key did not sign over
-this very checkpoint. Answers are attacker-controlled.
+Spec: C2SP tlog-witness, tlog-policy; `auditlog/spec/log.md`, "Witnesses". All are asked at once, each on a
+thread of its own, until all have answered or, after the quorum is there, for a short while longer; in any
+case for a bounded time. An answer that comes later is taken if the same checkpoint is gathered for again. A
+witness that is down, slow or lies costs its cosignature and a count; whether a checkpoint without a quorum is
+published is for `cosigning` to say. Must never: keep the publisher beyond the bound.
 """
 
 from __future__ import annotations
@@ -14,144 +14,30 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Protocol
 
-from auditlog.core.cosignature import CosignatureVerifier
-from auditlog.core.note import Signature, format_signature, split_note
-from auditlog.core.witnessing import (
-    AddCheckpoint,
-    format_add_checkpoint,
-    parse_cosignatures,
-    parse_tree_size,
-)
-from auditlog.errors import AuditLogError, MalformedError
+from auditlog.core.note import split_note
+from auditlog.core.policy import Policy, parse_policy
 from auditlog.log.clock import Clock
+from auditlog.log.witness_member import (
+    FUTURE_S,
+    LONGEST_REST_S,
+    Asking,
+    Member,
+    Prove,
+    Refused,
+    Witness,
+    WitnessStanding,
+    WitnessTransport,
+)
+
+__all__ = ["FUTURE_S", "Prove", "Witness", "WitnessStanding", "WitnessTransport", "Witnesses"]
 
 logger = logging.getLogger("auditlog.log")
 
-FUTURE_S = 300
-"""A cosignature dated further ahead of our clock than this is not published: dates decide who was late."""
-_LONGEST_REST_S = 60.0
-_TIME_BYTES = 8
-
-Prove = Callable[[int, int], list[bytes]]
-"""(old size, new size) -> consistency proof."""
-
-
-class WitnessTransport(Protocol):
-    """How one witness is reached."""
-
-    def ask(self, body: bytes) -> tuple[int, bytes]:
-        """Post an `add-checkpoint` request; HTTP status and body of the answer, both bounded.
-
-        Raises:
-            AuditLogError: nobody answered in time.
-        """
-
-    def close(self) -> None:
-        """Let go of its connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class Witness:
-    """One configured witness: its key, and how to reach it."""
-
-    verifier: CosignatureVerifier
-    transport: WitnessTransport
-
-
-class _Refused(AuditLogError):
-    """No usable answer; `code` is the outcome that is counted."""
-
-    def __init__(self, outcome: str, message: str) -> None:
-        super().__init__(message)
-        self.outcome = outcome
-
-
-class _Member:
-    """One witness with what we know of it. Its fields are touched by one ask at a time."""
-
-    def __init__(self, witness: Witness, clock: Clock) -> None:
-        self.verifier = witness.verifier
-        self.transport = witness.transport
-        self._clock = clock
-        self.known_size = 0
-        """The size it cosigned last, as far as we know."""
-        self.asking: Future[str] | None = None
-        self._failures = 0
-        self._not_before = 0.0
-
-    @property
-    def is_resting(self) -> bool:
-        """Whether it failed lately, or is still being asked: others are not made to wait for it."""
-        is_busy = self.asking is not None and not self.asking.done()
-        return is_busy or self._clock.monotonic() < self._not_before
-
-    def ask(self, note: str, size: int, prove: Prove) -> str:
-        """Its cosignature line for this checkpoint. Raises _Refused."""
-        try:
-            line = self._ask_twice(note, size, prove)
-        except _Refused:
-            self.rest()
-            raise
-        except Exception as error:
-            self.rest()
-            raise _Refused("unreachable", str(error)) from error
-        self.known_size = size
-        return line
-
-    def rest(self) -> None:
-        """Leave it alone for a while: twice as long after each failure in a row, the first of them forgiven
-        (a restart should not cost a minute).
-        """
-        self._failures += 1
-        rest = min(_LONGEST_REST_S, 2.0 ** min(self._failures - 1, 10))
-        self._not_before = self._clock.monotonic() + (rest if self._failures > 1 else 0.0)
-
-    def answered(self) -> None:
-        """It cosigned in time."""
-        self._failures = 0
-
-    def _ask_twice(self, note: str, size: int, prove: Prove) -> str:
-        status, body = self._post(note, size, prove)
-        if status == 409:
-            self.known_size = _told_size(body)
-            if self.known_size > size:
-                # It saw a larger tree of this log than we are about to publish.
-                raise _Refused(
-                    "ahead", f"expected a size up to {size}, found that it cosigned {self.known_size}"
-                )
-            status, body = self._post(note, size, prove)
-        if status != 200:
-            raise _Refused("refused", f"expected status 200, found {status}")
-        return self._checked(note, body)
-
-    def _post(self, note: str, size: int, prove: Prove) -> tuple[int, bytes]:
-        old = min(self.known_size, size)
-        proof = tuple(prove(old, size)) if 0 < old < size else ()
-        return self.transport.ask(format_add_checkpoint(AddCheckpoint(old, proof, note)))
-
-    def _checked(self, note: str, body: bytes) -> str:
-        """The one line of its key, verified over the text of the note."""
-        text = split_note(note)[0].encode("utf-8")
-        try:
-            lines = parse_cosignatures(body)
-        except MalformedError as error:
-            raise _Refused("lied", str(error)) from error
-        for line in lines:
-            if (line.name, line.key_id) == (self.verifier.name, self.verifier.key_id):
-                if not self.verifier.verify(text, line.blob):
-                    raise _Refused("lied", "expected its signature over this checkpoint, found another")
-                self._check_time(line)
-                return format_signature(line)
-        raise _Refused("lied", "expected a signature by its key, found others")
-
-    def _check_time(self, line: Signature) -> None:
-        time_s = int.from_bytes(line.blob[:_TIME_BYTES], "big")
-        now_s = self._clock.unix_us() // 1_000_000
-        if not 0 < time_s <= now_s + FUTURE_S:
-            raise _Refused("odd_time", f"expected a time up to {now_s + FUTURE_S}, found {time_s}")
+GRACE_S = 0.25
+"""Once a quorum has answered the others are waited for so much longer: more than the quorum is better."""
+HELD_REST_S = 10.0
+"""Nothing is published until a quorum answers: then nobody is left alone for longer than this."""
 
 
 class Witnesses:
@@ -162,11 +48,20 @@ class Witnesses:
         witnesses: Sequence[Witness],
         clock: Clock,
         *,
+        policy: Policy | None = None,
+        hold: bool = False,
         timeout_s: float = 2.0,
         refresh_s: float = 300.0,
     ) -> None:
-        """`timeout_s` bounds each gathering; `refresh_s` is how old the cosignatures of a quiet log get."""
-        self._members = [_Member(each, clock) for each in witnesses]
+        """`policy` says which cosignatures are a quorum (None: `quorum none`); with `hold` nothing without
+        one is published. `timeout_s` bounds each gathering; `refresh_s` is how old the cosignatures of a
+        quiet log get.
+        """
+        self.policy = policy or parse_policy("quorum none\n")
+        self.must_hold = hold and self.policy.quorum is not None
+        rest_s = HELD_REST_S if self.must_hold else LONGEST_REST_S
+        self._members = [Member(each, clock, rest_s) for each in witnesses]
+        self._names = {each.verifier.vkey: each.name for each in self.policy.witnesses}
         self._timeout_s = timeout_s
         self.refresh_s = refresh_s
         self.retry_s = max(1.0, timeout_s)
@@ -186,56 +81,125 @@ class Witnesses:
         except RuntimeError:
             return  # closed: the last publication is made by whoever closes the log
 
-    def remember(self, note: str, size: int) -> dict[str, str]:
-        """Take the cosignatures out of a published note of ours: what each witness knew by then."""
-        found: dict[str, str] = {}
+    def standings(self) -> list[WitnessStanding]:
+        """What we know of each."""
+        return [member.standing for member in self._members]
+
+    def recognise(self, note: str) -> dict[str, str]:
+        """The cosignature lines in a note of ours, verified, by vkey."""
         text, signatures = split_note(note)
+        found = {member.vkey: member.own_line(text, signatures) for member in self._members}
+        return {vkey: line for vkey, line in found.items() if line is not None}
+
+    def remember(self, note: str, size: int) -> dict[str, str]:
+        """As `recognise`, of the published note: its witnesses know that size at least."""
+        lines = self.recognise(note)
         for member in self._members:
-            for line in signatures:
-                mine = (line.name, line.key_id) == (member.verifier.name, member.verifier.key_id)
-                if mine and member.verifier.verify(text.encode("utf-8"), line.blob):
-                    found[member.verifier.vkey] = format_signature(line)
-                    member.known_size = size
-        return found
+            if member.vkey in lines:
+                member.known_size = size
+        return lines
 
-    def gather(self, note: str, size: int, prove: Prove, known: dict[str, str]) -> dict[str, str]:
-        """Cosignature lines for a checkpoint by vkey: those `known` already, replaced by newer ones.
+    def gather(
+        self, note: str, size: int, prove: Prove, known: dict[str, str], *, missing_only: bool = False
+    ) -> dict[str, str]:
+        """Cosignature lines for a checkpoint by vkey: those `known` already, replaced by newer ones; with
+        `missing_only` nobody is asked whose line is known.
 
-        Returns after the time-out at the latest, with what came.
+        Returns after the time-out (or, with a quorum, `GRACE_S` after it) at the latest, with what came.
         """
-        asked: dict[Future[str], _Member] = {}
+        lines, text = dict(known), split_note(note)[0]
+        asked: list[Member] = []
         for member in self._members:
+            self._take(member, text, lines)
+            if missing_only and member.vkey in lines:
+                continue
             if member.is_resting:
                 self._count(member, "not_asked")
                 continue
-            member.asking = self._threads.submit(member.ask, note, size, prove)
-            asked[member.asking] = member
-        done, late = wait(asked, self._timeout_s)
-        for future in late:
-            asked[future].rest()
-            self._count(asked[future], "late")
-        lines = dict(known)
-        for future in done:
-            member, name = asked[future], asked[future].verifier.name
-            try:
-                lines[member.verifier.vkey] = future.result()
-                member.answered()
-                self._count(member, "cosigned")
-            except _Refused as refusal:
-                self._count(member, refusal.outcome)
-                level = logging.ERROR if refusal.outcome in {"ahead", "lied"} else logging.WARNING
-                logger.log(level, "witness %s gave no cosignature: %s", name, refusal)
+            answer = self._threads.submit(member.ask, note, size, prove)
+            member.asking = Asking(text, answer)
+            asked.append(member)
+        self._await([each.asking for each in asked if each.asking], asked, lines)
+        reached = self.is_quorum(self._with_answers(asked, lines))
+        for member in asked:
+            if not self._take(member, text, lines):
+                if reached:
+                    self._count(member, "not_awaited")
+                else:
+                    member.rest()
+                    self._count(member, "late")
         return lines
+
+    def _await(self, asking: list[Asking], asked: list[Member], lines: dict[str, str]) -> None:
+        """Wait until all have answered or a quorum has, then a little for the rest of them."""
+        answers = [each.answer for each in asking]
+        came = threading.Condition()
+
+        def tell(_: Future[str]) -> None:
+            with came:
+                came.notify_all()
+
+        for answer in answers:
+            answer.add_done_callback(tell)
+
+        def is_enough() -> bool:
+            return all(each.done() for each in answers) or self.is_quorum(self._with_answers(asked, lines))
+
+        with came:
+            enough = came.wait_for(is_enough, self._timeout_s)
+        if enough:
+            wait(answers, min(GRACE_S, self._timeout_s))
+
+    def _with_answers(self, asked: list[Member], lines: dict[str, str]) -> set[str]:
+        """The vkeys whose lines are there, or lie in an answer that nobody has taken yet."""
+        good = {
+            member.vkey for member in asked if member.asking is not None and _is_good(member.asking.answer)
+        }
+        return good | set(lines)
+
+    def _take(self, member: Member, text: str, lines: dict[str, str]) -> bool:
+        """Take the answer of a witness, if there is one; False while it is being asked."""
+        if member.asking is None:
+            return True
+        if not member.asking.answer.done():
+            return False
+        asking, member.asking = member.asking, None
+        if asking.answer.cancelled():
+            return True  # closed meanwhile
+        try:
+            line = asking.answer.result()
+        except Refused as refusal:
+            self._count(member, refusal.outcome)
+            level = logging.ERROR if refusal.outcome in {"ahead", "lied"} else logging.WARNING
+            logger.log(level, "witness %s gave no cosignature: %s", member.verifier.name, refusal)
+            return True
+        member.answered()
+        self._count(member, "cosigned")
+        if asking.text == text:
+            lines[member.vkey] = line
+        return True
+
+    def is_awaited(self, note: str) -> bool:
+        """Whether an answer about this checkpoint is still to come, or to be taken."""
+        text = split_note(note)[0]
+        return any(each.asking is not None and each.asking.text == text for each in self._members)
+
+    def could_be_quorum(self, lines: Iterable[str]) -> bool:
+        """Whether those who are not left alone, with the lines (vkeys) that are there, are a quorum."""
+        awake = {each.vkey for each in self._members if not each.is_resting}
+        return self.is_quorum(awake | set(lines))
+
+    def is_quorum(self, lines: Iterable[str]) -> bool:
+        """Whether the witnesses with these vkeys are a quorum; never for `quorum none`."""
+        return self.policy.is_quorum({self._names[vkey] for vkey in lines if vkey in self._names})
 
     def is_complete(self, lines: Iterable[str]) -> bool:
         """Whether every witness is among these vkeys."""
-        return {member.verifier.vkey for member in self._members} <= set(lines)
+        return {member.vkey for member in self._members} <= set(lines)
 
     def attach(self, note: str, lines: dict[str, str]) -> str:
         """The note with the lines below it, in the order of the settings."""
-        return note + "".join(
-            lines[member.verifier.vkey] for member in self._members if member.verifier.vkey in lines
-        )
+        return note + "".join(lines[member.vkey] for member in self._members if member.vkey in lines)
 
     def close(self) -> None:
         """Let go of the threads and connections; asks under way end by their own time-out."""
@@ -243,16 +207,13 @@ class Witnesses:
         for member in self._members:
             member.transport.close()
 
-    def _count(self, member: _Member, outcome: str) -> None:
+    def _count(self, member: Member, outcome: str) -> None:
         with self._counting:
             self.counts[member.verifier.name, outcome] += 1
 
 
-def _told_size(body: bytes) -> int:
-    try:
-        return parse_tree_size(body)
-    except MalformedError as error:
-        raise _Refused("lied", str(error)) from error
+def _is_good(answer: Future[str]) -> bool:
+    return answer.done() and not answer.cancelled() and answer.exception() is None
 
 
 def _guarded(step: Callable[[], object]) -> None:

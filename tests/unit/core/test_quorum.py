@@ -61,7 +61,8 @@ def every_set(names: list[str]) -> list[frozenset[str]]:
 @st.composite
 def trees(draw: st.DrawFn) -> Tree:
     """A random tree of groups over one to six witnesses, each once."""
-    parts: list[Tree] = [*draw(st.permutations(NAMES))][: draw(st.integers(1, 6))]
+    parts: list[Tree] = []
+    parts += draw(st.permutations(NAMES))[: draw(st.integers(1, 6))]
     while len(parts) > 1 or draw(st.booleans()):
         members = [parts.pop() for _ in range(draw(st.integers(1, len(parts))))]
         parts.insert(0, (draw(st.integers(1, len(members))), members))

@@ -211,16 +211,15 @@ def test_a_witness_that_lies_costs_its_own_cosignature(bench: TestBench, number:
 
 def test_a_witness_of_another_history_refuses(bench: TestBench) -> None:
     """A log that forked gets no cosignature any more, and goes on without."""
-    bench.create()
     fork = sign_checkpoint(Checkpoint(ORIGIN, 2, bytes(32)), bench.signer)
     member = bench.members[0]  # type: ignore[attr-defined]
-    states = member.states
-    line = member.signer.sign(split_note(fork)[0], 1)
-    states.save(ORIGIN, fork + line)
+    assert member.ask(format_add_checkpoint(AddCheckpoint(0, (), fork)))[0] == 200
+    bench.create()
     grow(bench)
     grow(bench)
     assert cosigners(bench) == [ORIGIN, NAMES[1]]
-    assert counts(bench)["w1", "refused"] == 2
+    assert counts(bench)["w1", "ahead"] == 1
+    assert counts(bench)["w1", "refused"] == 1
     request = format_add_checkpoint(AddCheckpoint(2, (), bench.log.published()))  # type: ignore[union-attr]
     assert member.ask(request)[0] == 422
 
