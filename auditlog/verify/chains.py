@@ -19,6 +19,7 @@ bytes are attacker-controlled; nothing here raises on them. No I/O.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,8 @@ from auditlog.core.scalars import is_origin
 from auditlog.core.signed import open_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.errors import EvidenceError, MalformedError
-from auditlog.verify.lives import Complain, Declared, ProducerLife
+from auditlog.verify.lives import Complain, Complaint, Declared, ProducerLife
+from auditlog.verify.plain_entries import read_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,17 @@ class Anchored:
 class ChainChecker:
     """Takes the entries of one log in order and complains about those that cannot be honest."""
 
-    def __init__(self, origin: str, complain: Complain, *, vkey: str, keep_hashes: bool = False) -> None:
-        """`vkey` is the key that signs the log; `keep_hashes`
-        remembers 32 bytes an entry, which `check_head` needs.
+    def __init__(
+        self,
+        origin: str,
+        complain: Complain,
+        *,
+        vkey: str,
+        keep_hashes: bool = False,
+        producers: MutableMapping[str, ProducerLife] | None = None,
+    ) -> None:
+        """`vkey` is the key that signs the log; `keep_hashes` remembers 32 bytes an entry, which `check_head`
+        needs; `producers` is where their lives are kept, for one who follows a log for months.
         """
         self._origin = origin
         self._log_id = log_id(origin).hex() if is_origin(origin) else ""
@@ -57,9 +67,12 @@ class ChainChecker:
         self._complain = complain
         self._keep_hashes = keep_hashes
         self._hashes: dict[tuple[str, str], bytearray] = {}
-        self._producers: dict[str, ProducerLife] = {}
+        self._producers: MutableMapping[str, ProducerLife] = {} if producers is None else producers
         self._log_seq = -1
         self._log_hash = ZERO_HASH_HEX
+        self._log_index = -1
+        self.enrolled = 0
+        """Producers enrolled."""
         self._anchored: dict[int, Anchored] = {}
         self.ours = False
         """Whether the log began with a genesis entry of its own origin."""
@@ -82,23 +95,47 @@ class ChainChecker:
     @property
     def producers(self) -> int:
         """Producers enrolled."""
-        return len(self._producers)
+        return self.enrolled
+
+    def forget_anchored(self) -> None:
+        """Forget what the anchors say, once it was compared with the tree."""
+        self._anchored.clear()
+
+    def standing(self) -> dict[str, Any]:
+        """Where this stands between two entries, `producers` aside, in JSON values: for `resume`."""
+        members = ("_log_seq", "_log_hash", "_log_index", "enrolled", "ours")
+        counts = ("other", "not_understood", "odd_bodies")
+        found = {name: getattr(self, name) for name in (*members, *counts)}
+        return found | {"kinds": dict(self.kinds), "declared": self.declared.to_json()}
+
+    def resume(self, standing: dict[str, Any]) -> None:
+        """Go on where another stood, with the same `producers`."""
+        for name, value in standing.items():
+            setattr(self, name, value)
+        self.kinds, self.declared = Counter(standing["kinds"]), Declared(**standing["declared"])
 
     def take(self, index: int, leaf_hash: bytes, data: bytes) -> Entry | None:
         """Check the next entry. Never raises on any bytes.
 
         Returns:
-            The entry, if it is one of this log, whatever was complained about.
+            The entry, if it is one of this log, whatever was complained about. The body of a decision or an
+            outcome may be cut to what `auditlog.verify.plain_entries` reads.
         """
+        entry = read_plain(data, self._origin)
+        if entry is not None:
+            self.kinds[entry.kind] += 1
+            self._take_producer(index, leaf_hash.hex(), entry, is_read=True)
+            return entry
         try:
             entry = parse_entry(data)
         except MalformedError as error:
-            self._not_ours(f"entry {index}: {error}")
+            self._not_ours(Complaint("entry_malformed", index, f"entry {index}: {error}"))
             return None
         if index == 0 and entry.kind == "genesis" and entry.origin == self._origin:
             self._begin(entry)
         if entry.origin != self._origin:
-            self._not_ours(f"entry {index}: expected the origin {self._origin}, found another")
+            text = f"entry {index}: expected the origin {self._origin}, found another"
+            self._not_ours(Complaint("foreign_entry", index, text))
             return None
         is_read = self._count(entry)
         if entry.by_log:
@@ -113,11 +150,10 @@ class ChainChecker:
         self.ours = True
         listed = genesis.body.get("vkeys")
         if not isinstance(listed, list) or self._vkey not in listed:
-            self._complain(
-                f"entry 0: expected the key that signs the log among its keys ({self._vkey}), found none"
-            )
+            text = f"entry 0: expected the key that signs the log among its keys ({self._vkey}), found none"
+            self._complain(Complaint("foreign_entry", 0, text))
 
-    def _not_ours(self, problem: str) -> None:
+    def _not_ours(self, problem: Complaint) -> None:
         self.other += 1
         if self.ours:
             self._complain(problem)
@@ -137,12 +173,13 @@ class ChainChecker:
 
     def _take_log(self, index: int, leaf_hash: str, entry: Entry) -> None:
         if (entry.seq, entry.prev) != (self._log_seq + 1, self._log_hash):
-            self._complain(
+            text = (
                 f"entry {index}: expected the log's number {self._log_seq + 1} after {self._log_hash[:16]}, "
                 f"found {entry.seq} after {entry.prev[:16]}"
             )
+            self._complain(_out_of_line(index, text, self._log_index, twice=entry.seq == self._log_seq))
         # Going on from what is there names each break once instead of every entry after it.
-        self._log_seq, self._log_hash = entry.seq, leaf_hash
+        self._log_seq, self._log_hash, self._log_index = entry.seq, leaf_hash, index
         if entry.kind == "producer":
             self._enrol(index, leaf_hash, entry)
 
@@ -154,28 +191,34 @@ class ChainChecker:
         elif entry.kind == "retirement":
             life = self._producers.get(body.get("producer", ""))
             if life is None:
-                self._complain(f"entry {index}: expected the retirement of an enrolled producer, found none")
+                text = f"entry {index}: expected the retirement of an enrolled producer, found none"
+                self._complain(Complaint("unknown_producer", index, text))
             else:
                 life.retire(index, body, self.declared, self._complain)
         elif entry.kind == "notice" and body["what"] == "declared_lost":
             self.declared.declared_lost += 1
             if body["detail"]["producer"] not in self._producers:
-                self._complain(f"entry {index}: expected the loss of an enrolled producer, found none")
+                text = f"entry {index}: expected the loss of an enrolled producer, found none"
+                self._complain(Complaint("unknown_producer", index, text))
 
     def _take_anchor(self, index: int, body: dict[str, Any]) -> None:
         """An anchor of a tree this log did not have before the entry was written is none of its own."""
         found = Anchored(index, body["size"], body["root"])
         if body["log_id"] != self._log_id:
-            self._complain(f"entry {index}: expected an anchor of the log id {self._log_id}, found another")
+            text = f"entry {index}: expected an anchor of the log id {self._log_id}, found another"
+            self._complain(Complaint("anchor_foreign", index, text))
         elif found.size > index:
-            self._complain(f"entry {index}: expected an anchored size of at most {index}, found {found.size}")
-        elif self._anchored.setdefault(found.size, found).root != found.root:
-            self._complain(f"entry {index}: expected one root anchored at size {found.size}, found a second")
+            text = f"entry {index}: expected an anchored size of at most {index}, found {found.size}"
+            self._complain(Complaint("anchor_fork", index, text))
+        elif (known := self._anchored.setdefault(found.size, found)).root != found.root:
+            text = f"entry {index}: expected one root anchored at size {found.size}, found a second"
+            self._complain(Complaint("anchor_fork", index, text, known.index))
 
     def _enrol(self, index: int, leaf_hash: str, entry: Entry) -> None:
         name, vkey, note = (entry.body.get(member) for member in ("name", "vkey", "note"))
         if not isinstance(name, str) or not isinstance(vkey, str) or not isinstance(note, str):
-            self._complain(f"entry {index}: expected an enrolment with name, vkey and note, found another")
+            text = f"entry {index}: expected an enrolment with name, vkey and note, found another"
+            self._complain(Complaint("forged_enrolment", index, text))
             return
         try:
             verifier = Ed25519Verifier.from_vkey(vkey)
@@ -183,47 +226,48 @@ class ChainChecker:
             if (verifier.name, open_one(note, verifier)) != expected:
                 raise MalformedError("expected a statement over this origin and name, found another")
         except EvidenceError as error:
-            self._complain(f"entry {index}: enrolment: {error}")
+            self._complain(Complaint("forged_enrolment", index, f"entry {index}: enrolment: {error}"))
             return
-        self._producers[leaf_hash] = ProducerLife(leaf_hash, name, [verifier], leaf_hash)
+        self.enrolled += 1
+        self._producers[leaf_hash] = ProducerLife(leaf_hash, name, [verifier], leaf_hash, index=index)
 
     def _take_producer(self, index: int, leaf_hash: str, entry: Entry, *, is_read: bool) -> None:
         producer = self._producers.get(entry.producer)
         if producer is None:
-            self._complain(f"entry {index}: expected an enrolled producer, found {entry.producer[:16]}")
+            text = f"entry {index}: expected an enrolled producer, found {entry.producer[:16]}"
+            self._complain(Complaint("unknown_producer", index, text))
             return
         if producer.retired_at is not None:
-            self._complain(
+            text = (
                 f"entry {index}: expected nothing by {producer.name} after its retirement at "
                 f"{producer.retired_at}, found a {entry.kind}"
             )
+            self._complain(Complaint("after_retirement", index, text, producer.retired_at))
         if entry.instance != producer.instance:
             self._begin_instance(index, producer, entry)
         elif entry.seq != producer.seq + 1 or entry.kind == "instance":
-            self._complain(
-                f"entry {index}: expected number {producer.seq + 1} of {producer.name}, found {entry.seq}"
-            )
+            text = f"entry {index}: expected number {producer.seq + 1} of {producer.name}, found {entry.seq}"
+            self._complain(_out_of_line(index, text, producer.index, twice=entry.seq <= producer.seq))
         if entry.prev != producer.leaf_hash:
-            self._complain(
+            text = (
                 f"entry {index}: expected to follow {producer.leaf_hash[:16]} of {producer.name}, "
                 f"found {entry.prev[:16]}"
             )
-        if is_read:
+            self._complain(Complaint("broken_chain", index, text, producer.index))
+        if is_read and entry.kind not in _WITHOUT_CONTENT:
             producer.take_content(index, entry, self.declared, self._complain)
-        producer.follow(entry, leaf_hash)
+        producer.follow(index, entry, leaf_hash)
         if self._keep_hashes:
             self._keep(entry, bytes.fromhex(leaf_hash))
 
     def _begin_instance(self, index: int, producer: ProducerLife, entry: Entry) -> None:
         if entry.instance in producer.past:
-            self._complain(
-                f"entry {index}: expected the current instance of {producer.name}, found a past one"
-            )
+            text = f"entry {index}: expected the current instance of {producer.name}, found a past one"
+            self._complain(Complaint("broken_chain", index, text, producer.index))
             return
         if entry.kind != "instance" or entry.seq != 0:
-            self._complain(
-                f"entry {index}: expected a new instance to begin with number 0, found {entry.seq}"
-            )
+            text = f"entry {index}: expected a new instance to begin with number 0, found {entry.seq}"
+            self._complain(Complaint("broken_chain", index, text, producer.index))
             return
         expected = instance_text(self._origin, entry.producer, entry.instance, entry.prev)
         try:
@@ -231,7 +275,7 @@ class ChainChecker:
             if not isinstance(note, str) or open_one(note, producer.key) != expected:
                 raise MalformedError("expected a statement over this instance, found another")
         except EvidenceError as error:
-            self._complain(f"entry {index}: instance: {error}")
+            self._complain(Complaint("wrong_key", index, f"entry {index}: instance: {error}"))
 
     def _keep(self, entry: Entry, leaf_hash: bytes) -> None:
         kept = self._hashes.setdefault((entry.producer, entry.instance), bytearray())
@@ -239,7 +283,7 @@ class ChainChecker:
         if len(kept) == entry.seq * 32:
             kept += leaf_hash
 
-    def check_head(self, note: str, complain: Complain) -> bool:
+    def check_head(self, note: str, complain: Callable[[str], None]) -> bool:
         """Check a producer's signed head against the entries
         taken; needs `keep_hashes`, after the last entry.
 
@@ -256,16 +300,57 @@ class ChainChecker:
         except EvidenceError as error:
             complain(str(error))
         else:
-            self._compare_head(producer.name, head, complain)
+            kept = self._hashes.get((head.producer, head.instance), bytearray())
+            covered = bytes(kept[head.first_seq * 32 : (head.seq + 1) * 32])
+            if len(covered) != head.size * 32:
+                complain(f"expected the {_signed(producer, head)}, found {len(kept) // 32} of that instance")
+            elif not is_covered(head, [covered[at : at + 32] for at in range(0, len(covered), 32)]):
+                complain(f"expected the {_signed(producer, head)}, found others")
         return True
 
-    def _compare_head(self, name: str, head: Head, complain: Complain) -> None:
-        kept = self._hashes.get((head.producer, head.instance), bytearray())
-        covered = bytes(kept[head.first_seq * 32 : (head.seq + 1) * 32])
-        signed = f"entries {head.first_seq} to {head.seq} that {name} signed"
-        if len(covered) != head.size * 32:
-            complain(f"expected the {signed}, found {len(kept) // 32} of that instance")
-            return
-        hashes = [covered[start : start + 32] for start in range(0, len(covered), 32)]
-        if hashes[-1] != head.leaf_hash or root_hash(hashes) != head.root:
-            complain(f"expected the {signed}, found others")
+    def check_embedded_head(
+        self, index: int, heartbeat: Entry, leaf_hash: Callable[[int], bytes], complain: Complain
+    ) -> bool:
+        """Check the head in a heartbeat that was taken last, by the few runs of its life that are remembered.
+
+        Returns:
+            Whether there was a head and it could be checked. `leaf_hash` gives that of an index; what it
+            raises goes through.
+        """
+        note, producer = heartbeat.body.get("head"), self._producers.get(heartbeat.producer)
+        if not isinstance(note, str) or producer is None:
+            return False
+        try:
+            head = parse_head_text(split_note(note)[0])
+            if (head.origin, head.producer) != (self._origin, producer.id):
+                raise MalformedError("head: expected one of this producer and log, found another")
+            producer.opens(note, head.instance, head.first_seq, head.seq)
+        except EvidenceError as error:
+            complain(Complaint("broken_head", index, f"entry {index}: {error}"))
+            return True
+        if head.instance != producer.instance:
+            return False
+        places = producer.places(head.first_seq, head.seq)
+        if places is None and head.seq < heartbeat.seq:
+            return False
+        if places is None or not is_covered(head, [leaf_hash(place) for place in places]):
+            text = f"entry {index}: expected the {_signed(producer, head)}, found others"
+            complain(Complaint("broken_head", index, text, places[-1] if places else None))
+        return True
+
+
+_WITHOUT_CONTENT = frozenset({"decision", "outcome", "model", "coverage", "instance", "notice"})
+"""Kinds that `ProducerLife.take_content` has nothing to say about."""
+
+
+def is_covered(head: Head, hashes: list[bytes]) -> bool:
+    """Whether these leaf hashes are those that a head was signed over."""
+    return hashes[-1] == head.leaf_hash and root_hash(hashes) == head.root
+
+
+def _signed(producer: ProducerLife, head: Head) -> str:
+    return f"entries {head.first_seq} to {head.seq} that {producer.name} signed"
+
+
+def _out_of_line(index: int, text: str, other: int, *, twice: bool) -> Complaint:
+    return Complaint("duplicate_number" if twice else "broken_chain", index, text, other)

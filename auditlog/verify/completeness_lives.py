@@ -9,15 +9,16 @@ there. Must never: raise on an entry of any content.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 from auditlog.core.entry import Entry
 from auditlog.core.scalars import parse_time
 from auditlog.core.statements import OUTCOMES_PRODUCER
-from auditlog.verify.completeness_counters import Counters
 from auditlog.verify.completeness_owed import Account
 from auditlog.verify.completeness_report import Findings, ProducerSummary, Weight
+from auditlog.verify.completeness_watched import Life, Watched
 
 if TYPE_CHECKING:
     from auditlog.verify.completeness import Period
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _WORKER: Final = re.compile(r"(.+)-[0-9]+(?:-[0-9a-f]{8})?", re.DOTALL)
 """The name of a worker's producer: the host's, the place of its slot and, for a second key, its digest."""
 _NO_CALLS: Final = frozenset({"instance", "outcome", "rotation", "retirement", "notice"})
+_UNREAD: Final = frozenset({"decision", "outcome", "model", "instance", "rotation"})
+"""Kinds whose content says nothing about what is missing."""
 SILENCE_INTERVALS: Final = 2.5
 """A producer that wrote nothing for so many heartbeat intervals was silent."""
 LONGEST_INTERVAL_S: Final = 86_400
@@ -34,41 +37,24 @@ LATE_S, LATE_DELAYS = 3600, 10
 """A spool is late after an hour, or ten times the log's longest delay if that is more."""
 
 
-@dataclass(slots=True)
-class Life:
-    """One instance of a producer."""
-
-    instance: str
-    last_time: str
-    began: str
-    account: Account
-    interval_s: int | None = None
-    """The shortest time between heartbeats it ever stated, in seconds; None before it was stated."""
-    is_stopped: bool = False
-    said: set[str] = field(default_factory=set)
-    """Kinds of findings that are told once a life."""
-    is_outcomes_only: bool = True
-    """Whether it recorded nothing but outcomes: it has no calls to count."""
-    counters: Counters = field(default_factory=Counters)
-
-
 class Lives:
     """All producers of a log, entry by entry."""
 
-    def __init__(self, period: Period, findings: Findings) -> None:
+    def __init__(
+        self, period: Period, findings: Findings, producers: MutableMapping[str, Watched] | None = None
+    ) -> None:
+        """`producers` is where their lives are kept, for one who follows a log for months."""
         self._period, self._findings = period, findings
-        self.summaries: dict[str, ProducerSummary] = {}
-        self._lives: dict[str, Life] = {}
-        self._dead: dict[str, Account] = {}
-        """Lives that ended without a word, until the next life has had its say."""
-        self._intervals: dict[str, int] = {}
-        """The shortest interval that each producer ever stated."""
-        self._workers: dict[str, int] = {}
-        self._late_ms = LATE_S * 1000
-        self._retired: set[str] = set()
+        self.producers: MutableMapping[str, Watched] = {} if producers is None else producers
+        self.late_ms = LATE_S * 1000
         self.newest = ""
         self.decisions = 0
         """Decisions of all producers so far."""
+
+    @property
+    def summaries(self) -> dict[str, ProducerSummary]:
+        """What each producer has in the log, by its identity, in the order they were enrolled."""
+        return {identity: watched.summary for identity, watched in self.producers.items()}
 
     def take_log(self, index: int, leaf_hash: str, entry: Entry, *, is_read: bool) -> None:
         """An entry of the log's own."""
@@ -76,9 +62,9 @@ class Lives:
         if not is_read:
             return
         if entry.kind == "producer":
-            self.summaries[leaf_hash] = ProducerSummary(leaf_hash, str(entry.body["name"]))
+            self.producers[leaf_hash] = Watched(ProducerSummary(leaf_hash, str(entry.body["name"])))
         elif entry.kind == "genesis":
-            self._late_ms = max(LATE_S, LATE_DELAYS * entry.body["max_merge_delay_s"]) * 1000
+            self.late_ms = max(LATE_S, LATE_DELAYS * entry.body["max_merge_delay_s"]) * 1000
         elif entry.kind == "notice":
             self._excuse(entry.body.get("detail"))
             self._notice(index, "log", entry)
@@ -88,19 +74,19 @@ class Lives:
     def take(self, index: int, entry: Entry, *, is_read: bool) -> None:
         """An entry of a producer."""
         self.newest = max(self.newest, entry.time)
-        summary = self.summaries.get(entry.producer)
-        if summary is None:
+        watched = self.producers.get(entry.producer)
+        if watched is None:
             return  # the chain check has said so
-        life = self._lives.get(entry.producer)
+        life = watched.life
         if life is None or life.instance != entry.instance:
-            life = self._begin(summary, life, entry)
+            life = self._begin(watched, entry)
         else:
-            self._go_on(index, summary, life, entry)
+            self._go_on(index, watched.summary, life, entry)
         life.account.decisions += entry.kind == "decision"
         life.is_outcomes_only = life.is_outcomes_only and entry.kind in _NO_CALLS
-        self._count(summary, entry)
-        if is_read:
-            self._read(index, summary, life, entry)
+        self._count(watched.summary, entry)
+        if is_read and entry.kind not in _UNREAD:
+            self._read(index, watched, life, entry)
         life.last_time = max(life.last_time, entry.time)
 
     def _go_on(self, index: int, summary: ProducerSummary, life: Life, entry: Entry) -> None:
@@ -113,33 +99,45 @@ class Lives:
 
     def end(self, until: str) -> None:
         """The end of what is looked at."""
-        for identity, life in self._lives.items():
-            summary = self.summaries[identity]
-            self._settle(summary, life, until)
-            for account in [self._dead.get(identity), None if life.is_stopped else life.account]:
+        for watched in self.producers.values():
+            life, summary = watched.life, watched.summary
+            if life is None:
+                continue
+            self._settle(watched, life, until)
+            for account in [watched.dead, None if life.is_stopped else life.account]:
                 open_claim = None if account is None else account.unsettled()
                 if open_claim is not None and self._period.holds(life.last_time):
                     text, numbers = open_claim
                     self._add(Weight.INCOMPLETE, "unrecorded", summary.name, text, **numbers)
-            if not life.is_stopped and identity not in self._retired and until > life.last_time:
-                self._silence(summary, life, until, "to the end of what was looked at")
+            self.end_silence(watched, until)
         self._count_workers()
+
+    def end_silence(self, watched: Watched, until: str) -> None:
+        """Say so if this producer, which should be alive, has been silent up to that instant."""
+        life = watched.life
+        if life is not None and not life.is_stopped and not watched.is_retired and until > life.last_time:
+            self._silence(watched.summary, life, until, "to the end of what was looked at")
 
     def _count_workers(self) -> None:
         """Producers of one host have one name but for the number of the slot."""
-        wrote = [_host(self.summaries[identity].name) for identity in self._lives]
-        for host, workers in self._workers.items():
-            found = wrote.count(host)
+        wrote = Counter(_host(each.summary.name) for each in self.producers.values() if each.life is not None)
+        said: Counter[str] = Counter()
+        for watched in self.producers.values():
+            host = _host(watched.summary.name)
+            said[host] = max(said[host], watched.workers)
+        for host, workers in said.items():
+            found = wrote[host]
             if workers > found:
                 text = f"{workers} workers were said to write, {found} of that name did"
                 self._add(Weight.NOTE, "workers", host, text, workers=workers, producers=found)
 
-    def _begin(self, summary: ProducerSummary, before: Life | None, entry: Entry) -> Life:
+    def _begin(self, watched: Watched, entry: Entry) -> Life:
+        before, summary = watched.life, watched.summary
         if before is not None:
-            self._settle(summary, before, entry.time)
-            self._bury(summary, entry.time)
+            self._settle(watched, before, entry.time)
+            self._bury(watched, entry.time)
             if not before.is_stopped:
-                self._dead[summary.identity] = before.account
+                watched.dead = before.account
                 self._silence(
                     summary, before, entry.time, "between a life that ended without a word and the next"
                 )
@@ -151,16 +149,16 @@ class Lives:
                     f"life {before.instance} ended without saying so (a crash, or a kill)",
                 )
         life = Life(entry.instance, entry.time, entry.time, Account(entry.instance))
-        self._lives[summary.identity] = life
+        watched.life = life
         if self._period.holds(entry.time):
             summary.instances += 1
         return life
 
-    def _bury(self, summary: ProducerSummary, time: str) -> None:
+    def _bury(self, watched: Watched, time: str) -> None:
         """The life after a dead one has had its say: its gaps stand at its start."""
-        account = self._dead.pop(summary.identity, None)
+        account, watched.dead = watched.dead, None
         if account is not None:
-            self._contradict(summary, time, account.bury())
+            self._contradict(watched.summary, time, account.bury())
 
     def _contradict(
         self, summary: ProducerSummary, time: str, problems: list[tuple[str, str, dict[str, int]]]
@@ -168,12 +166,13 @@ class Lives:
         for kind, text, numbers in problems:
             self._found(Weight.CONTRADICTION, kind, summary, time, text, **numbers)
 
-    def _settle(self, summary: ProducerSummary, life: Life, until: str) -> None:
+    def _settle(self, watched: Watched, life: Life, until: str) -> None:
         """A life is over, or all that was looked at."""
-        life.counters.settle(summary, self._add, late_ms=self._late_ms)
+        summary = watched.summary
+        life.counters.settle(summary, self._add, late_ms=self.late_ms)
         is_the_services = summary.name == OUTCOMES_PRODUCER and life.is_outcomes_only
         is_counted = life.counters.heartbeat is not None or "no_heartbeats" in life.said
-        if is_counted or is_the_services or self._is_brief(summary, life, until):
+        if is_counted or is_the_services or self._is_brief(watched, life, until):
             return
         if self._period.holds(life.last_time):
             self._add(
@@ -183,13 +182,13 @@ class Lives:
                 f"life {life.instance} has no heartbeats: silence and counts could not be checked",
             )
 
-    def _is_brief(self, summary: ProducerSummary, life: Life, until: str) -> bool:
+    def _is_brief(self, watched: Watched, life: Life, until: str) -> bool:
         """Whether a life was over before a heartbeat was due, and had no decisions to count: one opened to
         change a key, to retire, or to send what another left.
         """
-        is_over = life.is_stopped or summary.identity in self._retired
+        is_over = life.is_stopped or watched.is_retired
         end = life.last_time if is_over else max(until, life.last_time)
-        interval_s = life.interval_s or self._intervals.get(summary.identity, USUAL_INTERVAL_S)
+        interval_s = life.interval_s or watched.interval_s or USUAL_INTERVAL_S
         return (
             not life.account.decisions and parse_time(end) - parse_time(life.began) < interval_s * 1_000_000
         )
@@ -207,7 +206,7 @@ class Lives:
             f"silent from {begin} to {end}, {where}: {silent_s:.0f} s, where a heartbeat was due "
             f"every {life.interval_s} s"
         )
-        self._add(Weight.INCOMPLETE, "silence", summary.name, text, seconds=silent_s)
+        self._add(Weight.INCOMPLETE, "silence", summary.name, text, seconds=silent_s, since=life.last_time)
 
     def _count(self, summary: ProducerSummary, entry: Entry) -> None:
         self.decisions += entry.kind == "decision"
@@ -224,31 +223,33 @@ class Lives:
         elif entry.kind == "heartbeat":
             summary.heartbeats += 1
 
-    def _read(self, index: int, summary: ProducerSummary, life: Life, entry: Entry) -> None:
+    def _read(self, index: int, watched: Watched, life: Life, entry: Entry) -> None:
+        summary = watched.summary
         if entry.kind == "heartbeat":
-            self._expect(index, summary, life, entry, entry.body["interval_s"])
-            self._bury(summary, entry.time)
+            self._expect(index, watched, life, entry, entry.body["interval_s"])
+            self._bury(watched, entry.time)
             problems = life.counters.take(index, entry.body, all_decisions=self.decisions)
             for kind, text in problems:
                 self._found(Weight.CONTRADICTION, kind, summary, entry.time, text)
             owed = life.account.beat(index, parse_time(entry.time), entry.body)
             self._contradict(summary, entry.time, owed)
         elif entry.kind == "coverage":
-            self._expect(index, summary, life, entry, entry.body["heartbeat_s"])
-            self._cover(index, summary, entry)
+            self._expect(index, watched, life, entry, entry.body["heartbeat_s"])
+            self._cover(index, watched, entry)
         elif entry.kind == "gap":
-            self._gap(index, summary, entry)
+            self._gap(index, watched, entry)
         elif entry.kind == "notice":
             if entry.body["what"] == "stopped":
                 life.is_stopped = True
-                self._bury(summary, entry.time)
+                self._bury(watched, entry.time)
                 self._contradict(summary, entry.time, life.account.stop())
             self._notice(index, summary.name, entry)
         elif entry.kind == "retirement":
             self._retire(index, entry)
 
-    def _expect(self, index: int, summary: ProducerSummary, life: Life, entry: Entry, stated_s: int) -> None:
+    def _expect(self, index: int, watched: Watched, life: Life, entry: Entry, stated_s: int) -> None:
         """An interval is stated. The shortest counts: none that is stated later excuses a silence."""
+        summary = watched.summary
         if stated_s == 0:
             text = f"entry {index}: no heartbeats: silence cannot be seen"
             self._once(life, "no_heartbeats", summary, entry.time, text)
@@ -259,19 +260,18 @@ class Lives:
             )
             self._once(life, "interval", summary, entry.time, text)
         life.interval_s = min(stated_s, life.interval_s or stated_s)
-        known = self._intervals.get(summary.identity, stated_s)
-        self._intervals[summary.identity] = min(stated_s, known)
+        watched.interval_s = min(stated_s, watched.interval_s or stated_s)
 
     def _once(self, life: Life, kind: str, summary: ProducerSummary, time: str, text: str) -> None:
         if kind not in life.said:
             life.said.add(kind)
             self._found(Weight.INCOMPLETE, kind, summary, time, text)
 
-    def _gap(self, index: int, summary: ProducerSummary, entry: Entry) -> None:
-        body = entry.body
-        for account in (self._lives[summary.identity].account, self._dead.get(summary.identity)):
-            if account is not None and account.instance == body["instance"]:
-                account.lose(body)
+    def _gap(self, index: int, watched: Watched, entry: Entry) -> None:
+        body, summary = entry.body, watched.summary
+        account = watched.account_of(body["instance"])
+        if account is not None:
+            account.lose(body)
         if not self._period.holds(entry.time):
             return
         summary.gaps += 1
@@ -287,11 +287,10 @@ class Lives:
         text = f"entry {index}: {lost} lost between {body['from']} and {body['to']}"
         self._add(Weight.INCOMPLETE, "gap", summary.name, text, index=index, count=body["count"])
 
-    def _cover(self, index: int, summary: ProducerSummary, entry: Entry) -> None:
-        body = entry.body
+    def _cover(self, index: int, watched: Watched, entry: Entry) -> None:
+        body, summary = entry.body, watched.summary
         if self._period.holds(entry.time):
-            host = _host(summary.name)
-            self._workers[host] = max(body["workers"], self._workers.get(host, 0))
+            watched.workers = max(body["workers"], watched.workers)
         skipped = [
             f"{route['method']} {route['path']}" for route in body["routes"] if route["record"] == "skip"
         ]
@@ -323,17 +322,18 @@ class Lives:
         """What is declared lost with its host is owed no longer."""
         if not isinstance(detail, dict) or not isinstance(detail.get("producer"), str):
             return
-        life = self._lives.get(detail["producer"])
-        for account in (life.account if life else None, self._dead.get(detail["producer"])):
-            if account is not None and account.instance == detail.get("instance"):
-                account.is_unbounded = True
+        watched = self.producers.get(detail["producer"])
+        account = None if watched is None else watched.account_of(detail.get("instance"))
+        if account is not None:
+            account.is_unbounded = True
 
     def _lost(self, detail: Any) -> str:
         if not isinstance(detail, dict):
             return "a producer's entries are declared lost"
-        summary = self.summaries.get(detail["producer"])
-        name = detail["producer"][:16] if summary is None else summary.name
-        self._retired.add(detail["producer"])
+        watched = self.producers.get(detail["producer"])
+        name = detail["producer"][:16] if watched is None else watched.summary.name
+        if watched is not None:
+            watched.is_retired = True
         return (
             f"everything of {name} after number {detail['after_seq']} of life {detail['instance']} is "
             f"declared lost, from {detail['from']} to {detail['to']}"
@@ -341,11 +341,12 @@ class Lives:
 
     def _retire(self, index: int, entry: Entry) -> None:
         identity = entry.body.get("producer", entry.producer)
-        summary = self.summaries.get(identity) if isinstance(identity, str) else None
-        if summary is None:
+        watched = self.producers.get(identity) if isinstance(identity, str) else None
+        if watched is None:
             return
-        self._retired.add(summary.identity)
-        self._found(Weight.NOTE, "retired", summary, entry.time, f"entry {index}: retired", index=index)
+        watched.is_retired = True
+        text = f"entry {index}: retired"
+        self._found(Weight.NOTE, "retired", watched.summary, entry.time, text, index=index)
 
     def _found(
         self, weight: Weight, kind: str, summary: ProducerSummary, time: str, text: str, **numbers: Any

@@ -38,9 +38,9 @@ class Account:
     """Calls in its gaps, by count or bound."""
     is_unbounded: bool = False
     """Whether a gap, or a declared loss, has neither."""
-    _open: Claim | None = None
-    _last: Claim | None = None
-    _told: frozenset[str] = frozenset()
+    open_claim: Claim | None = None
+    last_claim: Claim | None = None
+    told: frozenset[str] = frozenset()
 
     def beat(
         self, index: int, time_us: int, body: Mapping[str, Any]
@@ -52,26 +52,26 @@ class Account:
         """
         claim = Claim(index, time_us, body["finished"] + body["failed"], body["lost"])
         problems: list[tuple[str, str, dict[str, int]]] = []
-        before, self._last = self._open, claim
+        before, self.last_claim = self.open_claim, claim
         if before is None:
-            self._open = claim
+            self.open_claim = claim
         elif time_us - before.time_us >= SETTLED_PART * 1_000_000 * body["interval_s"]:
-            problems, self._open = self._check(before, "by the next heartbeat"), claim
+            problems, self.open_claim = self._check(before, "by the next heartbeat"), claim
         return problems
 
     def stop(self) -> list[tuple[str, str, dict[str, int]]]:
         """The life says it has stopped: what it claimed last must be there. As `beat`."""
-        return [] if self._last is None else self._check(self._last, "when it stopped")
+        return [] if self.last_claim is None else self._check(self.last_claim, "when it stopped")
 
     def bury(self) -> list[tuple[str, str, dict[str, int]]]:
         """The life ended without a word, and the next has declared what was lost with it. As `beat`."""
-        return [] if self._last is None else self._check(self._last, "or in gaps of the next life")
+        return [] if self.last_claim is None else self._check(self.last_claim, "or in gaps of the next life")
 
     def unsettled(self) -> tuple[str, dict[str, int]] | None:
         """Calls of the last heartbeat that nothing after it shows yet: (text, numbers)."""
-        if self._last is None or "unrecorded" in self._told:
+        if self.last_claim is None or "unrecorded" in self.told:
             return None
-        found = self._missing(self._last, "to the end of what was looked at")
+        found = self._missing(self.last_claim, "to the end of what was looked at")
         return None if found is None else found[1:]
 
     def lose(self, body: Mapping[str, Any]) -> None:
@@ -85,8 +85,8 @@ class Account:
 
     def _check(self, claim: Claim, when: str) -> list[tuple[str, str, dict[str, int]]]:
         problems = [self._missing(claim, when), self._undeclared(claim, when)]
-        found = [each for each in problems if each is not None and each[0] not in self._told]
-        self._told |= {kind for kind, _, _ in found}
+        found = [each for each in problems if each is not None and each[0] not in self.told]
+        self.told |= {kind for kind, _, _ in found}
         return found
 
     def _missing(self, claim: Claim, when: str) -> tuple[str, str, dict[str, int]] | None:

@@ -6,9 +6,9 @@ someone who may be dishonest; nothing raises on it. No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from auditlog.core.entry import Entry
 from auditlog.core.note import Ed25519Verifier
@@ -16,8 +16,46 @@ from auditlog.core.signed import open_one
 from auditlog.core.statements import open_rotation
 from auditlog.errors import EvidenceError
 
-Complain = Callable[[str], None]
-"""Takes one problem, as a sentence."""
+Rule = Literal[
+    "entry_malformed",
+    "foreign_entry",
+    "duplicate_number",
+    "broken_chain",
+    "broken_head",
+    "forged_enrolment",
+    "unknown_producer",
+    "wrong_key",
+    "after_retirement",
+    "counter_mismatch",
+    "anchor_fork",
+    "anchor_foreign",
+]
+"""What can be broken by entries, in the words of spec/registry.md, "Alarms"."""
+
+
+class Complaint(str):
+    """One problem, as a sentence, with the rule that is broken and where."""
+
+    __slots__ = ("at", "other", "rule")
+
+    rule: Rule
+    at: int
+    """The index of the entry that breaks it."""
+    other: int | None
+    """The entry that this one contradicts or does not follow, where there is one."""
+
+    def __new__(cls, rule: Rule, at: int, text: str, other: int | None = None) -> Complaint:
+        """The sentence `text`, and what it is about."""
+        made = super().__new__(cls, text)
+        made.rule, made.at, made.other = rule, at, other
+        return made
+
+
+Complain = Callable[[Complaint], None]
+"""Takes one problem."""
+
+MAX_RUNS = 64
+"""Runs of entries remembered of one producer: a head is about one of the newest."""
 
 NEVER_WROTE = "none"
 """`last.instance` in the retirement of a producer without entries."""
@@ -89,10 +127,16 @@ class ProducerLife:
     """`decision` entries of the current instance."""
     retired_at: int | None = None
     """Index of the entry that ended it."""
-    past: dict[str, int] = field(default_factory=dict)
+    past: MutableMapping[str, int] = field(default_factory=dict)
     """Instances that began, each with its place among them."""
     rotated: list[tuple[int, int]] = field(default_factory=list)
     """(place of the instance, number) of each rotation that held."""
+    index: int = -1
+    """Where its newest entry is in the log; until there is one, its enrolment."""
+    runs: list[list[int]] = field(default_factory=list)
+    """[first number, first index, count] of the newest runs of the current instance: entries that stand side
+    by side in the log, as those of one batch do.
+    """
 
     @property
     def key(self) -> Ed25519Verifier:
@@ -103,13 +147,27 @@ class ProducerLife:
         """What a retirement names: instance, number and leaf hash of its newest entry."""
         return (self.instance or NEVER_WROTE, max(self.seq, 0), self.leaf_hash)
 
-    def follow(self, entry: Entry, leaf_hash: str) -> None:
+    def follow(self, index: int, entry: Entry, leaf_hash: str) -> None:
         """Go on to this entry: from what is there, so that each break is named once."""
         if entry.instance != self.instance:
             self.decisions = 0
+            self.runs = []
+            if entry.instance not in self.past:
+                self.past[entry.instance] = len(self.past)
         self.decisions += entry.kind == "decision"
-        self.past.setdefault(entry.instance, len(self.past))
-        self.instance, self.seq, self.leaf_hash = entry.instance, entry.seq, leaf_hash
+        if self.runs and index == self.index + 1 and entry.seq == self.seq + 1:
+            self.runs[-1][2] += 1
+        else:
+            self.runs = [*self.runs[1 - MAX_RUNS :], [entry.seq, index, 1]]
+        self.instance, self.seq, self.leaf_hash, self.index = entry.instance, entry.seq, leaf_hash, index
+
+    def places(self, first: int, last: int) -> list[int] | None:
+        """Where these numbers of the current instance are in the log; None if that is not remembered."""
+        found: list[int] = []
+        for seq, index, count in self.runs:
+            begin, end = max(first, seq), min(last, seq + count - 1)
+            found += range(index + begin - seq, index + end - seq + 1)
+        return found if len(found) == last - first + 1 else None
 
     def take_content(self, index: int, entry: Entry, declared: Declared, complain: Complain) -> None:
         """Check what a well-formed body says about this life, before `follow`."""
@@ -118,17 +176,17 @@ class ProducerLife:
         elif entry.kind == "heartbeat":
             counted = self.decisions if entry.instance == self.instance else 0
             if entry.body["recorded"] != counted:
-                complain(
+                text = (
                     f"entry {index}: expected a heartbeat of {self.name} with {counted} recorded, "
                     f"found {entry.body['recorded']}"
                 )
+                complain(Complaint("counter_mismatch", index, text))
         elif entry.kind == "rotation":
             self._rotate(index, entry, declared, complain)
         elif entry.kind == "retirement":
             if entry.body.get("producer", self.id) != self.id:
-                complain(
-                    f"entry {index}: expected {self.name} to retire itself, found another producer named"
-                )
+                text = f"entry {index}: expected {self.name} to retire itself, found another producer named"
+                complain(Complaint("broken_chain", index, text))
             else:
                 self.retire(index, entry.body, declared, complain)
 
@@ -138,17 +196,18 @@ class ProducerLife:
         named = body["last"]
         if (named["instance"], named["seq"], named["leaf_hash"]) != self.last():
             instance, seq, _ = self.last()
-            complain(
+            text = (
                 f"entry {index}: expected the retirement of {self.name} after number {seq} of {instance}, "
                 f"found another last entry named"
             )
+            complain(Complaint("broken_chain", index, text, self.index))
         self.retired_at = index if self.retired_at is None else self.retired_at
 
     def _rotate(self, index: int, entry: Entry, declared: Declared, complain: Complain) -> None:
         try:
             following = open_rotation(entry.body, origin=entry.origin, producer=self.id, keys=self.keys)
         except EvidenceError as error:
-            complain(f"entry {index}: {error}")
+            complain(Complaint("wrong_key", index, f"entry {index}: {error}"))
             return
         declared.rotations += 1
         self.keys.append(following)

@@ -1,0 +1,51 @@
+"""What is remembered of one producer from entry to entry: its present life, the dead one before it, its totals.
+
+Spec: auditlog/spec/promise.md, "Completeness". Plain records of bounded size, so that one who follows a log
+for months can keep them. Must never: decide anything (`auditlog.verify.completeness_lives` does).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from auditlog.verify.completeness_counters import Counters
+from auditlog.verify.completeness_owed import Account
+from auditlog.verify.completeness_report import ProducerSummary
+
+
+@dataclass(slots=True)
+class Life:
+    """One instance of a producer."""
+
+    instance: str
+    last_time: str
+    began: str
+    account: Account
+    interval_s: int | None = None
+    """The shortest time between heartbeats it ever stated, in seconds; None before it was stated."""
+    is_stopped: bool = False
+    said: set[str] = field(default_factory=set)
+    """Kinds of findings that are told once a life."""
+    is_outcomes_only: bool = True
+    """Whether it recorded nothing but outcomes: it has no calls to count."""
+    counters: Counters = field(default_factory=Counters)
+
+
+@dataclass(slots=True)
+class Watched:
+    """One producer, from its enrolment on."""
+
+    summary: ProducerSummary
+    life: Life | None = None
+    dead: Account | None = None
+    """A life that ended without a word, until the next has had its say."""
+    interval_s: int | None = None
+    """The shortest interval it ever stated."""
+    workers: int = 0
+    """Workers of its host, the most it ever stated."""
+    is_retired: bool = False
+
+    def account_of(self, instance: object) -> Account | None:
+        """The account of an instance, if it is the current one or the dead one before it."""
+        accounts = (self.life.account if self.life else None, self.dead)
+        return next((each for each in accounts if each is not None and each.instance == instance), None)
