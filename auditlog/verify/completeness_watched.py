@@ -1,4 +1,4 @@
-"""What is remembered of one producer from entry to entry: its present life, the dead one before it, its totals.
+"""What is remembered of one producer between entries: its present life, the dead one before it, its totals.
 
 Spec: auditlog/spec/promise.md, "Completeness". Plain records of bounded size, so that one who follows a log
 for months can keep them. Must never: decide anything (`auditlog.verify.completeness_lives` does).
