@@ -157,6 +157,6 @@ def _period(since: str | None, until: str | None) -> Period:
 
 def instant(option: str, text: str | None) -> str | None:
     """A date or UTC time in the form of entries; raises ConfigurationError."""
-    from auditlog.verify.expectations import normal_instant
+    from auditlog.verify.expectation_values import normal_instant
 
     return None if text is None else normal_instant(option, text)

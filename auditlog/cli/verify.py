@@ -113,7 +113,7 @@ class _Session:
         token_file: Path | None,
         count: int,
     ) -> None:
-        from auditlog.verify.expectations import parse_expectation
+        from auditlog.verify.expectation_text import parse_expectations
         from auditlog.verify.forks import Forks
         from auditlog.verify.verifier import Verifier
 
@@ -121,7 +121,7 @@ class _Session:
         self._is_used = False
         believed = read_trust(trust)
         self._verifier, self._forks = Verifier(believed), Forks(believed)
-        self._expectations: list[Expectation] = [parse_expectation(text) for text in expect]
+        self._expect: Expectation | None = parse_expectations(expect)
         self._disclosures = (
             None if disclosures is None else read_bounded(disclosures, MAX_DISCLOSURES_BYTES, "--disclosures")
         )
@@ -144,7 +144,7 @@ class _Session:
         except ConfigurationError as error:
             return _Verdict(path, None, str(error))
         report = self._verifier.verify(
-            data, disclosures=self._shown_of(data), expectations=self._expectations, log=self._log
+            data, expect=self._expect, disclosures=self._shown_of(data), log=self._log
         )
         if self._count > 1:  # a receipt that contradicts itself has failed by itself
             self._forks.take(number, data)

@@ -263,5 +263,17 @@ class Ed25519Signer:
         blob = self._key.sign(text.encode("utf-8"))
         return f"\u2014 {self._name} {encode_base64(self.key_id + blob)}\n"
 
+    def sign_binary(self, message: bytes) -> bytes:
+        """The bare signature (64 bytes) over a message that cannot be the text of a note.
+
+        Raises:
+            ValueError: the message is UTF-8, so that the signature could pass for that of a note.
+        """
+        try:
+            message.decode("utf-8")
+        except UnicodeDecodeError:
+            return self._key.sign(message)
+        raise ValueError("expected a message that is no text, found one that could be a note's")
+
     def __repr__(self) -> str:
         return f"Ed25519Signer({self._name!r})"

@@ -1,132 +1,239 @@
-"""What the caller insists on: `--expect KEY=VALUE`, checked against what the receipt showed.
+"""What a caller insists on, as objects that combine: `Verifier(trust).verify(receipt, expect=...)`.
 
-Spec: auditlog/spec/verification.md, section "Expectations".
-Promises: an unknown key or an unreadable value is refused before anything is verified; an expectation about
-something the receipt does not show is not checked, never passed. Must never: raise a grade. An expectation
-that holds about a stated fact stays an expectation about a stated fact, and the detail says so.
+    AllOf(OperatorIs("log.example/loans"), ModelIs(fingerprint="9372..."), CosignedBy(at_least=2))
+
+Spec: auditlog/spec/verification.md, "Expectations". Promises: an impossible value, or a combination of
+nothing, is refused when the object is made; something the receipt does not show cannot be checked, and is
+never passed. Must never: raise a grade. An expectation that holds about a stated fact stays stated.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from auditlog.core.entry import parse_time
-from auditlog.core.scalars import MAX_SEQ
-from auditlog.errors import ConfigurationError, MalformedError
-
-_PROVEN_KEYS: Final = ("origin", "operator", "index", "kind", "leaf", "producer", "instance", "seq")
-_STATED_KEYS: Final = (
-    "model",
-    "model-name",
-    "id",
-    "operation",
-    "status",
-    "ended",
-    "mode",
-    "capture",
-    "method",
-    "route",
-    "decision",
+from auditlog.errors import ConfigurationError
+from auditlog.verify.expectation_values import (
+    check_decimal,
+    check_fingerprint,
+    check_hex,
+    check_text,
+    normal_instant,
 )
-_TIME_KEYS: Final = ("after", "before", "recorded-before")
-KEYS: Final[tuple[str, ...]] = _PROVEN_KEYS + _STATED_KEYS + _TIME_KEYS
-"""Every key `--expect` knows. `operator` is another word for `origin`."""
+from auditlog.verify.judgement import Judgement, all_of, any_of, fails, holds, negated, unknown
+from auditlog.verify.report import Grade
+from auditlog.verify.wording import printable
 
-_HEX_KEYS: Final = frozenset({"model", "leaf", "instance"})
-_NUMBER_KEYS: Final = frozenset({"index", "seq", "status"})
-_DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,15})\Z", re.ASCII)
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
-_SECOND: Final = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,6}))?Z\Z", re.ASCII)
+if TYPE_CHECKING:
+    from auditlog.verify.shown import Shown
+
+_NOT_SHOWN: Final = "the receipt does not show it"
+_PROVEN: Final = {
+    "index": "the index",
+    "leaf": "the leaf hash",
+    "kind": "the kind",
+    "producer": "the producer",
+    "instance": "the instance",
+    "seq": "the number",
+}
+_STATED: Final = {
+    "id": "the decision id",
+    "decision": "the decision it is about",
+    "operation": "the operation",
+    "status": "the HTTP status",
+    "ended": "the end of the call",
+    "mode": "the mode of recording",
+    "capture": "the hook that recorded it",
+    "method": "the request method",
+    "route": "the route",
+}
+MEMBERS: Final = (*_PROVEN, *_STATED)
+"""What `EntryIs` compares."""
 
 
-class Held(StrEnum):
-    """Whether an expectation held."""
+class Expectation(ABC):
+    """One thing, or a combination of things, the caller insists on. Immutable."""
 
-    YES = "holds"
-    NO = "does not hold"
-    UNKNOWN = "cannot be checked"
+    __slots__ = ()
+
+    @abstractmethod
+    def judge(self, shown: Shown) -> Judgement:
+        """Compare with what the receipt has shown. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
-    """One thing the caller insists on. `value` is already in the form the receipt would show it."""
+class OperatorIs(Expectation):
+    """The record is in the log of this origin: an operator is known by its log. Proven."""
 
-    key: str
+    origin: str
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigurationError` on an empty origin."""
+        check_text("origin", self.origin)
+
+    def judge(self, shown: Shown) -> Judgement:
+        """Compare the origins."""
+        return _compare(shown, "origin", self.origin, f"the log is {self.origin}", Grade.PROVEN)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryIs(Expectation):
+    """A member of the entry has this value. `member` is one of `MEMBERS`; numbers are given in decimal.
+
+    Position and authorship (index, leaf, kind, producer, instance, seq) are proven, the rest is stated.
+    """
+
+    member: str
     value: str
 
-    def check(self, shown: Mapping[str, Sequence[str]]) -> tuple[Held, str]:
-        """Compare with what the receipt showed: a key maps to the values that would satisfy it.
+    def __post_init__(self) -> None:
+        """Raises `ConfigurationError` on an unknown member or an impossible value."""
+        if self.member not in MEMBERS:
+            raise ConfigurationError(f"expected one of {', '.join(MEMBERS)}, found {printable(self.member)}")
+        value = check_text(self.member, self.value)
+        if self.member in ("index", "seq", "status"):
+            check_decimal(self.member, value)
+        if self.member in ("leaf", "instance"):
+            object.__setattr__(self, "value", value.lower())
 
-        Returns whether it held, and one line saying what was expected and what was found.
-        """
-        found = shown.get("origin" if self.key == "operator" else _SUBJECT.get(self.key, self.key), ())
-        if not found:
-            return Held.UNKNOWN, f"expected {self.key} {self.value}; the receipt does not show one"
-        held = self._compare(found)
-        grade = "stated" if self.key in _STATED_KEYS or self.key in ("after", "before") else "proven"
-        if held:
-            return Held.YES, f"{self.key} is {self.value} as expected ({grade})"
-        return Held.NO, f"expected {self.key} {self.value}, found {' or '.join(found)} ({grade})"
-
-    def _compare(self, found: Sequence[str]) -> bool:
-        if self.key == "after":
-            return found[0] >= self.value
-        if self.key in ("before", "recorded-before"):
-            return found[0] <= self.value
-        return self.value in found
+    def judge(self, shown: Shown) -> Judgement:
+        """Compare the values."""
+        grade = Grade.PROVEN if self.member in _PROVEN else Grade.STATED
+        name = _PROVEN.get(self.member) or _STATED[self.member]
+        return _compare(shown, self.member, self.value, f"{name} is {self.value}", grade)
 
 
-_SUBJECT: Final = {"after": "start", "before": "start", "recorded-before": "recorded"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIs(Expectation):
+    """The decision names this model, by exactly one of three. Stated: that it ran, nobody has proven.
 
-
-def parse_expectation(text: str) -> Expectation:
-    """Parse `KEY=VALUE`.
-
-    Raises:
-        ConfigurationError: the key is unknown, or the value cannot be one of that key.
+    `fingerprint`: 64 hex digits, with or without `files-sha256@v1:`, or the word `pending` or `unregistered`;
+    `leaf_hash`: of the `model` entry; `name`: as its registration calls it.
     """
-    key, separator, value = text.partition("=")
-    if not separator or not value:
-        raise ConfigurationError(f"expected KEY=VALUE to insist on, found {_shown(text)}")
-    if key not in KEYS:
-        raise ConfigurationError(f"expected one of {', '.join(sorted(KEYS))} before '=', found {_shown(key)}")
-    return Expectation(key, _normal(key, value))
 
+    fingerprint: str = ""
+    leaf_hash: str = ""
+    name: str = ""
 
-def _normal(key: str, value: str) -> str:
-    if key in _TIME_KEYS:
-        return normal_instant(key, value)
-    if key in _NUMBER_KEYS and not (_DECIMAL.match(value) and int(value) <= MAX_SEQ):
-        raise ConfigurationError(f"expected a decimal of at most 2^53-1 for {key}, found {_shown(value)}")
-    if key == "model" and value not in ("pending", "unregistered"):
-        value = value.removeprefix("files-sha256@v1:").removeprefix("sha256:")
-        if not re.fullmatch(r"[0-9a-fA-F]{64}", value, re.ASCII):
+    def __post_init__(self) -> None:
+        """Raises `ConfigurationError` unless exactly one is given and possible."""
+        if sum(map(bool, (self.fingerprint, self.leaf_hash, self.name))) != 1:
             raise ConfigurationError(
-                f"expected a fingerprint of 64 hex digits for model, found {_shown(value)}"
+                "expected one of fingerprint, leaf_hash and name of a model, found none or several"
             )
-    return value.lower() if key in _HEX_KEYS else value
+        if self.fingerprint:
+            object.__setattr__(self, "fingerprint", check_fingerprint(self.fingerprint))
+        if self.leaf_hash:
+            object.__setattr__(self, "leaf_hash", check_hex("model leaf hash", self.leaf_hash))
 
-
-def normal_instant(key: str, value: str) -> str:
-    """Bring a date or a UTC time to the entry's form, so that text order is time order."""
-    if _DATE.match(value):
-        value = f"{value}T00:00:00Z"
-    match = _SECOND.match(value)
-    if match is None:
-        raise ConfigurationError(
-            f"expected YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS[.ffffff]Z for {key}, found {_shown(value)}"
+    def judge(self, shown: Shown) -> Judgement:
+        """Compare. A `pending` decision's model entry may have been left out: then nothing is final."""
+        subject, value, what = next(
+            (subject, value, what)
+            for subject, value, what in (
+                ("model", self.fingerprint, "the model's fingerprint is"),
+                ("model-leaf", self.leaf_hash, "the model's entry has the leaf hash"),
+                ("model-name", self.name, "the model is called"),
+            )
+            if value
         )
-    full = f"{match[1]}.{(match[2] or '').ljust(6, '0')}Z"
-    try:
-        parse_time(full)
-    except MalformedError as error:
-        raise ConfigurationError(f"expected a time that exists for {key}, found {_shown(value)}") from error
-    return full
+        is_final = not shown.is_model_open
+        return _compare(shown, subject, value, f"{what} {value}", Grade.STATED, is_final=is_final)
 
 
-def _shown(text: str) -> str:
-    return ascii(text if len(text) <= 80 else text[:77] + "...")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedBetween(Expectation):
+    """The decision claims a time in this range, ends included. Stated: it is the producer's clock."""
+
+    after: str = ""
+    before: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigurationError` on no end, an impossible time, or an end before the start."""
+        if not self.after and not self.before:
+            raise ConfigurationError("expected a start or an end of the range, found neither")
+        for name in ("after", "before"):
+            if given := getattr(self, name):
+                object.__setattr__(self, name, normal_instant(name, given))
+        if self.after and self.before and self.after > self.before:
+            raise ConfigurationError("expected a range whose end is not before its start, found another")
+
+    def judge(self, shown: Shown) -> Judgement:
+        """Compare with the claimed time T."""
+        ends = (("from", self.after), ("to", self.before))
+        claim = "the decision claims a time " + " ".join(f"{word} {end}" for word, end in ends if end)
+        found = shown.claimed
+        if found is None:
+            return unknown(claim, _NOT_SHOWN)
+        by = shown.writer("start")
+        if (not self.after or found >= self.after) and (not self.before or found <= self.before):
+            return holds(claim, Grade.STATED, by)
+        return fails(claim, found, Grade.STATED, by)
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf(Expectation):
+    """Every part holds. Of nothing it is refused: it would always hold."""
+
+    parts: tuple[Expectation, ...]
+
+    def __init__(self, *parts: Expectation) -> None:
+        """Raises `ConfigurationError` without a part."""
+        object.__setattr__(self, "parts", _parts(parts, "AllOf"))
+
+    def judge(self, shown: Shown) -> Judgement:
+        """Combine what each part says."""
+        return all_of([part.judge(shown) for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf(Expectation):
+    """At least one part holds. Of nothing it is refused: it could never hold."""
+
+    parts: tuple[Expectation, ...]
+
+    def __init__(self, *parts: Expectation) -> None:
+        """Raises `ConfigurationError` without a part."""
+        object.__setattr__(self, "parts", _parts(parts, "AnyOf"))
+
+    def judge(self, shown: Shown) -> Judgement:
+        """Combine what each part says."""
+        return any_of([part.judge(shown) for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Expectation):
+    """The part does not hold, and no evidence left out of the receipt could make it hold.
+
+    Of evidence that is merely absent (a cosignature, an anchor, an earlier time on record, the model entry of
+    a `pending` decision) the opposite cannot be checked, and never passes.
+    """
+
+    part: Expectation
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigurationError` on what is no expectation."""
+        _parts((self.part,), "Not")
+
+    def judge(self, shown: Shown) -> Judgement:
+        """The opposite of what the part says."""
+        return negated(self.part.judge(shown))
+
+
+def _parts(parts: tuple[Expectation, ...], what: str) -> tuple[Expectation, ...]:
+    if not parts or not all(isinstance(part, Expectation) for part in parts):
+        raise ConfigurationError(f"expected one expectation or more in {what}, found none or something else")
+    return parts
+
+
+def _compare(
+    shown: Shown, subject: str, value: str, claim: str, grade: Grade, *, is_final: bool = True
+) -> Judgement:
+    found = shown.values.get(subject, ())
+    if not found:
+        return unknown(claim, _NOT_SHOWN)
+    by = shown.writer(subject) if grade is Grade.STATED else ""
+    if value in found:
+        return holds(claim, grade, by, is_final=is_final)
+    return fails(claim, " or ".join(found), grade, by, is_final=is_final)

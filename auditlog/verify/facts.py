@@ -166,9 +166,13 @@ def _model_facts(entry: Entry, standing: Standing, by: str) -> Iterator[Fact]:
         yield Fact("adapter", value, Grade.STATED, by, f"With the adapter {value}.")
 
 
-def open_questions(content: Content, has_log: bool, disclosed: frozenset[str]) -> tuple[Fact, ...]:
+def open_questions(
+    content: Content, has_log: bool, disclosed: frozenset[str], *, is_bare: bool = False
+) -> tuple[Fact, ...]:
     """What nobody has shown here, said out loud so that silence is never taken for proof."""
     found: list[Fact] = []
+    if is_bare and not content.entry.by_log:
+        found.append(_open("writer", "Who sealed the record, and so what it says: that takes its receipt."))
     if content.entry.kind in ("decision", "outcome") and content.entry.understood:
         found.extend(
             _open(name, f"What the {name} said: only its commitment is in the log.")

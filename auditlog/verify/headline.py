@@ -14,6 +14,7 @@ from auditlog.verify.shown import Shown
 from auditlog.verify.wording import printable
 
 OPERATOR_ONLY = "signed by the operator only; the operator could still rewrite this"
+BARE = "a bare proof shows that the record is in the log, not who sealed it"
 DEVNET = "anchored on a development chain (devnet), which proves nothing to an outsider"
 
 
@@ -43,6 +44,8 @@ def find_reservations(shown: Shown, trust: Trust) -> tuple[str, ...]:
         found.append(OPERATOR_ONLY)
     if shown.devnet is not None:
         found.append(DEVNET)
+    if shown.is_bare:
+        found.append(BARE)
     issuer = trust.issuer
     if issuer.role == "operator":
         found.append(f"the trust file came from the operator ({printable(issuer.name)})")

@@ -14,6 +14,7 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
+from auditlog.verify.judgement import Judgement
 from auditlog.verify.report import Fact, Grade, Outcome, Report
 from auditlog.verify.wording import printable, visible
 
@@ -65,6 +66,10 @@ def render_report(name: str, report: Report, console: Console | None = None) -> 
         facts = [fact for fact in report.graded(Grade.STATED) if fact.by == by]
         print_facts(out, f"STATED by {by}: only their word", facts)
     print_facts(out, "NOT CHECKED", report.graded(Grade.NOT_CHECKED))
+    if report.expectation is not None:
+        out.line()
+        out.line("EXPECTED", "bold")
+        _print_judgement(out, report.expectation)
     out.line()
     out.line("STEPS", "bold")
     for step in report.steps:
@@ -82,6 +87,14 @@ def render_summary(reports: Sequence[tuple[str, Report]], console: Console | Non
     out.line(", ".join(f"{count} {verdict}" for count, verdict in counts))
     for text in dict.fromkeys(text for _, report in reports for text in report.reservations):
         out.line(f"{text[:1].upper()}{text[1:]}.")
+
+
+def _print_judgement(out: Printer, judged: Judgement, indent: str = "  ") -> None:
+    """Print an expectation and, under it, the parts that it was made of."""
+    text = judged.heading or (judged.claim if judged.parts else judged.graded)
+    out.line(f"{judged.held}: {printable(text, 500)}", first=f"{indent}- ")
+    for part in judged.parts:
+        _print_judgement(out, part, f"{indent}  ")
 
 
 def _writers(report: Report) -> Iterable[str]:

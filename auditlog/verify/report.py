@@ -17,9 +17,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from auditlog.errors import InconsistentLogError
+
+if TYPE_CHECKING:
+    from auditlog.verify.judgement import Judgement
 
 REPORT_VERSION: Final = "auditlog/report@v1"
 
@@ -128,6 +131,8 @@ class Report:
     """The same from the development chain, which proves nothing to an outsider."""
     evidence: InconsistentLogError | None = None
     """Two signed checkpoints that contradict each other, when step 12 or 13 found them."""
+    expectation: Judgement | None = None
+    """What became of the expectations, part by part; None if there were none or step 14 was not reached."""
 
     @property
     def exit_code(self) -> int:
@@ -167,6 +172,7 @@ class Report:
             },
             "steps": [step.to_json() for step in self.steps],
             "facts": [fact.to_json() for fact in self.facts],
+            "expectation": self.expectation and self.expectation.to_json(),
             "evidence": self.evidence and {"smaller": self.evidence.smaller, "larger": self.evidence.larger},
         }
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from auditlog.core.checkpoint import Checkpoint, open_checkpoint
 from auditlog.core.cosignature import cosignature_timestamp
+from auditlog.core.keys import Ed25519Verifier
 from auditlog.core.merkle import hash_leaf, verify_inclusion
 from auditlog.core.note import NoteVerifier, OpenedNote, split_note
-from auditlog.core.receipt import Receipt, parse_receipt
 from auditlog.core.scalars import format_time
 from auditlog.core.tlogproof import TlogProof
 from auditlog.core.trust import Trust
@@ -42,7 +42,7 @@ class LogTrust:
     """
 
     origin: str
-    keys: tuple[NoteVerifier, ...]
+    keys: tuple[Ed25519Verifier, ...]
     trust: Trust
 
     @property
@@ -87,12 +87,8 @@ class Quorum:
 
     is_satisfied: bool
     since: str | None
-
-
-def read_receipt(data: bytes) -> Checked[Receipt]:
-    """(1) Parse the receipt, byte for byte."""
-    receipt = parse_receipt(data)
-    return Checked(receipt, f"well formed, {len(data)} bytes, entry of {len(receipt.entry)} bytes")
+    cosigned: frozenset[str] = frozenset()
+    """Names, in the policy, of the witnesses that have cosigned."""
 
 
 def find_log(note: str, trust: Trust) -> Checked[LogTrust]:
@@ -143,13 +139,13 @@ def check_quorum(opened: Opened, trust: Trust) -> Checked[Quorum]:
     )
     result = trust.policy.check_quorum(opened.opened.text, opened.opened)
     is_required = False  # step 15 asks for it if the trust file does
-    nobody = Quorum(is_satisfied=False, since=None)
+    too_few = Quorum(False, None, frozenset(name for name, _ in result.cosigners))
     if result.is_none:
         detail = "the trust file asks for no witnesses (quorum none)"
-        return not_checked(nobody, detail, is_required=is_required, facts=facts)
+        return not_checked(too_few, detail, is_required=is_required, facts=facts)
     if not result.satisfied:
         detail = f"too few witnesses: {len(facts)} of those in the trust file have cosigned"
-        return not_checked(nobody, detail, is_required=is_required, facts=facts)
+        return not_checked(too_few, detail, is_required=is_required, facts=facts)
     # The instant it was complete is no fact of its own: leaving a cosignature out would move it, and so make
     # a weaker statement look like a new one. It is told as the report's time, from the cosignatures above.
     enough = Fact(
@@ -160,7 +156,7 @@ def check_quorum(opened: Opened, trust: Trust) -> Checked[Quorum]:
         "Enough of the witnesses in your trust file have seen this state of the log.",
     )
     detail = f"{len(facts)} witness(es) cosigned; the quorum is complete"
-    quorum = Quorum(is_satisfied=True, since=_quorum_since(opened, trust))
+    quorum = Quorum(True, _quorum_since(opened, trust), too_few.cosigned)
     return Checked(quorum, detail, (*facts, enough), Outcome.PASSED, is_required)
 
 

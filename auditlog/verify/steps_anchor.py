@@ -35,6 +35,10 @@ class Anchored:
     is_devnet: bool
     time: str
     """Block time; empty if the evidence was not checked."""
+    chain_id: int = -1
+    """As the evidence names it; -1 if it was not checked."""
+    contract: bytes = b""
+    """20 bytes, or empty."""
 
 
 def check_anchors(
@@ -108,7 +112,9 @@ def _check_evidence(item: ReceiptAnchor, opened: Opened, trust: Trust) -> tuple[
         return Anchored(opened, item.type, is_checked=False, is_devnet=True, time=""), []
     anchor = open_devnet_anchor(item.evidence, trust.devnet)
     _check_agrees(anchor, opened.checkpoint)
-    found = Anchored(opened, item.type, is_checked=True, is_devnet=True, time=anchor.block_time)
+    found = Anchored(
+        opened, item.type, True, True, anchor.block_time, chain_id=anchor.chain_id, contract=anchor.contract
+    )
     return found, [_devnet_fact(anchor)]
 
 

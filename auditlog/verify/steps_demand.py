@@ -7,11 +7,10 @@ let `quorum none` satisfy `quorum`, or a development chain satisfy `anchor`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from auditlog.core.trust import Trust
 from auditlog.errors import ExpectationError
-from auditlog.verify.expectations import Expectation, Held
+from auditlog.verify.expectations import Expectation
+from auditlog.verify.judgement import Held, Judgement
 from auditlog.verify.run import Checked, not_checked
 from auditlog.verify.shown import Shown
 from auditlog.verify.steps import Quorum
@@ -19,22 +18,25 @@ from auditlog.verify.steps_anchor import Anchored
 from auditlog.verify.wording import printable
 
 
-def check_expectations(expectations: Sequence[Expectation], shown: Shown) -> Checked[None]:
-    """(14) Every expectation must hold.
+def check_expectations(judged: Judgement | None) -> Checked[None]:
+    """(14) What the caller insists on must hold; `judged` is None where nothing was insisted on.
 
     Raises:
-        ExpectationError: one does not; the message names all that do not.
+        ExpectationError: it does not; the message names everything that does not.
     """
-    if not expectations:
+    if judged is None:
         return not_checked(None, "none were given", is_required=False)
-    results = [expectation.check(shown.values) for expectation in expectations]
-    broken = [line for held, line in results if held is Held.NO]
-    if broken:
-        raise ExpectationError(printable("; ".join(broken), 1000))
-    unknown = [line for held, line in results if held is Held.UNKNOWN]
-    if unknown:
-        return not_checked(None, printable("; ".join(unknown), 1000), is_required=True)
-    return Checked(None, printable("; ".join(line for _, line in results), 1000))
+    detail = printable(judged.graded, 1000)
+    if judged.held is Held.NO:
+        raise ExpectationError(detail)
+    if judged.held is Held.UNKNOWN:
+        return not_checked(None, detail, is_required=True)
+    return Checked(None, detail)
+
+
+def judge(expect: Expectation | None, shown: Shown) -> Judgement | None:
+    """What the receipt says to what the caller insists on."""
+    return None if expect is None else expect.judge(shown)
 
 
 def check_required(trust: Trust, quorum: Quorum, anchored: tuple[Anchored, ...] | None) -> Checked[None]:

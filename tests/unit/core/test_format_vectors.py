@@ -31,7 +31,7 @@ from auditlog.core.signed import open_one
 from auditlog.core.statements import open_rotation, parse_instance_text, parse_producer_text
 from auditlog.core.trust import format_trust, parse_trust
 from auditlog.errors import ConfigurationError, EvidenceError
-from auditlog.verify.expectations import parse_expectation
+from auditlog.verify.expectation_text import parse_expectations
 from auditlog.verify.verifier import Verifier
 from tests.support.build_format_vectors import FOLDERS, VECTORS, all_vectors
 
@@ -232,12 +232,12 @@ def test_receipt_vector_verdict(file: Path) -> None:
     vector = _read(file)
     beside = _bytes(vector, "disclosures") if "disclosures_b64" in vector else None
     try:
-        expectations = [parse_expectation(text) for text in vector.get("expect", [])]
+        expect = parse_expectations(vector.get("expect", []))
     except ConfigurationError:
         assert vector["exit_code"] == 2
         return
     report = Verifier(parse_trust(_bytes(vector, "trust"))).verify(
-        _bytes(vector, "receipt"), disclosures=beside, expectations=expectations
+        _bytes(vector, "receipt"), disclosures=beside, expect=expect
     )
     failure = report.first_failure
     assert (report.exit_code, failure and failure.number) == (vector["exit_code"], vector.get("failed_step"))

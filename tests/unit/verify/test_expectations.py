@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 
 from auditlog.errors import ConfigurationError
-from auditlog.verify import Outcome, Report, Verifier, parse_expectation
-from auditlog.verify.expectations import KEYS
+from auditlog.verify import Outcome, Report, Verifier, parse_expectation, parse_expectations
+from auditlog.verify.expectation_text import KEYS
 from tests.support.receipts_factory import MODEL_ROOT, Factory, decision_id
 
 FACTORY = Factory(decisions=3, anchored=(5,))
@@ -18,8 +18,7 @@ RECEIPT = FACTORY.receipt_bytes(INDEX)
 
 def verify(*expected: str, receipt: bytes = RECEIPT, quorum: int = 0) -> Report:
     """Verify and insist."""
-    expectations = [parse_expectation(text) for text in expected]
-    return Verifier(FACTORY.trust(quorum=quorum)).verify(receipt, expectations=expectations)
+    return Verifier(FACTORY.trust(quorum=quorum)).verify(receipt, expect=parse_expectations(expected))
 
 
 HOLDS = [
@@ -115,8 +114,8 @@ def test_a_swapped_model_is_caught() -> None:
     place = factory.add(chain, "decision", factory.decision_body(9, factory.leaves[model].hex()))
     factory.models[place] = model
     factory.close_batch(chain)
-    expectation = [parse_expectation(f"model={MODEL_ROOT}")]
-    report = Verifier(factory.trust()).verify(factory.receipt_bytes(place), expectations=expectation)
+    expect = parse_expectation(f"model={MODEL_ROOT}")
+    report = Verifier(factory.trust()).verify(factory.receipt_bytes(place), expect=expect)
     assert report.exit_code == 1
     assert MODEL_ROOT in report.headline
 
@@ -127,10 +126,8 @@ def test_an_unregistered_model_is_not_the_expected_one() -> None:
     for word in ("unregistered", "pending"):
         place = factory.add(factory.chains[0], "decision", factory.decision_body(9, word))
         verifier, receipt = Verifier(factory.trust()), factory.receipt_bytes(place)
-        assert (
-            verifier.verify(receipt, expectations=[parse_expectation(f"model={MODEL_ROOT}")]).exit_code == 1
-        )
-        assert verifier.verify(receipt, expectations=[parse_expectation(f"model={word}")]).exit_code == 0
+        assert verifier.verify(receipt, expect=parse_expectation(f"model={MODEL_ROOT}")).exit_code == 1
+        assert verifier.verify(receipt, expect=parse_expectation(f"model={word}")).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -163,9 +160,10 @@ def test_what_cannot_be_read_is_refused(text: str) -> None:
 
 def test_every_key_of_the_list_is_readable() -> None:
     """The keys the error message offers are keys."""
+    decimals = ("index", "seq", "status", "max-lag", "cosigned-by-at-least", "anchored-on")
+    values = {"model": "ab" * 32, "model-leaf": "ab" * 32} | dict.fromkeys(decimals, "1")
     for key in KEYS:
-        value = {"model": "ab" * 32, "index": "1", "seq": "1", "status": "200"}.get(key, "2026-01-01")
-        assert parse_expectation(f"{key}={value}").key == key
+        assert parse_expectation(f"{key}={values.get(key, '2026-01-01')}")
 
 
 def test_a_strangers_text_in_a_message_is_escaped() -> None:
@@ -173,8 +171,7 @@ def test_a_strangers_text_in_a_message_is_escaped() -> None:
     factory = Factory(decisions=0, batch=1)
     body = factory.decision_body(1, "unregistered") | {"route": "/\x1b[31m"}
     place = factory.add(factory.chains[0], "decision", body)
-    report = Verifier(factory.trust()).verify(
-        factory.receipt_bytes(place), expectations=[parse_expectation("route=/decide")]
-    )
+    expect = parse_expectation("route=/decide")
+    report = Verifier(factory.trust()).verify(factory.receipt_bytes(place), expect=expect)
     assert "\x1b" not in report.headline
     assert "\\x1b[31m" in report.headline

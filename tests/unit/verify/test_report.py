@@ -112,6 +112,7 @@ def test_the_json_form_has_its_members() -> None:
         value = json.loads(json.dumps(report.to_json()))
         assert set(value) == {
             *("v", "verdict", "exit_code", "headline", "reservations", "time", "steps", "facts", "evidence"),
+            "expectation",
         }
         assert value["v"] == "auditlog/report@v1"
         assert [step["name"] for step in value["steps"]] == list(STEP_NAMES)
