@@ -14,6 +14,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from auditlog.capture.quick_entry import encode_quickly
 from auditlog.core.entry import MAX_ENTRY_BYTES, Entry, encode_entry, format_time
 from auditlog.core.merkle import hash_leaf
@@ -41,8 +43,7 @@ class Tip:
         return self.instance == NO_INSTANCE
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True):
     """An entry with its number, exactly as it goes into the log."""
 
     instance: str

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditlog.capture.disclosures import KeptBody, KeptRecord
-from auditlog.capture.field_roots import FieldRoots, root_here
+from auditlog.capture.field_roots import FEW_LEAVES, FieldRoots, root_here, root_of_members
 from auditlog.capture.observation import Observation, ObservedBody
-from auditlog.core.commitment import BodyCommitment, commit_body, field_root
-from auditlog.core.content import NEWEST_FOLD, field_text, is_known_form
+from auditlog.capture.quick_fields import Members
+from auditlog.core.commitment import BodyCommitment, FieldRoot, commit_body, field_root
+from auditlog.core.content import FORM_JSON, NEWEST_FOLD, field_text, is_known_form
 from auditlog.core.entry import format_time
 
 MAX_LABEL_CHARS = 255
@@ -42,8 +43,11 @@ def prepare_decision(
     rng: Callable[[int], bytes],
     max_body_bytes: int,
     field_roots: FieldRoots = root_here,
+    members: Members | None = None,
 ) -> Prepared:
-    """The body of a `decision` entry. `model` is a leaf hash in hex, "pending" or "unregistered"."""
+    """The body of a `decision` entry. `model` is a leaf hash in hex, "pending" or "unregistered"; `members`
+    what `quick_members` made of the request, if it was asked.
+    """
     exchange = seen.exchange
     left_out: list[str] = []
     body: dict[str, Any] = {
@@ -60,8 +64,10 @@ def prepare_decision(
     kept_request = _kept(seen.request, seen.keep_values, max_body_bytes)
     kept_response = _kept(seen.response, seen.keep_values, max_body_bytes)
     key = exchange.exchange_key
-    body["request"] = _committed(exchange.request, "request", key, kept_request, field_roots)
-    body["response"] = _committed(exchange.response, "response", key, kept_response, field_roots)
+    fields = None if kept_request is None else _fields(key, "request", kept_request, field_roots, members)
+    body["request"] = _committed(exchange.request, fields)
+    fields = None if kept_response is None else _fields(key, "response", kept_response, field_roots)
+    body["response"] = _committed(exchange.response, fields)
     facts, facts_key = _facts(seen.facts, rng, left_out)
     if facts is not None and facts_key is not None:
         body["facts"] = _committed_facts(facts_key, facts)
@@ -101,15 +107,23 @@ def readable(body: KeptBody) -> tuple[bytes, str] | None:
     return None if text is None else (text, form)
 
 
-def _committed(
-    commitment: BodyCommitment, name: str, key: bytes, kept: KeptBody | None, field_roots: FieldRoots
-) -> dict[str, Any]:
+def _committed(commitment: BodyCommitment, fields: FieldRoot | None) -> dict[str, Any]:
     committed: dict[str, Any] = {"commitment": commitment.hexdigest()}
-    if kept is not None and kept.data and is_known_form(kept.form):
-        fields = field_roots(key, name, kept.data, kept.form)
-        if fields is not None:
-            committed["fields"] = fields.member()
+    if fields is not None:
+        committed["fields"] = fields.member()
     return committed
+
+
+def _fields(
+    key: bytes, name: str, kept: KeptBody, field_roots: FieldRoots, members: Members | None = None
+) -> FieldRoot | None:
+    form = kept.form
+    if not kept.data or not (form == FORM_JSON or is_known_form(form)):
+        return None
+    found = None
+    if members is not None and form == FORM_JSON:
+        found = root_of_members(key, name, members, FEW_LEAVES)
+    return field_roots(key, name, kept.data, form) if found is None else found
 
 
 def _committed_facts(key: bytes, content: bytes) -> dict[str, Any]:
@@ -140,14 +154,13 @@ def _facts(
 
 
 def _add_labels(body: dict[str, Any], seen: Observation, left_out: list[str]) -> None:
-    labels = {
-        "method": seen.method,
-        "content_encoding": seen.content_encoding,
-        "parent": seen.parent,
-        "retry_of": seen.retry_of,
-        "replayed_from": seen.replayed_from,
-    }
-    for name, text in labels.items():
+    for name, text in (
+        ("method", seen.method),
+        ("content_encoding", seen.content_encoding),
+        ("parent", seen.parent),
+        ("retry_of", seen.retry_of),
+        ("replayed_from", seen.replayed_from),
+    ):
         if text is None:
             continue
         if 1 <= len(text) <= MAX_LABEL_CHARS and _is_text(text):
@@ -181,6 +194,8 @@ def _text(text: str) -> str:
 
 
 def _is_text(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,9 +1,9 @@
-"""Field roots without holding up the application: large bodies go to a helper process (`field_process`).
+"""Field roots without holding up the application: what takes long goes to a helper process (`field_process`).
 
-A body up to `SMALL_BYTES` is cut right here, in the writer's thread: that is quicker than asking. The helper
-starts with the first large body. If it cannot be started, dies or does not answer, the body is cut here as
-well; after `MAX_STARTS` starts there is no further one. Must never: change a root, or outlive its process's
-writer.
+A body up to `SMALL_BYTES`, or JSON of any size with at most `FEW_LEAVES` leaves, is cut right here, in the
+writer's thread: that is quicker than asking, and somebody may wait. The helper starts with the first other
+body. If it cannot be started, dies or does not answer, the body is cut here as well; after `MAX_STARTS`
+starts there is no further one. Must never: change a root, or outlive its process's writer.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from auditlog.capture.field_process import ANSWER, QUESTION, READY
-from auditlog.capture.quick_fields import quick_leaves
+from auditlog.capture.quick_fields import MAX_LEAVES, Members, count_leaves, cut_members, quick_members
 from auditlog.core.commitment import SALT_BYTES, FieldRoot, field_root, salts
 from auditlog.core.content import FORM_JSON, field_text
-from auditlog.core.jsonfields import FieldLeaf
 
 SMALL_BYTES = 4096
+FEW_LEAVES = 300
 _COMPRESSED = (b"\x1f\x8b", b"\x78")
 """A small body that may be a large one (gzip, zlib); no JSON text begins so."""
 MAX_STARTS = 3
@@ -39,26 +39,44 @@ FieldRoots = Callable[[bytes, str, bytes, str], FieldRoot | None]
 
 def root_here(key: bytes, name: str, body: bytes, form: str) -> FieldRoot | None:
     """The field root, computed in this thread."""
-    leaves = quick_leaves(body) if form == FORM_JSON else None
-    if leaves is not None:
-        return FieldRoot(quick_root(salts(key, name, len(leaves)), leaves), len(leaves), form)
+    members = quick_members(body) if form == FORM_JSON else None
+    found = None if members is None else root_of_members(key, name, members)
+    return _root_by_core(key, name, body, form) if found is None else found
+
+
+def root_of_members(key: bytes, name: str, members: Members, most: int = MAX_LEAVES) -> FieldRoot | None:
+    """The field root of what `quick_members` made of a body; None if the core must decide, or it has more
+    than `most` leaves.
+    """
+    leaves = cut_members(members, most)
+    if leaves is None:
+        return None
+    return FieldRoot(_quick_root(salts(key, name, len(leaves)), leaves), len(leaves), FORM_JSON)
+
+
+def _root_by_core(key: bytes, name: str, body: bytes, form: str) -> FieldRoot | None:
     text = field_text(body, form)
     return None if text is None else field_root(key, name, text, form=form)
 
 
-def quick_root(stream: bytes, leaves: list[FieldLeaf]) -> bytes:
+def _quick_root(stream: bytes, leaves: list[tuple[bytes, bytes]]) -> bytes:
     """`core.merkle.root_hash` over `core.commitment.leaf_hashes`, for the few leaves of a usual body."""
-    level, at = [], SALT_BYTES
-    for pointer, value in leaves:
-        salted = (stream[at : at + SALT_BYTES], len(pointer).to_bytes(2, "big"), pointer, value)
-        level.append(sha256(b"\x00%b%b%b%b" % salted).digest())
-        at += SALT_BYTES
+    level, at, join = [], SALT_BYTES, b"".join
+    for head, value in leaves:
+        end = at + SALT_BYTES
+        level.append(sha256(join((b"\x00", stream[at:end], head, value))).digest())
+        at = end
     while (size := len(level)) > 1:
-        above = [sha256(b"\x01%b%b" % (level[at], level[at + 1])).digest() for at in range(0, size - 1, 2)]
-        if size & 1:
-            above.append(level[-1])
-        level = above
+        last = level[-1:] if size & 1 else []
+        each = iter(level)
+        pairs = zip(each, each, strict=False)  # an odd one goes up as it is
+        level = [sha256(b"\x01" + left + right).digest() for left, right in pairs] + last
     return level[0]
+
+
+def _has_few_leaves(body: bytes) -> bool:
+    found = count_leaves(body, FEW_LEAVES)
+    return found is not None and found <= FEW_LEAVES
 
 
 class FieldRootProcess:
@@ -75,6 +93,13 @@ class FieldRootProcess:
         """See `FieldRoots`."""
         if len(body) <= SMALL_BYTES and not body.startswith(_COMPRESSED):
             return root_here(key, name, body, form)
+        if form == FORM_JSON:
+            members = quick_members(body)
+            found = None if members is None else root_of_members(key, name, members, FEW_LEAVES)
+            if found is not None:
+                return found
+            if _has_few_leaves(body):
+                return _root_by_core(key, name, body, form)
         try:
             if self._child is None:
                 self._start()

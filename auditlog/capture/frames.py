@@ -18,6 +18,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from auditlog.capture.chain import Tip
 from auditlog.errors import MalformedError
 
@@ -42,8 +44,7 @@ _TYPE_RECORD = 1
 _TYPE_CLEAN = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One record of the spool: an entry or a draft, with its place in the chain."""
 
     instance: str
@@ -61,8 +62,7 @@ class Header:
     tip: Tip
 
 
-@dataclass(frozen=True, slots=True)
-class Scanned:
+class Scanned(msgspec.Struct, frozen=True):
     """One good frame: where it ends, and its record (None for the mark of a clean close)."""
 
     end: int

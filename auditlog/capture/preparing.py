@@ -16,8 +16,9 @@ from auditlog.capture.messages import Observed, OutcomeKnown
 from auditlog.capture.metrics import Counters
 from auditlog.capture.models import ModelNames
 from auditlog.capture.observation import Observation, ObservedBody
+from auditlog.capture.quick_fields import Members, quick_members
 from auditlog.capture.redaction import REDACTED, WHOLE, Redacted, Redactor
-from auditlog.capture.request_fields import RequestFields
+from auditlog.capture.request_fields import RequestFields, fields_of, read_request_fields
 from auditlog.capture.safety import Guard
 from auditlog.core.commitment import BodyCommitment
 
@@ -54,16 +55,19 @@ class Preparation:
         seen = message.observation
         if self._redactor is not None:
             seen = redact(seen, self._redactor)
-        seen = self._read(seen, is_lightened=message.is_lightened)
+        data = seen.request.data if seen.keep_values else None
+        members = None if data is None or message.is_lightened else quick_members(data)
+        seen = self._read(seen, members, is_lightened=message.is_lightened)
         return prepare_decision(
             seen,
             model=self.models.reference(seen),
             rng=self._rng,
             max_body_bytes=self._max_body_bytes,
             field_roots=self._field_roots,
+            members=members,
         )
 
-    def _read(self, seen: Observation, *, is_lightened: bool) -> Observation:
+    def _read(self, seen: Observation, members: Members | None, *, is_lightened: bool) -> Observation:
         """Take model, adapter and sampling from the request, where the hook left that to this thread."""
         if is_lightened:
             self._metrics.add("bodies_let_go")
@@ -72,6 +76,8 @@ class Preparation:
             return seen
         if seen.request.data == REDACTED:
             return self.models.without_request(seen)
+        if members is not None and seen.read_request is read_request_fields:
+            return self.models.asked_for(seen, fields_of(members))
         fields = self._guard.call("read_request", RequestFields(), seen.read_request, seen.request.data)
         return self.models.asked_for(seen, fields)
 

@@ -15,6 +15,8 @@ from auditlog.core.canonical import MAX_INTEGER
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _MAX_DEPTH = 4
+_TEXTS: set[type] = {str}
+_PLAIN: set[type] = {str, int, dict}
 
 
 def encode_quickly(
@@ -49,16 +51,17 @@ def _is_plain(members: dict[str, Any], depth: int) -> bool:
             return False
     except TypeError:
         return False
-    for value in members.values():
-        kind = type(value)
-        if kind is str:
-            continue
-        if kind is dict:
-            if not _is_plain(value, depth - 1):
-                return False
-        elif kind is not int or not 0 <= value <= MAX_INTEGER:
-            return False
-    return True
+    kinds = set(map(type, members.values()))
+    if kinds == _TEXTS:
+        return True
+    return kinds <= _PLAIN and all(_is_plain_value(value, depth - 1) for value in members.values())
+
+
+def _is_plain_value(value: Any, depth: int) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return _is_plain(value, depth)
+    return kind is str or 0 <= value <= MAX_INTEGER
 
 
 def _text(origin: str) -> str:

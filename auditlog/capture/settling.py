@@ -21,7 +21,7 @@ from auditlog.capture.observation import Settled
 from auditlog.capture.pace import Pace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Written:
     """One durable observation: its number in the spool (None: a draft) and its promise, if one was made."""
 

@@ -86,7 +86,7 @@ def test_a_helper_that_does_not_answer_is_ended(
     assert helper._child is not None
     os.kill(helper._child.pid, signal.SIGSTOP)
     monkeypatch.setattr(module, "ANSWER_S", 0.05)
-    assert helper(KEY, "request", b'{"a":"' + b"y" * 5000 + b'"}', "json") is not None
+    assert helper(KEY, "request", LARGE, "json") is not None
     assert helper._child is None
 
 
