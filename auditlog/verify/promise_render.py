@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from auditlog.verify.promise_judge import EvidenceReport
+from auditlog.verify.evidence_report import EvidenceReport
 from auditlog.verify.promise_report import PromiseReport, Verdict
 from auditlog.verify.render import Printer, print_facts
 from auditlog.verify.report import Fact, Grade, Outcome
@@ -69,15 +69,27 @@ def render_evidence(name: str, told: EvidenceReport, console: Console | None = N
     """Print what an evidence file proves."""
     out = Printer(console)
     out.line(printable(name), "dim")
-    out.line(printable(told.headline, 1000), "bold green" if told.exit_code == 0 else "bold red")
+    style = {0: "bold green", 3: "bold yellow"}.get(told.exit_code, "bold red")
+    out.line(printable(told.headline, 1500), style)
+    if told.exit_code == 0:
+        out.line()
+        out.line(_against(told))
     _print_grades(out, told.facts)
 
 
+def _against(told: EvidenceReport) -> str:
+    """Whom a file that holds convicts."""
+    if not told.against:
+        return "Nobody is convicted by this: nothing is wrong by itself."
+    if told.verdict == "FORK" or len(told.against) == 1:
+        return f"This convicts: {', '.join(told.against)}."
+    return f"One of these did wrong, and this does not show which: {', '.join(told.against)}."
+
+
 def _print_grades(out: Printer, facts: Sequence[Fact]) -> None:
-    headings = {
-        Grade.PROVEN: "PROVEN (signatures and hashes)",
-        Grade.STATED: "STATED by the producer: only its word",
-        Grade.NOT_CHECKED: "NOT CHECKED",
-    }
-    for grade, heading in headings.items():
-        print_facts(out, heading, [fact for fact in facts if fact.grade is grade])
+    print_facts(out, "PROVEN (signatures and hashes)", [f for f in facts if f.grade is Grade.PROVEN])
+    stated = [fact for fact in facts if fact.grade is Grade.STATED]
+    for by in dict.fromkeys(fact.by for fact in stated):
+        heading = f"STATED by {printable(by)}: only its word"
+        print_facts(out, heading, [fact for fact in stated if fact.by == by])
+    print_facts(out, "NOT CHECKED", [fact for fact in facts if fact.grade is Grade.NOT_CHECKED])
