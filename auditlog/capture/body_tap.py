@@ -1,13 +1,16 @@
 """A body on its way: committed to as it flows, and kept up to a cap (spec/commitment.md, "The whole body").
 
-Promises: memory for at most `MAX_KEPT_BYTES` of one body, chunks kept by reference. Must never: hash a body
-from which something is to be taken out first; that is done by the writer, over what is left
-(`auditlog.capture.redaction`).
+A body of `GATHERED_BYTES` at most is only kept while it flows: its commitment gets it whole, at the end, and
+hashes it where the digest is asked for. Promises: memory for at most `MAX_KEPT_BYTES` of one body, chunks
+kept by reference. Must never: hash a body from which something is to be taken out first; that is done by the
+writer, over what is left (`auditlog.capture.redaction`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from auditlog.core.commitment import GATHERED_BYTES
 
 if TYPE_CHECKING:
     from auditlog.core.commitment import BodyCommitment
@@ -23,20 +26,23 @@ _MAX_CHUNKS = 4096
 class BodyTap:
     """Commits to a body as it flows and keeps its chunks up to the cap."""
 
-    __slots__ = ("_chunks", "_commitment", "_size")
+    __slots__ = ("_chunks", "_commitment", "_is_flowing", "_size")
 
     def __init__(self, commitment: BodyCommitment, *, is_redacted: bool = False) -> None:
         """Feed `commitment`; or, for a body that will be redacted, only keep."""
         self._commitment = None if is_redacted else commitment
         self._chunks: list[bytes] | None = []
         self._size = 0
+        self._is_flowing = False
 
     def feed(self, chunk: bytes) -> None:
         """Take the next chunk; bytes are kept by reference, other buffers are copied."""
-        if self._commitment is not None:
+        self._size += len(chunk)
+        if self._size > GATHERED_BYTES and not self._is_flowing:
+            self._flow()
+        if self._is_flowing and self._commitment is not None:
             self._commitment.update(chunk)
         if self._chunks is not None:
-            self._size += len(chunk)
             if self._size > MAX_KEPT_BYTES:
                 self._chunks = None
                 return
@@ -44,6 +50,22 @@ class BodyTap:
             if len(self._chunks) >= _MAX_CHUNKS:
                 self._chunks = [b"".join(self._chunks)]
 
-    def kept(self) -> bytes | None:
-        """All bytes of the body, or None if there were more than the cap."""
-        return None if self._chunks is None else b"".join(self._chunks)
+    def end(self) -> bytes | None:
+        """The commitment now has all of the body. All bytes of it, or None if there were more than the cap.
+
+        Nothing is fed after it.
+        """
+        chunks = self._chunks
+        if chunks is None:
+            return None
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if not self._is_flowing and self._commitment is not None:
+            self._commitment.update(body)  # The same object as is kept: it is there once.
+        return body
+
+    def _flow(self) -> None:
+        """It is no small body: what was kept so far is hashed, and from now on each chunk as it comes."""
+        self._is_flowing = True
+        if self._commitment is not None and self._chunks is not None:
+            self._commitment.update(b"".join(self._chunks))
+            self._commitment.let_go()

@@ -348,12 +348,14 @@ class HttpExchange:
         assert policy is not None and self._request is not None and self._response is not None  # noqa: PT018
         asked = self._asked or RequestHeaders(headers)
         answered = self.answered or ResponseHeaders(())
-        request, response = ObservedBody(), ObservedBody()
+        asked_body, answered_body = self._request.end(), self._response.end()
         has_read_all = self.has_read_all
         if policy.keeps_values or self._recorder.redactor is not None:
             # A part of a request is not what was asked: nothing is read from it.
-            request = ObservedBody(self._request.kept() if has_read_all else None)
-            response = ObservedBody(self._response.kept(), self.stream_dialect)
+            request = ObservedBody(asked_body if has_read_all else None)
+            response = ObservedBody(answered_body, self.stream_dialect)
+        else:
+            request = response = ObservedBody()
         return Observation(
             exchange=exchange,
             operation=policy.operation,

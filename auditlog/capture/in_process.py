@@ -194,6 +194,7 @@ class InProcessCall:
     def _record(self, ending: Ending) -> None:
         nature, recorder = self._nature, self._recorder
         keeps = nature.keeps_values or recorder.redactor is not None
+        request, response = self._request.end(), self._response.end()
         observation = Observation(
             mode=recorder.settings.mode,
             exchange=self._exchange,
@@ -204,8 +205,8 @@ class InProcessCall:
             route=nature.route,
             sampling=self._sampling.given,
             defaults=self._sampling.defaults,
-            request=ObservedBody(self._request.kept() if keeps else None),
-            response=ObservedBody(self._response.kept() if keeps else None),
+            request=ObservedBody(request if keeps else None),
+            response=ObservedBody(response if keeps else None),
             facts=self._facts or None,
             keep_values=nature.keeps_values,
             may_promise=False,

@@ -16,9 +16,9 @@ from auditlog.capture.observation import Observation, ObservedBody
 from auditlog.errors import AuditLogError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Observed:
-    """An inference to record."""
+    """An inference to record. Not frozen, as little here that is made for each call: that makes it slow."""
 
     observation: Observation = field(repr=False)
     durable: Future[None] | None = None
@@ -107,6 +107,8 @@ def lightened(message: Message) -> Message:
     """The same observation without its bodies: the commitments stand, values are not kept."""
     if not isinstance(message, Observed):
         return message
+    for commitment in (message.observation.exchange.request, message.observation.exchange.response):
+        commitment.let_go()
     seen = replace(message.observation, request=ObservedBody(), response=ObservedBody())
     return replace(message, observation=seen, is_lightened=True)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
 from auditlog.capture.attempts import Attempts
+from auditlog.capture.forking import SameProcess
 from auditlog.capture.observation import Exchange
 from auditlog.core.commitment import BodyCommitment
 
@@ -14,6 +14,9 @@ Clock = Callable[[], int]
 """Gives the time in Unix microseconds."""
 Random = Callable[[int], bytes]
 """Gives that many random bytes, fit for keys."""
+
+_VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""A hexadecimal digit with its two high bits set to those of RFC 9562."""
 
 RANDOM_BYTES = 42
 """Of one exchange: 32 for its key, 10 for its id."""
@@ -31,12 +34,13 @@ class RandomBlocks:
         self._rng = rng
         self._per_block = per_block
         self._ready: list[bytes] = []
-        self._pid = os.getpid()
+        self._process = SameProcess()
 
     def take(self) -> bytes:
         """`RANDOM_BYTES` that nobody else gets."""
-        if self._pid != os.getpid():
-            self._ready, self._pid = [], os.getpid()
+        if not self._process.is_here():
+            self._ready = []
+            self._process.renew()
         while True:
             try:
                 return self._ready.pop()  # one step of the interpreter: no two threads get the same
@@ -53,11 +57,9 @@ def wall_clock_us() -> int:
 
 def mint_id(now_us: int, random: bytes) -> str:
     """A UUIDv7 (RFC 9562 section 5.7) from a time and 10 random bytes."""
-    value = (now_us // 1000 & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(random, "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time_ms, digits = f"{now_us // 1000 & 0xFFFFFFFFFFFF:012x}", random.hex()
+    variant = _VARIANTS[digits[4]]
+    return f"{time_ms[:8]}-{time_ms[8:]}-7{digits[1:4]}-{variant}{digits[5:8]}-{digits[8:]}"
 
 
 def mint_exchange(

@@ -45,7 +45,7 @@ class Exchange:
     """Where this call is counted as begun (`attempts`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """What became of an observation that somebody waited for.
 
@@ -57,7 +57,7 @@ class Settled:
     is_durable: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ObservedBody:
     """One body of an exchange: the raw bytes for field roots and disclosures, where the route keeps values.
 
@@ -114,7 +114,7 @@ class Observation:
     may_promise: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recorded:
     """What the caller of `record` gets at once: the same id, key and URL as the exchange.
 

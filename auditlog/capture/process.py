@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from auditlog.capture.admin_routes import FINGERPRINTS
+from auditlog.capture.forking import SameProcess
 from auditlog.capture.recorder import Recorder
 from auditlog.capture.settings import RouteRule, means_fail_closed, parse_routes
 from auditlog.fingerprint import BackgroundMeasurement, ModelFingerprint, fingerprint_model
@@ -35,7 +36,7 @@ class RecorderSource:
         self._made: Recorder | None = None
         self._lock = threading.Lock()
         self._forked = threading.Lock()
-        self._pid = os.getpid()
+        self._process = SameProcess()
 
     @classmethod
     def of(cls, recorder: Recorder) -> RecorderSource:
@@ -46,14 +47,14 @@ class RecorderSource:
 
     def made(self) -> Recorder | None:
         """The recorder, if this process has made one already; none is made."""
-        return self._made if self._pid == os.getpid() else None
+        return self._made if self._process.is_here() else None
 
     def get(self) -> Recorder | None:
         """The recorder, started. None if even making one failed, which was logged; then `fails_closed` says
         what that means.
         """
         # A forked worker is another producer instance, with a model entry of its own.
-        if self._made is not None and self._pid == os.getpid():
+        if self._made is not None and self._process.is_here():
             return self._made
         return self._make()
 
@@ -99,12 +100,12 @@ class RecorderSource:
 
         The lock for this is never taken in the process that forks, so that no child finds it held.
         """
-        if self._pid == os.getpid():
+        if self._process.is_here():
             return
         with self._forked:
-            if self._pid != os.getpid():
+            if not self._process.is_here():
                 self._lock, self._made = threading.Lock(), None
-                self._pid = os.getpid()
+                self._process.renew()
 
     def _from_environ(self) -> Recorder:
         recorder = Recorder.from_environ(self._variables)

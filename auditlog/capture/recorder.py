@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from auditlog import __version__
 from auditlog.capture.answering import Answering
 from auditlog.capture.exits import close_at_exit
+from auditlog.capture.forking import SameProcess
 from auditlog.capture.intake import Losses
 from auditlog.capture.known_models import KnownModels, Modelling
 from auditlog.capture.messages import (
@@ -45,6 +46,8 @@ from auditlog.capture.unguarded import Unguarded
 
 if TYPE_CHECKING:
     from auditlog.capture.admin_routes import ModelChanges
+    from auditlog.capture.observation import ObservedBody
+    from auditlog.core.commitment import BodyCommitment
     from auditlog.fingerprint import BackgroundMeasurement
 
 __all__ = ["Recorder", "mint_id", "wall_clock_us"]
@@ -84,7 +87,7 @@ class Recorder(Telling, Answering, Modelling):
         self._is_slow = False
         self._running: RunningCapture | None = None
         self._inherited: RunningCapture | None = None
-        self._pid = os.getpid()
+        self._process = SameProcess()
         self._is_closed = False
         self._ending = threading.Event()
         self._unguarded = Unguarded(settings.state_dir, rng)
@@ -108,7 +111,7 @@ class Recorder(Telling, Answering, Modelling):
     @property
     def is_recording(self) -> bool:
         """Whether observations become entries: settings usable and a slot taken (enrolled or not)."""
-        return self._running is not None and self._running.is_open and self._pid == os.getpid()
+        return self._running is not None and self._running.is_open and self._process.is_here()
 
     @property
     def running(self) -> RunningCapture | None:
@@ -160,17 +163,17 @@ class Recorder(Telling, Answering, Modelling):
         Its files are kept open and untouched: closing them here could undo a transaction of the parent. The
         lock for this is never taken in the process that forks, so that no child finds it held.
         """
-        if self._pid == os.getpid():
+        if self._process.is_here():
             return
         with self._forked:
-            if self._pid == os.getpid():
+            if self._process.is_here():
                 return
             self._inherited, self._running = self._running, None
             self._lock, self._ending = threading.Lock(), threading.Event()
             self._starter, self._is_slow, self._is_closed = 0, False, False
             self.metrics.forget()
             self.coverage.after_fork()
-            self._pid = os.getpid()
+            self._process.renew()
 
     def close(self) -> None:
         """Write what is queued, send for at most `close_timeout_s`, release the slot. Idempotent.
@@ -182,7 +185,7 @@ class Recorder(Telling, Answering, Modelling):
             running, self._running = self._running, None
             self._is_closed = True
         self.hide_metrics()
-        if running is not None and self._pid == os.getpid():
+        if running is not None and self._process.is_here():
             self.guard.call("close", None, running.close)
             if self._unguarded.losses is not None and self.settings.is_usable:
                 self.guard.call("close", None, self._declare_at_last)
@@ -318,7 +321,7 @@ class Recorder(Telling, Answering, Modelling):
             message = replace(message, is_reserved=True)
         is_taken = running.intake.offer(
             message,
-            len(seen.request.data or b"") + len(seen.response.data or b""),
+            _held(seen.request, seen.exchange.request) + _held(seen.response, seen.exchange.response),
             self._clock(),
             lighten=lightened,
             attempts=seen.exchange.attempt is not None and seen.exchange.attempt is running.attempts,
@@ -350,9 +353,10 @@ class Recorder(Telling, Answering, Modelling):
 
         None counts a call that passes unrecorded.
         """
-        if self._running is None or self._pid != os.getpid():
-            self.start()
         running = self._running
+        if running is None or not self._process.is_here():
+            self.start()
+            running = self._running
         if running is not None and running.is_open:
             return running
         self.metrics.add("unrecorded")
@@ -366,6 +370,12 @@ class Recorder(Telling, Answering, Modelling):
         running = self._running
         if running is not None and running.is_open:
             self._declare(running)
+
+
+def _held(body: ObservedBody, commitment: BodyCommitment) -> int:
+    """How many bytes wait with an observation; where the body is kept, its commitment holds the same ones."""
+    data = body.data
+    return commitment.held_bytes if data is None else len(data)
 
 
 def _renew_in_children(recorder: Recorder) -> None:

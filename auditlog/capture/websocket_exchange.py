@@ -173,7 +173,8 @@ class WebSocketExchange:
             observation = self._observation(ending)
             settled = None if observation is None else await settle(self._recorder, observation)
             if settled is None or not settled.is_durable:
-                self._cut()
+                if not self._is_cut:
+                    self._cut()
                 raise withheld()
             if observation is not None:
                 otel.annotate(
@@ -279,10 +280,16 @@ class WebSocketExchange:
             self._recorder.metrics.add("refused.500")
             self._recorder.guard.call("websocket", None, self._recorder.drop, turn.exchange)
             return None
-        return self._recorder.guard.call("websocket", None, self._seen, turn, ending)
+        try:
+            return self._seen(turn, ending)
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            self._turn = turn
+            self._fail(failure)
+            return None
 
     def _seen(self, turn: _Turn, ending: Ending) -> Observation:
         keeps = self._policy.keeps_values or self._recorder.redactor is not None
+        request, response = turn.request.end(), turn.response.end()
         facts = facts_from_headers(self.scope["headers"])
         if self._turn_ends:
             facts = {**(facts or {}), "connection": self._first_id, "turn": self._turns}
@@ -294,8 +301,8 @@ class WebSocketExchange:
             ended=ending,
             route=self._policy.route or route_template(self.scope),
             mode=self._recorder.settings.mode,
-            request=ObservedBody(turn.request.kept()) if keeps else ObservedBody(),
-            response=ObservedBody(turn.response.kept()) if keeps else ObservedBody(),
+            request=ObservedBody(request if keeps else None),
+            response=ObservedBody(response if keeps else None),
             facts=facts,
             keep_values=self._policy.keeps_values,
             parent=self._asked.parent,

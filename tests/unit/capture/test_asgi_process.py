@@ -74,7 +74,7 @@ def test_a_forked_worker_gets_its_own(environ: dict[str, str]) -> None:
     source = RecorderSource(environ)
     parent = source.get()
     assert parent is not None
-    source._pid = os.getpid() + 1  # what a child finds
+    source._process._page, source._process._pid = None, os.getpid() + 1  # what a child finds
     child = source.get()
     assert child is not None
     assert child is not parent

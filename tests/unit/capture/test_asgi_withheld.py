@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from auditlog.capture import CaptureSettings
 from auditlog.capture.asgi import AuditMiddleware
+from auditlog.capture.body_tap import BodyTap
 from auditlog.capture.http_ending import MAX_AFTER_END_BYTES
 from auditlog.capture.unrecordable import AnswerWithheld
 from tests.support.observing import START, ObservingRecorder, body, http_scope, lost
@@ -173,26 +174,18 @@ def test_every_cut_into_messages(places: list[int], path: str, is_on_record: boo
         assert len(left) <= STREAM.index(b"data:  [DONE]")
 
 
-def test_a_record_that_fails_in_the_middle_cuts_at_once() -> None:
+def test_a_record_that_fails_in_the_middle_cuts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be committed to any more is not served on."""
     recorder = closed()
     recorder.settings = CaptureSettings(log_url="http://log.example/l", mode="fail_closed", fail_after_ms=5)
-    real, fed = recorder.new_exchange, []
+    real, fed = BodyTap.feed, []
 
-    class Broken:
-        length = 0
+    def broken(tap: BodyTap, chunk: bytes) -> None:
+        real(tap, chunk)
+        fed.append(chunk)
+        if fed.count(EVENT) > 1:
+            raise RuntimeError
 
-        def update(self, chunk: bytes) -> None:
-            fed.append(chunk)
-            if len(fed) > 1:
-                raise RuntimeError
-
-    def minted() -> Any:
-        exchange = real()
-        assert exchange is not None
-        exchange.response = Broken()  # type: ignore[assignment]
-        return exchange
-
-    recorder.new_exchange = minted  # type: ignore[method-assign]
+    monkeypatch.setattr(BodyTap, "feed", broken)
     recorder.guard = type(recorder.guard)(recorder.metrics, recorder.guard._logger)
     assert streamed(recorder, CHAT, SSE, [EVENT, EVENT, EVENT, b""])[1:] == (EVENT, True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import time
 
+import pytest
+
 import auditlog.capture.forking as forking
-from auditlog.capture.forking import ForkGate
+from auditlog.capture.forking import ForkGate, SameProcess
 
 
 def _fork() -> int:
@@ -80,3 +83,27 @@ def test_the_child_enters_freely() -> None:
     leave.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.parametrize("has_page", [True, False])
+def test_a_child_knows_that_it_is_one(has_page: bool) -> None:
+    """Also where the fork was one of C, of which the interpreter heard nothing; and so does its own child."""
+    here = SameProcess()
+    if not has_page:
+        here._page = None
+    reader, writer = os.pipe()
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        found = [here.is_here()]
+        here.renew()
+        found.append(here.is_here())
+        grandchild = os.fork()
+        if grandchild == 0:
+            os.write(writer, bytes([*found, here.is_here()]))
+        else:
+            os.waitpid(grandchild, 0)
+        os._exit(0)
+    os.waitpid(child, 0)
+    with os.fdopen(reader, "rb") as told, os.fdopen(writer, "wb"):
+        assert told.read(3) == bytes([False, True, False])
+    assert here.is_here()
