@@ -19,6 +19,7 @@ from auditlog.log.absence import Absence
 from auditlog.log.admission import Accepted, Batch, Enrolled, Sequenced
 from auditlog.log.anchors import Anchors, Outbox
 from auditlog.log.config import Visibility
+from auditlog.log.cosigning import QuorumStanding
 from auditlog.log.endings import Endings, Lost, ProducerState, Retired
 from auditlog.log.engine import Workers
 from auditlog.log.index import Index
@@ -28,7 +29,7 @@ from auditlog.log.promises import Promises
 from auditlog.log.publisher import Publisher
 from auditlog.log.reader import Reader
 from auditlog.log.receipts import Receipts
-from auditlog.log.rollback import RollbackSource
+from auditlog.log.rollback import Guard
 from auditlog.log.sequencer import Sequencer
 from auditlog.log.witnesses import Witnesses
 from auditlog.storage.records import ChainHead, ProducerRecord
@@ -57,7 +58,7 @@ class Log:
     def __init__(
         self,
         live: Live,
-        outside: Sequence[RollbackSource],
+        outside: Sequence[Guard],
         workers: Workers,
         on_close: Callable[[], None],
         witnesses: Witnesses | None = None,
@@ -122,6 +123,11 @@ class Log:
     def cosignatures(self) -> int:
         """How many witnesses cosigned the newest published checkpoint."""
         return self._publisher.cosignatures
+
+    @property
+    def quorum(self) -> QuorumStanding | None:
+        """How the log stands with its witnesses; None if it has none."""
+        return self._publisher.quorum
 
     @property
     def fault(self) -> str | None:

@@ -21,7 +21,7 @@ from auditlog.log.live import Live
 from auditlog.log.log import Log
 from auditlog.log.reader import Reader
 from auditlog.log.recover import recover
-from auditlog.log.rollback import RollbackSource, ask, check_not_rolled_back, check_nothing_seen
+from auditlog.log.rollback import Guard, ask, check_not_rolled_back, check_nothing_seen
 from auditlog.log.tree import EMPTY_TREE
 from auditlog.log.witnesses import Witnesses
 
@@ -32,7 +32,7 @@ def create_log(
     signer: Ed25519Signer,
     clock: Clock,
     *,
-    outside: Sequence[RollbackSource] = (),
+    outside: Sequence[Guard] = (),
     engine: Workers | None = None,
     witnesses: Witnesses | None = None,
 ) -> Log:
@@ -82,7 +82,7 @@ def open_log(
     signer: Ed25519Signer,
     clock: Clock,
     *,
-    outside: Sequence[RollbackSource] = (),
+    outside: Sequence[Guard] = (),
     engine: Workers | None = None,
     witnesses: Witnesses | None = None,
 ) -> Log:
@@ -120,7 +120,7 @@ def open_log(
 
 
 def _assemble(
-    live: Live, outside: Sequence[RollbackSource], engine: Workers | None, witnesses: Witnesses | None
+    live: Live, outside: Sequence[Guard], engine: Workers | None, witnesses: Witnesses | None
 ) -> Log:
     if engine is not None:
         return Log(live, outside, engine, lambda: None, witnesses)
@@ -143,10 +143,10 @@ def _check_key(config: LogConfig, signer: Ed25519Signer) -> None:
         raise ConfigurationError(f"expected a key named {config.origin}, found one named {signer.name}")
 
 
-def _check_guard(config: LogConfig, outside: Sequence[RollbackSource]) -> None:
+def _check_guard(config: LogConfig, outside: Sequence[Guard]) -> None:
     if not outside and not config.allow_unguarded:
         raise ConfigurationError(
-            "expected a rollback guard (high-water file, anchor slot) or the explicit flag, found neither"
+            "expected a rollback guard (high-water file, witness, anchor) or the explicit flag, found neither"
         )
 
 

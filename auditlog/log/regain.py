@@ -21,7 +21,7 @@ from auditlog.errors import (
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
 from auditlog.log.recover import Recovered, recover
-from auditlog.log.rollback import RollbackSource, ask, check_not_rolled_back
+from auditlog.log.rollback import Guard, ask, check_not_rolled_back
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
@@ -56,7 +56,7 @@ def check_extends(live: Live, found: Recovered | None) -> None:
         )
 
 
-def recover_guarded(live: Live, outside: Sequence[RollbackSource]) -> Recovered:
+def recover_guarded(live: Live, outside: Sequence[Guard]) -> Recovered:
     """Recover as a start does, and ask every guard, before anything may be signed again.
 
     Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from auditlog.core.checkpoint import open_checkpoint
 from auditlog.core.note import NoteVerifier
@@ -35,12 +35,23 @@ class SeenTree:
     root_hash: bytes
 
 
-class RollbackSource(Protocol):
+class Outside(Protocol):
     """Somebody outside our stores: a file on another disk, an anchor slot, a witness, a mirror."""
 
     @property
     def name(self) -> str:
-        """How the source is called in messages."""
+        """How it is called in messages."""
+
+    def record(self, note: str) -> None:
+        """Take note of a committed checkpoint, durably, before anyone outside hears of it. May do nothing.
+
+        Raises:
+            StorageError: it could not; the engine then stops, because its guard would fall behind.
+        """
+
+
+class RollbackSource(Outside, Protocol):
+    """One that is asked by itself."""
 
     def newest(self) -> SeenTree | None:
         """The largest tree it has seen; None if it has seen none.
@@ -50,12 +61,20 @@ class RollbackSource(Protocol):
             start.
         """
 
-    def record(self, note: str) -> None:
-        """Take note of a committed checkpoint, durably, before anyone outside hears of it. May do nothing.
+
+@runtime_checkable
+class RollbackPanel(Outside, Protocol):
+    """Several that are asked together, with a rule for those that do not answer: `witness_guard`."""
+
+    def ask_each(self, *, is_new: bool = False) -> Asked:
+        """What each has seen, of those that answered; `is_new` before a log is created.
 
         Raises:
-            StorageError: it could not; the engine then stops, because its guard would fall behind.
+            GuardUnreachable: too few answered to go by.
         """
+
+
+Guard = RollbackSource | RollbackPanel
 
 
 class HighWaterFile:
@@ -94,17 +113,17 @@ class HighWaterFile:
         write_durably(self.path, note.encode("utf-8"))
 
 
-Asked = Sequence[tuple[RollbackSource, SeenTree | None]]
+Asked = Sequence[tuple[Outside, SeenTree | None]]
 """What each source answered."""
 
 
-def ask(sources: Sequence[RollbackSource]) -> Asked:
+def ask(sources: Sequence[Guard]) -> Asked:
     """Ask every source. To be done before our stores are read: while they are, another process may commit.
 
     Raises:
         RollbackError: a source says what cannot be believed. GuardUnreachable: one cannot be asked now.
     """
-    return [(source, _ask(source)) for source in sources]
+    return [answer for source in sources for answer in _answers(source)]
 
 
 def check_not_rolled_back(
@@ -141,7 +160,7 @@ def check_not_rolled_back(
         return guarded
     if not asked:
         raise ConfigurationError(
-            "expected a rollback guard (high-water file, anchor slot) or the explicit flag, found neither"
+            "expected a rollback guard (high-water file, witness, anchor) or the explicit flag, found neither"
         )
     names = ", ".join(source.name for source, _ in asked)
     raise RollbackError(
@@ -149,19 +168,24 @@ def check_not_rolled_back(
     )
 
 
-def check_nothing_seen(sources: Sequence[RollbackSource]) -> None:
+def check_nothing_seen(sources: Sequence[Guard]) -> None:
     """Before a log is created: nobody outside may know it already.
 
     Raises:
         RollbackError: a source has seen a tree of this origin. GuardUnreachable: one cannot be asked now.
     """
-    for source in sources:
-        seen = _ask(source)
+    for source, seen in [answer for each in sources for answer in _answers(each, is_new=True)]:
         # Size 0 is what an attempt to create the log leaves when it dies before its first commit.
         if seen is not None and seen.tree_size > 0:
             raise RollbackError(
                 f"{source.name}: expected no earlier log of this origin, found one of size {seen.tree_size}"
             )
+
+
+def _answers(source: Guard, *, is_new: bool = False) -> Asked:
+    if isinstance(source, RollbackPanel):
+        return source.ask_each(is_new=is_new)
+    return [(source, _ask(source))]
 
 
 def _ask(source: RollbackSource) -> SeenTree | None:

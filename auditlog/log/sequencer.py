@@ -32,7 +32,7 @@ from auditlog.log.live import Live
 from auditlog.log.pool import Pending, head_updates, merged_runs
 from auditlog.log.recover import Recovered, recover
 from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_delay, recover_guarded
-from auditlog.log.rollback import RollbackSource
+from auditlog.log.rollback import Guard
 from auditlog.log.staging import apply_staged, stage
 from auditlog.log.tree import Tree, grow
 from auditlog.storage.records import LOG_CHAIN, Commit, LossRecord, RetirementRecord, RotationRecord
@@ -48,7 +48,7 @@ class Sequencer:
     def __init__(
         self,
         live: Live,
-        outside: Sequence[RollbackSource],
+        outside: Sequence[Guard],
         on_commit: Callable[[], None],
         later: Callable[[float], None],
     ) -> None:

@@ -161,6 +161,8 @@ class Member:
                     "ahead", f"expected a size up to {size}, found that it cosigned {self.known_size}"
                 )
             status, body = self._post(note, size, prove)
+        if status == 422:
+            raise Refused("inconsistent", f"expected status 200, found 422 from size {self.known_size}")
         if status != 200:
             raise Refused("refused", f"expected status 200, found {status}")
         return self._checked(note, body)

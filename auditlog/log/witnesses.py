@@ -38,6 +38,7 @@ GRACE_S = 0.25
 """Once a quorum has answered the others are waited for so much longer: more than the quorum is better."""
 HELD_REST_S = 10.0
 """Nothing is published until a quorum answers: then nobody is left alone for longer than this."""
+_ALARMING = frozenset({"ahead", "inconsistent", "lied"})
 
 
 class Witnesses:
@@ -170,7 +171,7 @@ class Witnesses:
             line = asking.answer.result()
         except Refused as refusal:
             self._count(member, refusal.outcome)
-            level = logging.ERROR if refusal.outcome in {"ahead", "lied"} else logging.WARNING
+            level = logging.ERROR if refusal.outcome in _ALARMING else logging.WARNING
             logger.log(level, "witness %s gave no cosignature: %s", member.verifier.name, refusal)
             return True
         member.answered()

@@ -23,6 +23,7 @@ from auditlog.storage.files import write_durably
 if TYPE_CHECKING:
     from auditlog.anchoring.ledger import BlockRef
     from auditlog.anchoring.scheduler import Turn
+    from auditlog.log.cosigning import QuorumStanding
     from auditlog.log.log import Log
     from auditlog.log.outcomes import Outcomes
     from auditlog.service.tokens import TokenStore
@@ -32,6 +33,7 @@ LOG_NOT_OPENED = "log_not_opened"
 LOG_NOT_CLOSED = "log_not_closed"
 HALTED = "halted"
 PUBLICATION_LATE = "publication_late"
+QUORUM_MISSING = "quorum_missing"
 BLOCK_AGE_S = 5.0
 """The newest final block is asked for once in this time, whoever asks."""
 
@@ -113,7 +115,8 @@ class HostedLog:
         if self.fault is not None:
             return HALTED
         if self.publication_lag_s() > self.settings.max_merge_delay_s:
-            return PUBLICATION_LATE
+            quorum = self.quorum()
+            return QUORUM_MISSING if quorum is not None and quorum.held_s else PUBLICATION_LATE
         return None
 
     def published(self) -> str:
@@ -152,6 +155,10 @@ class HostedLog:
         if self._log is None or self._log.witnesses is None:
             return None
         return self._log.cosignatures
+
+    def quorum(self) -> QuorumStanding | None:
+        """How the log stands with its witnesses; None for one that has none, or no engine."""
+        return None if self._log is None else self._log.quorum
 
     def promises(self) -> dict[str, int]:
         """How many promises were kept since the start, and of them contradict another."""

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from auditlog.service.hosting import HostedLog
+from auditlog.service.witness_metrics import of_witnesses
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -97,7 +98,7 @@ class _LogCollector(Collector):
             "Entries recorded and found odd since the start, by flag",
             labels=["log", "flag"],
         )
-        yield from self._of_witnesses()
+        yield from of_witnesses(list(self._hosted()))
         promises = CounterMetricFamily(
             "auditlog_promises",
             "Promises handed over for callers since the start (kept), and those that contradict another",
@@ -118,24 +119,3 @@ class _LogCollector(Collector):
         yield lag
         yield flagged
         yield promises
-
-    def _of_witnesses(self) -> Iterator[Metric]:
-        """What witnesses said, and how many of them the published checkpoint shows."""
-        asked = CounterMetricFamily(
-            "auditlog_witness_asks",
-            "Witnesses asked for a cosignature since the start, by outcome (cosigned is the good one)",
-            labels=["log", "witness", "outcome"],
-        )
-        shown = GaugeMetricFamily(
-            "auditlog_checkpoint_cosignatures",
-            "Witnesses that cosigned the published checkpoint, of those configured",
-            labels=["log"],
-        )
-        for each in self._hosted():
-            for (witness, outcome), count in sorted(each.witness_asks().items()):
-                asked.add_metric([each.name, witness, outcome], count)
-            cosignatures = each.cosignatures()
-            if cosignatures is not None:
-                shown.add_metric([each.name], cosignatures)
-        yield asked
-        yield shown

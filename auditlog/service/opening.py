@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import auditlog
-from auditlog.core.cosignature import CosignatureVerifier
 from auditlog.core.statements import producer_key_name
 from auditlog.errors import ConfigurationError, StorageError
 from auditlog.log.clock import SystemClock
@@ -22,12 +21,11 @@ from auditlog.log.engine import Engine
 from auditlog.log.opening import create_log, open_log
 from auditlog.log.outcomes import PRODUCER_NAME, Outcomes
 from auditlog.log.own_producer import OwnProducer
-from auditlog.log.rollback import HighWaterFile, RollbackSource
-from auditlog.log.witnesses import Witness, Witnesses
+from auditlog.log.rollback import Guard, HighWaterFile
 from auditlog.service import ledgers
 from auditlog.service.secretfiles import make_key, make_receipt_secret, read_log_key, read_receipt_secret
 from auditlog.service.settings import LogSettings, Settings
-from auditlog.service.witness_client import HttpWitness
+from auditlog.service.witness_parts import WitnessParts
 from auditlog.storage.files import FileStore
 from auditlog.storage.owned import FolderLock, make_dir
 from auditlog.storage.sql.database import Database
@@ -74,15 +72,15 @@ class EngineOpener:
         """Recover a log that exists. Raises RollbackError, StorageError, ConfigurationError."""
         signer = self._signer(settings)
         config, stores = self._config(settings), self._stores(settings)
-        guards = self._guards(settings, signer)
+        witnesses = WitnessParts(settings, signer.verifier, self._clock)
         return open_log(
             config,
             stores,
             signer,
             self._clock,
-            outside=guards,
+            outside=self._guards(settings, signer, witnesses),
             engine=self._engine,
-            witnesses=self._witnesses(settings),
+            witnesses=witnesses.gatherer(),
         )
 
     def create(self, settings: LogSettings) -> Log:
@@ -98,16 +96,16 @@ class EngineOpener:
         if stores.state.read() is not None:
             return self.open(settings)
         signer = self._signer(settings)
-        guards = self._guards(settings, signer)
+        witnesses = WitnessParts(settings, signer.verifier, self._clock)
         config = self._config(settings)
         return create_log(
             config,
             stores,
             signer,
             self._clock,
-            outside=guards,
+            outside=self._guards(settings, signer, witnesses),
             engine=self._engine,
-            witnesses=self._witnesses(settings),
+            witnesses=witnesses.gatherer(),
         )
 
     def anchorer(self, log: Log) -> Anchorer | None:
@@ -166,17 +164,6 @@ class EngineOpener:
             self._held.release()
             self._held = None
 
-    def _witnesses(self, settings: LogSettings) -> Witnesses | None:
-        """Whoever cosigns the log's checkpoints; None if nobody does."""
-        if not settings.witnesses:
-            return None
-        timeout_s = settings.witness_timeout_s
-        members = [
-            Witness(CosignatureVerifier.from_vkey(each.vkey), HttpWitness(each.url, timeout_s=timeout_s))
-            for each in settings.witnesses
-        ]
-        return Witnesses(members, self._clock, timeout_s=timeout_s, refresh_s=settings.witness_refresh_s)
-
     def _signer(self, settings: LogSettings) -> Ed25519Signer:
         return read_log_key(self._settings.paths(settings).key_file, settings.origin)
 
@@ -206,13 +193,14 @@ class EngineOpener:
             state=SqlState(self._database, settings.origin),
         )
 
-    def _guards(self, settings: LogSettings, signer: Ed25519Signer) -> list[RollbackSource]:
-        """The high-water file, and the anchor slot of a real chain."""
+    def _guards(self, settings: LogSettings, signer: Ed25519Signer, witnesses: WitnessParts) -> list[Guard]:
+        """The high-water file, the anchor slot of a real chain, and the witnesses."""
         path = self._settings.paths(settings).high_water_file
-        guards: list[RollbackSource] = []
+        guards: list[Guard] = []
         if path is not None:
             guards.append(HighWaterFile(path, signer.verifier))
-        return guards + self._chain.guards(settings.origin)
+        guards += self._chain.guards(settings.origin)
+        return [*guards, *witnesses.guard(is_alone=not guards)]
 
 
 def _make_data_dir(path: Path) -> None:

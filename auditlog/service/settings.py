@@ -110,6 +110,8 @@ class WitnessSettings(_Strict):
     vkey: str = Field(min_length=1, max_length=2048)
     url: str = Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")
     """Prefix of its submission address; `/add-checkpoint` is appended."""
+    monitoring_url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")
+    """Prefix under which it shows what it cosigned; None: the same."""
 
 
 class LogSettings(_Strict):
@@ -130,6 +132,16 @@ class LogSettings(_Strict):
     contact: str = Field(default="", max_length=255)
     witnesses: list[WitnessSettings] = Field(default_factory=list, max_length=32)
     """Asked to cosign each checkpoint before it is published; their lines keep this order."""
+    witness_quorum: int | None = Field(default=None, ge=0, le=32)
+    """How many of `witnesses` are enough; None: more than half of them; 0: `quorum none`."""
+    witness_policy: str | None = Field(default=None, max_length=100_000)
+    """Instead of `witnesses`: a C2SP tlog-policy with groups; each witness line ends in its URL."""
+    when_no_quorum: Literal["publish", "hold"] = "publish"
+    """Too few have cosigned: show the checkpoint all the same, or keep the old one up until enough have."""
+    witness_guard: Literal["all", "quorum", "answered", "off"] | None = None
+    """Which witnesses must say at a start what they cosigned, before anything is signed. None: see
+    `witnessing.silence_of`.
+    """
     witness_timeout_s: float = Field(default=2.0, gt=0, le=60)
     """A publication waits for cosignatures this long, and goes on with what came."""
     witness_refresh_s: float = Field(default=300.0, ge=1)

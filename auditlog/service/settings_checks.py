@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from auditlog.core.cosignature import CosignatureVerifier
-from auditlog.core.keys import split_vkey
-from auditlog.errors import ConfigurationError, MalformedError
+from auditlog.errors import ConfigurationError
+from auditlog.service.witnessing import witnessing_of
 
 if TYPE_CHECKING:
     from auditlog.service.settings import LogSettings, Settings
@@ -177,10 +176,10 @@ def check_log(settings: Settings, log: LogSettings) -> None:
     if paths.high_water_file is not None:
         for folder in (settings.service.data_dir, paths.public_dir):
             _expect_outside(paths.high_water_file, folder, f"log {log.name}: high_water_file")
-    elif not log.allow_unguarded_start and settings.anchoring.mode != "rpc":
+    elif not (log.allow_unguarded_start or _guarded_outside(settings, log)):
         raise ConfigurationError(
-            f"log {log.name}: expected a rollback guard (high_water_file, high_water_dir or a chain), found "
-            "none; allow_unguarded_start = true goes on without and says so in the log"
+            f"log {log.name}: expected a rollback guard (high_water_file, high_water_dir, witnesses or a "
+            "chain), found none; allow_unguarded_start = true goes on without and says so in the log"
         )
     if log.publish_interval_s > log.max_merge_delay_s:
         raise ConfigurationError(
@@ -189,21 +188,28 @@ def check_log(settings: Settings, log: LogSettings) -> None:
         )
 
 
+def _guarded_outside(settings: Settings, log: LogSettings) -> bool:
+    """Whether a chain or witnesses remember the log."""
+    return settings.anchoring.mode == "rpc" or (witnessing_of(log) is not None and log.witness_guard != "off")
+
+
 def _check_witnesses(log: LogSettings) -> None:
-    """Every witness has a cosigner's key of its own: one that is there twice would count twice."""
-    seen: dict[bytes, str] = {}
-    for each in log.witnesses:
-        try:
-            verifier = CosignatureVerifier.from_vkey(each.vkey)
-        except MalformedError as error:
-            raise ConfigurationError(f"log {log.name}: witnesses: {error}") from None
-        public_key = split_vkey(verifier.vkey)[2]
-        if public_key in seen or verifier.name in seen.values():
-            raise ConfigurationError(
-                f"log {log.name}: expected every witness once, found {verifier.name} again"
-            )
-        seen[public_key] = verifier.name
-    if log.witnesses and log.witness_timeout_s >= log.max_merge_delay_s:
+    """Every witness counts once and can be reached, and what is to wait for a quorum can get one."""
+    witnessing = witnessing_of(log)
+    if witnessing is None:
+        for name, is_set in (
+            ("witness_guard", log.witness_guard is not None),
+            ('when_no_quorum = "hold"', log.when_no_quorum == "hold"),
+        ):
+            if is_set:
+                raise ConfigurationError(f"log {log.name}: expected witnesses beside {name}, found none")
+        return
+    if log.when_no_quorum == "hold" and witnessing.policy.quorum is None:
+        raise ConfigurationError(
+            f'log {log.name}: expected a quorum for when_no_quorum = "hold", found quorum none: nothing '
+            "would ever be published"
+        )
+    if log.witness_timeout_s >= log.max_merge_delay_s:
         raise ConfigurationError(
             f"log {log.name}: expected witness_timeout_s < max_merge_delay_s ({log.max_merge_delay_s}), "
             f"found {log.witness_timeout_s}"

@@ -317,7 +317,7 @@ def test_the_alert_rules_are_rules_of_prometheus() -> None:
     import promql_parser
 
     rules = alert_rules()
-    assert len(rules) == len({rule["alert"] for rule in rules}) == 5
+    assert len(rules) == len({rule["alert"] for rule in rules}) == 10
     for rule in rules:
         assert {"alert", "expr", "labels", "annotations"} <= set(rule) <= {
             "alert", "expr", "for", "labels", "annotations",
@@ -332,9 +332,10 @@ def test_the_alert_rules_are_rules_of_prometheus() -> None:
 def test_every_metric_an_alert_names_exists() -> None:
     """And each of the conditions asked for has a rule: age, losses, promises, refusal, disk and key."""
     from auditlog.capture.prometheus import METRIC_NAMES
+    from auditlog.service.witness_metrics import METRIC_NAMES as WITNESS_METRICS
 
     named = {name for rule in alert_rules() for name in re.findall(r"auditlog_[a-z_]+", rule["expr"])}
-    assert named <= set(METRIC_NAMES)
+    assert named <= {*METRIC_NAMES, *WITNESS_METRICS}
     words = (
         "spool_oldest",
         "gaps_total",
@@ -343,6 +344,11 @@ def test_every_metric_an_alert_names_exists() -> None:
         "sender_refused",
         "disk_free",
         "key_expiry",
+        "quorum_reached",
+        "quorum_age",
+        "held",
+        "witness_failures",
+        "witness_asks",
     )
     assert all(any(word in name for name in named) for word in words)
 

@@ -216,7 +216,9 @@ def test_a_receipt_with_a_quorum_verifies_as_such(
 
 
 def test_a_log_whose_witnesses_are_all_away_goes_on(tmp_path: Path) -> None:
-    """Nothing answers at their addresses: entries are acknowledged and published all the same."""
+    """Nothing answers at their addresses: entries are acknowledged and published all the same, if the settings
+    say that a start may go on without them.
+    """
     config = write_config(tmp_path / "service")
     create_logs(Settings.load(config, environ={}))
     vkey = made(tmp_path / "w1")
@@ -225,6 +227,7 @@ def test_a_log_whose_witnesses_are_all_away_goes_on(tmp_path: Path) -> None:
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         line = f'witnesses = [{{vkey = "{vkey}", url = "{url}"}}]\nwitness_timeout_s = 0.2\n'
+        line += 'witness_guard = "answered"\n'
         config.write_text(config.read_text().replace("[[tokens]]", f"{line}[[tokens]]", 1))
         with live_service(Settings.load(config, environ={})) as service:
             receipt_of(service, tmp_path / "receipt.json")

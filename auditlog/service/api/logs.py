@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from fastapi import APIRouter, Request
 
-from auditlog.service.api.models import LogInfo, LogList, LogState, NewLog, WitnessInfo
+from auditlog.service.api.models import LogInfo, LogList, LogState, NewLog, QuorumInfo, WitnessInfo
 from auditlog.service.api.openapi import json_body
 from auditlog.service.context import context_of, hosted_log, require, require_async
 from auditlog.service.hosting import HostedLog, Hosting
 from auditlog.service.receive import read_json
 from auditlog.service.settings import LogSettings
+from auditlog.service.witnessing import witnessing_of
 
 router = APIRouter(tags=["logs"])
 
@@ -50,11 +52,38 @@ def _info(hosted: HostedLog, hosting: Hosting) -> LogInfo:
         max_merge_delay_s=hosted.settings.max_merge_delay_s,
         contact=hosted.settings.contact,
         devnet_vkey=hosting.devnet_vkey(),
-        witnesses=[
-            WitnessInfo(name=each.vkey.partition("+")[0], vkey=each.vkey)
-            for each in hosted.settings.witnesses
-        ],
+        witnesses=_witnesses(hosted),
+        quorum=_quorum(hosted),
     )
+
+
+def _witnesses(hosted: HostedLog) -> list[WitnessInfo]:
+    witnessing = witnessing_of(hosted.settings)
+    reached = () if witnessing is None else witnessing.witnesses
+    return [WitnessInfo(name=each.verifier.name, vkey=each.verifier.vkey) for each in reached]
+
+
+def _quorum(hosted: HostedLog) -> QuorumInfo | None:
+    standing = hosted.quorum()
+    if standing is None:
+        return None
+    return QuorumInfo(
+        policy=_without_addresses(standing.policy),
+        when_no_quorum="hold" if standing.must_hold else "publish",
+        reached=standing.reached,
+        cosigned=standing.cosigned,
+        size=standing.size,
+        age_s=None if standing.age_s is None else int(standing.age_s),
+        held_s=int(standing.held_s),
+    )
+
+
+def _without_addresses(policy: str) -> str:
+    """The policy without comments and URLs: where the log reaches its witnesses is its own affair."""
+    lines = [re.split("[ \t]+", line.strip(" \t")) for line in policy.split("\n")]
+    shown = {"log": 2, "witness": 3}
+    kept = [line[: shown.get(line[0])] for line in lines if line[0] and not line[0].startswith("#")]
+    return "".join(" ".join(line) + "\n" for line in kept)
 
 
 def _state(hosted: HostedLog) -> LogState:

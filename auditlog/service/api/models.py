@@ -53,6 +53,25 @@ class WitnessInfo(_Model):
     vkey: str
 
 
+class QuorumInfo(_Model):
+    """Whether enough witnesses have cosigned what is published, by the log's own policy."""
+
+    policy: str
+    """The C2SP tlog-policy text the log goes by."""
+    when_no_quorum: Literal["publish", "hold"]
+    """What it does with a checkpoint that too few have cosigned."""
+    reached: bool
+    """Whether the published checkpoint has a quorum."""
+    cosigned: int
+    """Witnesses that cosigned it."""
+    size: int | None
+    """Tree size of the newest published checkpoint that had a quorum."""
+    age_s: int | None
+    """How long ago the newest cosignature of that one was made."""
+    held_s: int
+    """How long a newer checkpoint has been kept back for want of a quorum."""
+
+
 class LogInfo(_Model):
     """What anyone may know of a log."""
 
@@ -68,6 +87,8 @@ class LogInfo(_Model):
     """What checks the devnet anchors in receipts; None where there are none."""
     witnesses: list[WitnessInfo]
     """Who is asked to cosign its checkpoints."""
+    quorum: QuorumInfo | None
+    """How it stands with them; None if nobody is asked."""
 
 
 class LogState(_Model):

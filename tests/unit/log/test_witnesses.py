@@ -219,7 +219,7 @@ def test_a_witness_of_another_history_refuses(bench: TestBench) -> None:
     grow(bench)
     assert cosigners(bench) == [ORIGIN, NAMES[1]]
     assert counts(bench)["w1", "ahead"] == 1
-    assert counts(bench)["w1", "refused"] == 1
+    assert counts(bench)["w1", "inconsistent"] == 1
     request = format_add_checkpoint(AddCheckpoint(2, (), bench.log.published()))  # type: ignore[union-attr]
     assert member.ask(request)[0] == 422
 

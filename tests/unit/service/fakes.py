@@ -48,6 +48,7 @@ class FakeLog:
         self.receipts = self
         self.absence = self
         self.witnesses = None
+        self.quorum: Any = None
         self.promises = SimpleNamespace(kept=3, conflicting=1)
 
     def published(self) -> str:

@@ -34,6 +34,7 @@ def test_anyone_may_know_what_a_log_is(call: Caller) -> None:
         "contact": "",
         "devnet_vkey": "devnet.example.org+00000000+AAAA",
         "witnesses": [],
+        "quorum": None,
     }
 
 
