@@ -146,12 +146,14 @@ def check_evidence(
     trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="Your trust file.")],
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Check evidence offline. Exit 0 it proves what it says, 1 it does not, 3 the trust file cannot tell."""
+    """Check evidence offline. Exit 0 it proves what it says, 1 it does not, 3 it cannot be told."""
     from auditlog.cli.verify import read_trust
-    from auditlog.verify.promise_evidence import MAX_EVIDENCE_BYTES
-    from auditlog.verify.promise_judge import judge_evidence
+    from auditlog.verify import evidence_check
+    from auditlog.verify.evidence_parts import MAX_EVIDENCE_BYTES
 
-    told = judge_evidence(read_bounded(file, MAX_EVIDENCE_BYTES, "evidence"), read_trust(trust))
+    told = evidence_check.check_evidence(
+        read_bounded(file, MAX_EVIDENCE_BYTES, "evidence"), read_trust(trust)
+    )
     if json:
         say_json(told.to_json())
     else:

@@ -1,7 +1,8 @@
-"""`auditlog verify RECEIPT... --trust FILE`: check receipts, offline unless `--log` names the current log.
+"""`auditlog verify FILE... --trust FILE`: check receipts and evidence, offline unless `--log` names the log.
 
-Spec: auditlog/spec/verification.md, "Exit codes" and "JSON report". Promises: every receipt gets a verdict or
-one line saying why it could not be read; nothing heavier than the verifier is imported.
+Spec: auditlog/spec/verification.md, "Exit codes" and "JSON report"; auditlog/spec/evidence.md, "Checking".
+Promises: every file gets a verdict or one line saying why it could not be read; nothing heavier than the
+verifier is imported.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import typer
 from auditlog.cli.output import say_error, say_json, say_note
 from auditlog.cli.reading import (
     MAX_DISCLOSURES_BYTES,
-    MAX_RECEIPT_BYTES,
     MAX_TRUST_BYTES,
     read_bounded,
     read_text_line,
@@ -24,18 +24,22 @@ from auditlog.errors import ConfigurationError, MalformedError
 if TYPE_CHECKING:
     from auditlog.core.trust import Trust
     from auditlog.verify.comparison import CurrentLog
+    from auditlog.verify.evidence_report import EvidenceReport
     from auditlog.verify.expectations import Expectation
     from auditlog.verify.report import Report
 
 VERDICT_VERSION = "auditlog/verify@v1"
 _FAILED = 1
 _USAGE = 2
+_KINDS = ("receipts", "evidence")
+_ONLY_RECEIPTS = "expected receipts beside --expect, --log or --disclosures, found evidence in {}"
 _LOG_BUDGET_S = 120.0  # seconds for all that one call reads of the current log
 
 
 def verify(
     receipts: Annotated[
-        list[Path], typer.Argument(metavar="RECEIPT...", help="Receipt files; - is standard input.")
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Receipts, or evidence files; - is standard input."),
     ],
     *,
     trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="Your trust file.")],
@@ -56,7 +60,10 @@ def verify(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Check receipts. Exit 0 verified, 1 failed, 2 usage, 3 something required could not be checked."""
+    """Check receipts, or evidence that something is wrong with a log.
+
+    Exit 0 verified (evidence: it proves what it says), 1 failed, 2 usage, 3 not everything could be checked.
+    """
     session = _Session(
         trust,
         log=log,
@@ -73,7 +80,7 @@ def verify(
         _write_evidence(verdicts, evidence)
     if json:
         shown: dict[str, object] = {"v": VERDICT_VERSION, "exit_code": code}
-        say_json(shown | {"error": unused, "receipts": [item.to_json() for item in verdicts]})
+        say_json(shown | {"error": unused} | _as_json(verdicts))
     else:
         _print(verdicts)
     if unused:
@@ -83,21 +90,40 @@ def verify(
 
 def no_verdict(code: int, error: str) -> dict[str, object]:
     """The JSON of a call that ended before any receipt was checked."""
-    return {"v": VERDICT_VERSION, "exit_code": code, "error": error, "receipts": []}
+    return {"v": VERDICT_VERSION, "exit_code": code, "error": error, "receipts": [], "evidence": []}
+
+
+def _as_json(verdicts: list[_Verdict]) -> dict[str, object]:
+    told = {name: [item.to_json() for item in verdicts if item.kind == name] for name in _KINDS}
+    return dict(told)
 
 
 class _Verdict:
-    """One receipt file and what came of it: a report, or the reason it could not be read."""
+    """One file and what came of it: a report on a receipt, one on evidence, or why it could not be read."""
 
-    def __init__(self, path: Path, report: Report | None, error: str = "") -> None:
+    def __init__(
+        self, path: Path, report: Report | None, error: str = "", *, told: EvidenceReport | None = None
+    ) -> None:
         self.path = path
         self.report = report
         self.error = error
+        self.told = told
+
+    @property
+    def kind(self) -> str:
+        return "receipts" if self.told is None else "evidence"
+
+    @property
+    def exit_code(self) -> int | None:
+        """None for a file that could not be read."""
+        found = self.told or self.report
+        return None if found is None else found.exit_code
 
     def to_json(self) -> dict[str, object]:
-        if self.report is None:
+        found = self.told or self.report
+        if found is None:
             return {"file": str(self.path), "exit_code": _USAGE, "error": self.error}
-        return {"file": str(self.path), **self.report.to_json()}
+        return {"file": str(self.path), **found.to_json()}
 
 
 class _Session:
@@ -120,7 +146,8 @@ class _Session:
         self._count = count
         self._is_used = False
         believed = read_trust(trust)
-        self._verifier, self._forks = Verifier(believed), Forks(believed)
+        self._verifier, self._forks, self._trust = Verifier(believed), Forks(believed), believed
+        self._is_about_receipts = bool(expect or log or disclosures)
         self._expect: Expectation | None = parse_expectations(expect)
         self._disclosures = (
             None if disclosures is None else read_bounded(disclosures, MAX_DISCLOSURES_BYTES, "--disclosures")
@@ -139,10 +166,17 @@ class _Session:
         return verdicts
 
     def _check(self, number: int, path: Path) -> _Verdict:
+        from auditlog.verify.evidence_check import check_evidence, is_evidence
+        from auditlog.verify.evidence_parts import MAX_EVIDENCE_BYTES
+
         try:
-            data = read_bounded(path, MAX_RECEIPT_BYTES, "a receipt")
+            data = read_bounded(path, MAX_EVIDENCE_BYTES, "a receipt or evidence")
         except ConfigurationError as error:
             return _Verdict(path, None, str(error))
+        if is_evidence(data):
+            if self._is_about_receipts:
+                return _Verdict(path, None, _ONLY_RECEIPTS.format(path))
+            return _Verdict(path, None, told=check_evidence(data, self._trust))
         report = self._verifier.verify(
             data, expect=self._expect, disclosures=self._shown_of(data), log=self._log
         )
@@ -198,18 +232,22 @@ def _current_log(target: str, token_file: Path | None) -> CurrentLog:
 def _combined(verdicts: list[_Verdict]) -> int:
     from auditlog.verify.report import EXIT_FAILED, combine_exit_codes
 
-    code = combine_exit_codes([item.report.exit_code for item in verdicts if item.report is not None])
-    if code != EXIT_FAILED and any(item.report is None for item in verdicts):
+    found = [item.exit_code for item in verdicts]
+    code = combine_exit_codes([each for each in found if each is not None])
+    if code != EXIT_FAILED and None in found:
         return _USAGE
     return code
 
 
 def _print(verdicts: list[_Verdict]) -> None:
+    from auditlog.verify.promise_render import render_evidence
     from auditlog.verify.render import render_report, render_summary
 
     for item in verdicts:
-        if item.report is None:
+        if item.exit_code is None:
             say_error(item.error)
+        if item.told is not None:
+            render_evidence(str(item.path), item.told)
     reports = [(str(item.path), item.report) for item in verdicts if item.report is not None]
     if len(verdicts) == 1:
         for name, report in reports:

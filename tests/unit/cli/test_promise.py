@@ -13,7 +13,7 @@ from auditlog.cli import promise as command
 from auditlog.cli.main import run
 from auditlog.core.sse import promise_comment
 from auditlog.core.trust import format_trust
-from auditlog.verify import promise_evidence
+from auditlog.verify import evidence_parts
 from tests.support import promise_world
 from tests.support.promise_world import Kept, World, honest_start
 from tests.support.tlog_writer import ORIGIN
@@ -117,7 +117,7 @@ def test_evidence_too_large_for_a_file_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The verdict stands; why there is no file, what the evidence is instead, and how to keep it."""
-    monkeypatch.setattr(promise_evidence, "MAX_EVIDENCE_BYTES", 100)
+    monkeypatch.setattr(evidence_parts, "MAX_EVIDENCE_BYTES", 100)
     folder = laid_out(tmp_path, *promise_world.absent())
     arguments = ["promise", "check", str(folder / "promise"), "--log", str(folder / "log")]
     arguments += ["--trust", str(folder / "trust.json"), "--evidence", str(folder / "evidence")]
