@@ -12,6 +12,7 @@ A log of ours signs with a key whose name is its origin. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from auditlog.core.note import NoteSigner, NoteVerifier, OpenedNote, open_note, 
 from auditlog.core.proofs import EMPTY_ROOT, HASH_BYTES, MAX_TREE_SIZE
 from auditlog.core.scalars import encode_base64, parse_base64
 from auditlog.errors import MalformedError, SignatureError
+
+_NO_LINE = re.compile("[\x00-\x1f\ud800-\udfff]")
 
 MAX_CHECKPOINT_BYTES = 65_536
 """Largest checkpoint text read; origin, size and root need a few hundred bytes."""
@@ -77,7 +80,7 @@ def _check(checkpoint: Checkpoint) -> None:
     if checkpoint.tree_size == 0 and checkpoint.root_hash != EMPTY_ROOT:
         raise MalformedError("expected the root hash SHA-256 of nothing for tree size 0, found another")
     for line in (checkpoint.origin, *checkpoint.extensions):
-        if not line or any(character < " " or "\ud800" <= character <= "\udfff" for character in line):
+        if not line or _NO_LINE.search(line):
             raise MalformedError(
                 "expected non-empty checkpoint lines without control characters, found another"
             )

@@ -17,6 +17,7 @@ class Members:
     """One JSON object, attacker-controlled; `what` names it in errors."""
 
     __slots__ = ("_value", "what")
+    _value: dict[str, Any]
 
     def __init__(
         self, value: Any, what: str, *, required: Iterable[str], optional: Iterable[str] = ()
@@ -37,6 +38,11 @@ class Members:
 
     def __contains__(self, name: str) -> bool:
         return name in self._value
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The object itself."""
+        return self._value
 
     def value(self, name: str) -> Any:
         """Return the member, of any type."""
@@ -69,16 +75,17 @@ class Members:
 
     def hashes(self, name: str, *, most: int) -> tuple[bytes, ...]:
         """Return an array member of 32-byte hashes in canonical base64."""
-        return tuple(self._hash(item, name) for item in self.array(name, most=most))
+        what = f"{self.what} {name}"
+        return tuple(self._hash(item, name, what) for item in self.array(name, most=most))
 
     def error(self, name: str, expected: str) -> MalformedError:
         """Return the error for a member of another form; it never shows what was found."""
         return MalformedError(f"{self.what} {name}: expected {expected}, found something else")
 
-    def _hash(self, item: Any, name: str) -> bytes:
+    def _hash(self, item: Any, name: str, what: str) -> bytes:
         if type(item) is not str:
             raise self.error(name, "an array of base64 strings")
-        value = parse_base64(item, f"{self.what} {name}")
+        value = parse_base64(item, what)
         if len(value) != HASH_BYTES:
             raise self.error(name, "hashes of 32 bytes")
         return value

@@ -12,6 +12,7 @@ known key's signature is wrong. Keys live in `auditlog.core.keys`. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -43,6 +44,7 @@ __all__ = [
     "format_signature",
     "key_id_of",
     "open_note",
+    "open_split",
     "parse_signature",
     "sign_note",
     "split_note",
@@ -56,6 +58,7 @@ MAX_SIGNATURES = 100
 """Signature lines accepted; the standard demands at least 16."""
 
 _DASH = "\u2014 "
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +135,14 @@ def split_note(note: str | bytes) -> tuple[str, tuple[Signature, ...]]:
 
 def _decode(note: str | bytes) -> str:
     try:
+        # A text that can be encoded is what decoding it would give.
         raw = note.encode("utf-8") if isinstance(note, str) else note
-        text = raw.decode("utf-8")
+        text = note if isinstance(note, str) else raw.decode("utf-8")
     except UnicodeError:
         raise MalformedError("expected a note in UTF-8, found other bytes") from None
     if len(raw) > MAX_NOTE_BYTES:
         raise MalformedError(f"expected a note of at most {MAX_NOTE_BYTES} bytes, found {len(raw)}")
-    if any(character < " " and character != "\n" for character in set(text)):
+    if _CONTROL.search(text):
         raise MalformedError("expected a note without control characters, found one")
     return text
 
@@ -171,7 +175,15 @@ def open_note(note: str | bytes, verifiers: Iterable[NoteVerifier]) -> OpenedNot
         MalformedError: not a signed note.
         SignatureError: no known key signed it, or the signature of a known key is wrong.
     """
-    text, signatures = split_note(note)
+    return open_split(*split_note(note), verifiers)
+
+
+def open_split(text: str, signatures: Sequence[Signature], verifiers: Iterable[NoteVerifier]) -> OpenedNote:
+    """The same for a note that `split_note` has taken apart.
+
+    Raises:
+        SignatureError: no known key signed it, or the signature of a known key is wrong.
+    """
     known = _by_identity(verifiers)
     message = text.encode("utf-8")
     verified: list[Signature] = []

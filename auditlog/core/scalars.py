@@ -6,7 +6,6 @@ raises `MalformedError`, and writing the value again gives the text that was rea
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from datetime import UTC, datetime, timedelta
@@ -113,7 +112,7 @@ def parse_decimal(text: str, what: str) -> int:
 
 def encode_base64(data: bytes) -> str:
     """Write standard base64 with padding (RFC 4648 section 4)."""
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def parse_base64(text: str, what: str) -> bytes:

@@ -7,7 +7,7 @@ place to write in, inside evidence whose every byte is meant to be bound.
 
 from __future__ import annotations
 
-from auditlog.core.note import NoteSigner, NoteVerifier, open_note, sign_note, split_note
+from auditlog.core.note import NoteSigner, NoteVerifier, Signature, open_split, sign_note, split_note
 from auditlog.errors import MalformedError
 
 
@@ -23,8 +23,7 @@ def open_one(note: str | bytes, verifier: NoteVerifier) -> str:
         MalformedError: not a note, or one with several signature lines.
         SignatureError: not signed by that key.
     """
-    check_one(note)
-    return open_note(note, [verifier]).text
+    return open_split(*_split_one(note), [verifier]).text
 
 
 def check_one(note: str | bytes) -> str:
@@ -33,7 +32,11 @@ def check_one(note: str | bytes) -> str:
     Raises:
         MalformedError: not a note, or one with several signature lines.
     """
+    return _split_one(note)[0]
+
+
+def _split_one(note: str | bytes) -> tuple[str, tuple[Signature, ...]]:
     text, signatures = split_note(note)
     if len(signatures) != 1:
         raise MalformedError(f"note: expected one signature line, found {len(signatures)}")
-    return text
+    return text, signatures

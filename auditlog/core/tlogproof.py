@@ -51,6 +51,11 @@ def format_tlog_proof(proof: TlogProof) -> str:
         MalformedError: a member no proof can have.
     """
     _check(proof)
+    return proof_text(proof)
+
+
+def proof_text(proof: TlogProof) -> str:
+    """The same of a proof that was parsed, without checking it again."""
     lines = [HEADER]
     if proof.extra is not None:
         lines.append(f"extra {encode_base64(proof.extra)}")

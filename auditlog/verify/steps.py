@@ -13,7 +13,7 @@ from auditlog.core.checkpoint import Checkpoint, open_checkpoint
 from auditlog.core.cosignature import cosignature_timestamp
 from auditlog.core.keys import Ed25519Verifier
 from auditlog.core.merkle import hash_leaf, verify_inclusion
-from auditlog.core.note import NoteVerifier, OpenedNote, split_note
+from auditlog.core.note import NoteVerifier, OpenedNote
 from auditlog.core.scalars import format_time
 from auditlog.core.tlogproof import TlogProof
 from auditlog.core.trust import Trust
@@ -96,7 +96,7 @@ def find_log(note: str, trust: Trust) -> Checked[LogTrust]:
 
     The claim is only used to choose the key; step 3 proves it.
     """
-    claimed = split_note(note)[0].split("\n", 1)[0]
+    claimed = note.partition("\n")[0]
     keys = tuple(log.verifier for log in trust.policy.logs if log.verifier.name == claimed)
     if not keys:
         known = ", ".join(sorted(log.verifier.name for log in trust.policy.logs))
@@ -127,6 +127,7 @@ def open_log_checkpoint(note: str, log: LogTrust) -> Checked[Opened]:
 
 def check_quorum(opened: Opened, trust: Trust) -> Checked[Quorum]:
     """(4) Count cosignatures. Never a failure: what is absent is not checked, a wrong one failed step 3."""
+    result = trust.policy.check_quorum(opened.opened.text, opened.opened)
     facts = tuple(
         Fact(
             "cosigned",
@@ -135,9 +136,8 @@ def check_quorum(opened: Opened, trust: Trust) -> Checked[Quorum]:
             f"cosignature of witness {name}",
             f"Witness {name} saw this state of the log at {_instant(timestamp)}.",
         )
-        for name, timestamp in _cosigners(opened, trust)
+        for name, timestamp in sorted(result.cosigners)
     )
-    result = trust.policy.check_quorum(opened.opened.text, opened.opened)
     is_required = False  # step 15 asks for it if the trust file does
     too_few = Quorum(False, None, frozenset(name for name, _ in result.cosigners))
     if result.is_none:
@@ -160,26 +160,18 @@ def check_quorum(opened: Opened, trust: Trust) -> Checked[Quorum]:
     return Checked(quorum, detail, (*facts, enough), Outcome.PASSED, is_required)
 
 
-def _cosigners(opened: Opened, trust: Trust) -> list[tuple[str, int]]:
-    return sorted(trust.policy.check_quorum(opened.opened.text, opened.opened).cosigners)
-
-
 def _quorum_since(opened: Opened, trust: Trust) -> str | None:
     """The smallest instant such that the cosignatures up to it satisfy the quorum on their own.
 
     A cosignature that names no time (0) helps the quorum but dates nothing.
     """
-    keys = {witness.verifier.vkey for witness in trust.policy.witnesses}
-    dated = [
-        (cosignature_timestamp(line), line)
-        for line in opened.opened.verified
-        if line.vkey in keys and cosignature_timestamp(line)
-    ]
-    for limit in sorted({when for when, _ in dated}):
-        early = tuple(line for when, line in dated if when <= limit)
-        part = OpenedNote(text=opened.opened.text, verified=early, unknown=())
-        if trust.policy.check_quorum(part.text, part).satisfied:
-            return _instant(limit)
+    names = {witness.verifier.vkey: witness.name for witness in trust.policy.witnesses}
+    lines = [line for line in opened.opened.verified if line.vkey in names]
+    early: set[str] = set()
+    for when, name in sorted((cosignature_timestamp(line), names[line.vkey]) for line in lines):
+        early |= {name} if when else set()
+        if trust.policy.is_quorum(early):
+            return _instant(when)
     return None
 
 

@@ -29,7 +29,9 @@ def printable(text: str, limit: int = 200) -> str:
 
     Of several spaces the second and later are escaped: a run of them would look like a new line or column.
     """
-    shown = _MORE_SPACES.sub(r"\\x20", visible(text[: limit + 1]))
+    shown = visible(text[: limit + 1])
+    if "  " in shown:
+        shown = _MORE_SPACES.sub(r"\\x20", shown)
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
