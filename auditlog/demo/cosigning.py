@@ -8,20 +8,23 @@ witness of a world in which that cheat is what came next. Must never: sign for t
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from auditlog.core.checkpoint import parse_checkpoint
 from auditlog.core.merkle import prove_consistency
-from auditlog.core.note import split_note
 from auditlog.core.witnessing import ADD_CHECKPOINT, AddCheckpoint, format_add_checkpoint
 from auditlog.demo.processes import Servers, free_port, run_auditlog
 from auditlog.errors import AuditLogError
+from auditlog.witness.config import CONFIG
+from auditlog.witness.database import STORE
 
 WITNESS = "demo.example/witness-on-the-same-machine"
 """Its name is in every verdict that counts on it, and says why such a witness would bind nobody."""
+STATES = "states"
 _TIMEOUT_S = 20.0
 
 
@@ -39,17 +42,17 @@ class DemoWitness:
 
     def make(self) -> str:
         """Make key and folder; the vkey. Raises AuditLogError with what the command said."""
-        done = run_auditlog(
-            ["witness", "init", str(self.folder), "--name", WITNESS], folder=self.folder.parent
-        )
+        # The mark beside the store: this witness guards nobody, and its copies need one of their own.
+        made = ["witness", "init", str(self.folder), "--name", WITNESS, "--high-water", "high-water"]
+        done = run_auditlog(made, folder=self.folder.parent)
         if done.exit_code:
             raise AuditLogError(f"expected `auditlog witness init` to make a witness, found: {done.output}")
         return (self.folder / "witness.vkey").read_text(encoding="utf-8").strip()
 
     def follow(self, vkey: str) -> None:
         """Cosign the log with this key, from the next start on."""
-        with (self.folder / "logs").open("a", encoding="utf-8") as logs:
-            logs.write(vkey.strip() + "\n")
+        with (self.folder / CONFIG).open("a", encoding="utf-8") as config:
+            config.write(f'\n[[logs]]\nvkey = "{vkey.strip()}"\n')
 
     def start(self, servers: Servers, name: str = "witness") -> None:
         """Start it; returns before it answers."""
@@ -61,15 +64,22 @@ class DemoWitness:
         servers.wait(name, f"{self.url}/health")
 
     def copy(self, folder: Path) -> DemoWitness:
-        """The witness as it is now: what it has cosigned is replaced in one step, so a copy is whole."""
-        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("lock", "*.new"))
+        """The witness as it is now: its mark first, so that the store copied after it is never behind."""
+        (folder / STATES).mkdir(parents=True)
+        for name in ("witness.key", "witness.vkey", CONFIG, "high-water"):
+            shutil.copy2(self.folder / name, folder / name)
+        with (
+            closing(sqlite3.connect(self.folder / STATES / STORE, timeout=5.0)) as running,
+            closing(sqlite3.connect(folder / STATES / STORE)) as copy,
+        ):
+            running.backup(copy)
         return DemoWitness(folder, free_port())
 
     def known_size(self) -> int:
         """The size of the largest tree it has cosigned; 0 before the first."""
-        for path in (self.folder / "states").glob("*.checkpoint"):
-            return parse_checkpoint(split_note(path.read_text(encoding="utf-8"))[0]).tree_size
-        return 0
+        with closing(sqlite3.connect(self.folder / STATES / STORE, timeout=5.0)) as store:
+            (size,) = store.execute("SELECT coalesce(max(size), 0) FROM log").fetchone()
+        return int(size)
 
     def cosign(self, note: str, leaf_hashes: list[bytes]) -> str:
         """The checkpoint note of the tree over `leaf_hashes`, with the witness's line.

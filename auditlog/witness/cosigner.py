@@ -1,10 +1,10 @@
 """The witness itself: checks that a checkpoint extends the one before, remembers it, then signs it.
 
-Spec: C2SP tlog-witness, `add-checkpoint`; `auditlog/spec/log.md`, "Witnesses". For each log one thing at a
-time: compare what the asker believes the witness knows with what it knows, check signature and consistency,
-write the new state durably, answer. Dying after the write loses an answer, never a memory: the log asks
-again. Promises: no two roots of one size, never a smaller tree after a larger one, no time before an earlier
-one. Must never: let a cosignature leave that the disk does not know. Requests are attacker-controlled.
+Spec: C2SP tlog-witness, `add-checkpoint`; `auditlog/spec/witness.md`. For each log one thing at a time:
+compare what the asker believes the witness knows with what it knows, check signature and consistency, write
+the new state durably, answer. Dying after the write loses an answer, never a memory: the log asks again.
+Promises: no two roots of one size, never a smaller tree after a larger one, no time before an earlier one.
+Must never: let a cosignature leave that the disk does not know. Requests are attacker-controlled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from auditlog.core.checkpoint import Checkpoint, open_checkpoint
 from auditlog.core.cosignature import CosignatureSigner
 from auditlog.core.keys import Ed25519Verifier
-from auditlog.core.note import format_signature, split_note
+from auditlog.core.note import OpenedNote, format_signature, split_note
 from auditlog.core.proofs import EMPTY_ROOT, verify_consistency
 from auditlog.core.witnessing import AddCheckpoint, parse_add_checkpoint
 from auditlog.errors import (
@@ -28,7 +28,8 @@ from auditlog.errors import (
     VerificationError,
 )
 from auditlog.witness.errors import WitnessRefusal
-from auditlog.witness.states import Cosigned, States
+from auditlog.witness.followed import FollowedLog
+from auditlog.witness.states import Cosigned, States, as_followed
 
 logger = logging.getLogger("auditlog.witness")
 
@@ -41,29 +42,34 @@ class Cosigner:
 
     def __init__(
         self,
-        logs: Iterable[Ed25519Verifier],
+        logs: Iterable[FollowedLog | Ed25519Verifier],
         signer: CosignatureSigner,
         states: States,
         unix_s: Callable[[], int],
     ) -> None:
-        """`logs` are the keys of the logs, each named like its origin; `unix_s` is the clock, POSIX seconds.
+        """`logs` are what is followed, or the key of a log named like its origin; `unix_s` is the clock,
+        POSIX seconds.
 
         Raises:
-            ConfigurationError: two keys for one log.
+            ConfigurationError: two of one origin with other keys, or a log with the witness's own key name.
         """
-        self._logs: dict[str, Ed25519Verifier] = {}
-        for each in logs:
-            if self._logs.setdefault(each.name, each).vkey != each.vkey:
-                raise ConfigurationError(f"expected one key of the log {each.name}, found two")
+        self._logs: dict[str, FollowedLog] = {}
+        for each in map(as_followed, logs):
+            if self._logs.setdefault(each.origin, each).vkeys != each.vkeys:
+                raise ConfigurationError(f"expected one key of the log {each.origin}, found two")
+            if each.key_name == signer.name:
+                raise ConfigurationError(
+                    f"expected a log of another name than the witness, found {signer.name}"
+                )
         self._signer = signer
         self._states = states
         self._unix_s = unix_s
         self._turns = {origin: threading.Lock() for origin in self._logs}
 
     @property
-    def origins(self) -> list[str]:
-        """The logs that are cosigned."""
-        return sorted(self._logs)
+    def logs(self) -> list[FollowedLog]:
+        """The logs that are cosigned, by origin."""
+        return [self._logs[origin] for origin in sorted(self._logs)]
 
     def add_checkpoint(self, body: bytes) -> str:
         """The cosignature line for a request.
@@ -79,32 +85,29 @@ class Cosigner:
         log = self._logs.get(text.split("\n", 1)[0])
         if log is None:
             raise WitnessRefusal(404, "expected a log that this witness follows, found another origin")
-        checkpoint, signed = _opened(request, text, log)
+        checkpoint, opened = _opened(request, text, log)
         if request.old_size > checkpoint.tree_size:
             raise WitnessRefusal(
                 400, f"expected an old size up to {checkpoint.tree_size}, found {request.old_size}"
             )
-        with self._turns[log.name]:
+        with self._turns[log.origin]:
             try:
-                return self._cosign(log, request, checkpoint, signed)
+                return self._cosign(log, request, checkpoint, opened)
             except StorageError as error:
-                logger.error("%s: no cosignature, the state cannot be kept: %s", log.name, error)
+                logger.error("state_lost", extra={"log": log.origin, "error": str(error)})
                 raise WitnessRefusal(503, "expected to remember what is signed, found a failure") from error
 
-    def newest(self, name: str, name_of: Callable[[str], str]) -> str | None:
-        """The checkpoint cosigned last for the log whose origin `name_of` gives `name`; None if none was.
+    def newest(self, origin: str) -> Cosigned | None:
+        """What was cosigned last for a log that is followed; None if nothing was.
 
         Raises:
             StorageError: its state cannot be read.
         """
-        for origin, log in self._logs.items():
-            if name_of(origin) == name:
-                known = self._states.load(log)
-                return None if known is None else known.note
-        return None
+        log = self._logs.get(origin)
+        return None if log is None else self._states.load(log)
 
     def _cosign(
-        self, log: Ed25519Verifier, request: AddCheckpoint, checkpoint: Checkpoint, signed: str
+        self, log: FollowedLog, request: AddCheckpoint, checkpoint: Checkpoint, opened: OpenedNote
     ) -> str:
         """Under the log's turn: compare, check, write, and only then hand out."""
         known = self._states.load(log)
@@ -115,13 +118,15 @@ class Cosigner:
             )
         self._check_consistent(log, request, checkpoint, known)
         timestamp = self._time(known)
-        line = self._signer.sign(split_note(signed)[0], timestamp)
-        self._states.save(log.name, signed + line)
-        logger.info("%s: cosigned size %d at %d", log.name, checkpoint.tree_size, timestamp)
+        line = self._signer.sign(opened.text, timestamp)
+        # Of the lines that came only the log's own: what else stood there was not checked.
+        note = f"{opened.text}\n{''.join(map(format_signature, opened.verified))}{line}"
+        self._states.save(log.origin, Cosigned(checkpoint, note, timestamp))
+        logger.info("cosigned", extra={"log": log.origin, "size": checkpoint.tree_size, "time": timestamp})
         return line
 
     def _check_consistent(
-        self, log: Ed25519Verifier, request: AddCheckpoint, checkpoint: Checkpoint, known: Cosigned | None
+        self, log: FollowedLog, request: AddCheckpoint, checkpoint: Checkpoint, known: Cosigned | None
     ) -> None:
         old_root = EMPTY_ROOT if known is None else known.checkpoint.root_hash
         try:
@@ -129,31 +134,32 @@ class Cosigner:
                 request.old_size, checkpoint.tree_size, request.proof, old_root, checkpoint.root_hash
             )
         except VerificationError as error:
-            if request.old_size == checkpoint.tree_size and not request.proof:
+            said = {"log": log.origin, "size": checkpoint.tree_size}
+            if request.old_size == checkpoint.tree_size and not request.proof and known is not None:
                 # Two roots of one size, both signed by the log: proof for anyone that it has two histories.
-                logger.critical("%s: TWO HISTORIES at size %d", log.name, checkpoint.tree_size)
-                self._states.keep_evidence(log.name, request.note)
+                logger.critical("two_histories", extra=said)
+                self._states.keep_evidence(log.origin, request.note, known)
             else:
-                logger.warning("%s: not consistent: %s", log.name, error)
+                logger.warning("not_consistent", extra=said | {"error": str(error)})
                 if isinstance(error, InconsistentLogError) and known is not None:
                     # The log's fork by growth, or a stranger's false proof for a true checkpoint: someone
                     # has to look, and the log's signature on this one may never be seen again.
-                    self._states.keep_growth(log.name, checkpoint.root_hash, request, known)
+                    self._states.keep_growth(log.origin, checkpoint, request, known)
             raise WitnessRefusal(422, str(error)) from error
 
     def _time(self, known: Cosigned | None) -> int:
         now = self._unix_s()
         last = 0 if known is None else known.timestamp
         if now <= 0 or now < last - CLOCK_SLACK_S:
-            logger.error("no cosignature: the clock says %d, and signed at %d before", now, last)
+            logger.error("clock_set_back", extra={"time": now, "signed_at": last})
             raise WitnessRefusal(503, "expected a clock that goes forwards, found one that was set back")
         return max(now, last)
 
 
-def _opened(request: AddCheckpoint, text: str, log: Ed25519Verifier) -> tuple[Checkpoint, str]:
-    """The checkpoint, and its note with the log's own signature lines only."""
+def _opened(request: AddCheckpoint, text: str, log: FollowedLog) -> tuple[Checkpoint, OpenedNote]:
+    """The checkpoint, and its note with the log's own signatures verified."""
     try:
-        checkpoint, opened = open_checkpoint(request.note, [log], log.name)
+        checkpoint, opened = open_checkpoint(request.note, log.keys, log.origin, key_name=log.key_name)
     except SignatureError as error:
         raise WitnessRefusal(403, str(error)) from error
     except MalformedError as error:
@@ -162,4 +168,4 @@ def _opened(request: AddCheckpoint, text: str, log: Ed25519Verifier) -> tuple[Ch
     if checkpoint.extensions:
         # No monitor could audit them, and the post-quantum form of a cosignature does not cover them.
         raise WitnessRefusal(400, "expected a checkpoint without extension lines, found one")
-    return checkpoint, opened.text + "\n" + "".join(map(format_signature, opened.verified))
+    return checkpoint, opened

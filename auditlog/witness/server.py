@@ -1,128 +1,191 @@
-"""The witness over HTTP: `POST /add-checkpoint`, `GET /<hash of origin>/checkpoint`, `GET /health`.
+"""The witness over HTTP: which request is answered by whom.
 
-Spec: C2SP tlog-witness. Standard library only. Promises: bodies are bounded and have to arrive in time; at
-most `MAX_REQUESTS` are answered at once, the rest is told to come back; a connection carries one request, so
-that a stop waits for what is being answered and for nobody's idle connection. Must never: show a trace, or
-log more of a stranger's request than its status. Everything that arrives is attacker-controlled.
+Spec: C2SP tlog-witness; `auditlog/spec/witness.md`, "Over HTTP".
+
+    POST /add-checkpoint                     a cosignature
+    GET  /<hash of origin>/checkpoint        what was cosigned last
+    GET  /health  /metrics
+    POST /promises                           GET /promises/<hash>  the drop-box
+    GET  /promises/broken  /promises/broken/<hash>  /promises/withheld
+
+Must never: log more of a stranger's request than its route and status.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from auditlog.core.witnessing import ADD_CHECKPOINT, MAX_REQUEST_BYTES, SIZE_MEDIA_TYPE, format_tree_size
 from auditlog.errors import StorageError
 from auditlog.witness.cosigner import Cosigner
-from auditlog.witness.errors import WitnessRefusal
-from auditlog.witness.states import name_of
+from auditlog.witness.dropbox import MAX_NOTE_BYTES, DropBox
+from auditlog.witness.errors import DepositRefused, WitnessRefusal
+from auditlog.witness.followed import name_of
+from auditlog.witness.http import JSON, Answer, HttpServer, Limits
+from auditlog.witness.metrics import Counters, Sample, page
+from auditlog.witness.requests import Head
+from auditlog.witness.states import States
 
 logger = logging.getLogger("auditlog.witness")
 
-MAX_REQUESTS = 32
-READ_TIMEOUT_S = 10.0
-_TEXT = "text/plain; charset=utf-8"
+_OPEN = {"Access-Control-Allow-Origin": "*"}
+"""Whatever is shown is shown to any page: nothing here depends on who asks."""
+_REASONS = {400: "malformed", 403: "not_signed", 404: "unknown_log", 409: "other_size", 422: "not_consistent"}
+_MISSING = Answer(404, b"not found\n")
 
 
-class WitnessServer(ThreadingHTTPServer):
-    """Serves one cosigner; `serve_forever` until `shutdown`, then `server_close`."""
+class WitnessServer(HttpServer):
+    """Serves one cosigner, and a drop-box if there is one."""
 
-    daemon_threads = False  # a stop waits for what is being answered
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], cosigner: Cosigner) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        cosigner: Cosigner,
+        states: States,
+        *,
+        box: DropBox | None = None,
+        limits: Limits | None = None,
+        behind_proxy: bool = False,
+    ) -> None:
         """Listen on (host, port); port 0 lets the system choose. Raises OSError."""
-        self.cosigner = cosigner
-        self.room = threading.BoundedSemaphore(MAX_REQUESTS)
-        super().__init__(address, _Handler)
+        self.counters = Counters()
+        self._cosigner, self._states, self._box = cosigner, states, box
+        self._behind_proxy = behind_proxy
+        self._origins = {name_of(log.origin): log.origin for log in cosigner.logs}
+        super().__init__(address, self, limits or Limits())
 
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        host, port = self.server_address[0], self.server_address[1]
-        return f"http://{host!s}:{port}"
+    def room(self, head: Head) -> int | Answer:
+        """Bodies are read of two routes only."""
+        if head.method in ("GET", "HEAD"):
+            return 0
+        sizes = {f"/{ADD_CHECKPOINT}": MAX_REQUEST_BYTES}
+        if self._box is not None:
+            sizes["/promises"] = MAX_NOTE_BYTES
+        if head.path not in sizes:
+            return _MISSING
+        if head.method != "POST":
+            return Answer(405, b"expected POST\n", headers={"Allow": "POST"})
+        return sizes[head.path]
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  the base class's names
-        """A connection that broke is nobody's concern."""
-        logger.debug("a connection ended early")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: WitnessServer
-    timeout = READ_TIMEOUT_S
-    server_version = "auditlog-witness"
-    sys_version = ""
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        """A log asks for a cosignature."""
-        if not self.server.room.acquire(blocking=False):
-            self._answer(503, b"busy\n")
-            return
+    def answer(self, head: Head, body: bytes) -> Answer:
+        """Called on a thread."""
+        if head.method == "POST":
+            return self._add(body) if head.path == f"/{ADD_CHECKPOINT}" else self._deposit(head, body)
         try:
-            self._add_checkpoint()
-        finally:
-            self.server.room.release()
+            return self._show(head.path)
+        except (StorageError, sqlite3.Error) as error:
+            logger.error("cannot_show", extra={"error": str(error)})
+            return Answer(503, b"the state cannot be read\n")
 
-    def do_GET(self) -> None:
-        """What was cosigned last, for whoever watches."""
-        name, _, last = self.path.lstrip("/").partition("/")
-        if self.path == "/health":
-            self._answer(200, b"ok\n")
-            return
-        try:
-            note = self.server.cosigner.newest(name, name_of) if last == "checkpoint" else None
-        except StorageError as error:
-            logger.error("cannot show what was cosigned: %s", error)
-            self._answer(503, b"the state cannot be read\n")
-            return
-        self._answer(404, b"not found\n") if note is None else self._answer(200, note.encode("utf-8"))
+    def count(self, answer: Answer) -> None:
+        """Every answer, by route and status."""
+        self.counters.add("requests_total", route=answer.route, status=str(answer.status))
 
-    def _add_checkpoint(self) -> None:
-        body = self._body() if self.path == f"/{ADD_CHECKPOINT}" else None
-        if body is None:
-            self._answer(400 if self.path == f"/{ADD_CHECKPOINT}" else 404, b"refused\n")
-            return
+    def _add(self, body: bytes) -> Answer:
         try:
-            line = self.server.cosigner.add_checkpoint(body)
+            line = self._cosigner.add_checkpoint(body)
         except WitnessRefusal as refusal:
+            self.counters.add("refusals_total", reason=_REASONS.get(refusal.status, "unable"))
             if refusal.known_size is not None:
-                self._answer(409, format_tree_size(refusal.known_size), media_type=SIZE_MEDIA_TYPE)
-            else:
-                self._answer(refusal.status, f"{refusal}\n".encode())
-        except Exception:
-            logger.exception("a request failed for a reason nobody foresaw")
-            self._answer(500, b"internal error\n")
-        else:
-            self._answer(200, line.encode("utf-8"))
+                size = format_tree_size(refusal.known_size)
+                return Answer(409, size, SIZE_MEDIA_TYPE, route=ADD_CHECKPOINT)
+            return Answer(refusal.status, f"{refusal}\n".encode(), route=ADD_CHECKPOINT)
+        origin = body.partition(b"\n\n")[2].split(b"\n", 1)[0].decode("utf-8")
+        self.counters.add("cosignatures_total", log=origin)
+        return Answer(200, line.encode("utf-8"), route=ADD_CHECKPOINT)
 
-    def _body(self) -> bytes | None:
-        """The body, if its length is declared and allowed."""
-        declared = self.headers.get("Content-Length", "")
-        if not (declared.isascii() and declared.isdigit() and len(declared) < 10):
-            return None
-        size = int(declared)
-        if size > MAX_REQUEST_BYTES:
-            return None
-        body = self.rfile.read(size)
-        return body if len(body) == size else None
+    def _show(self, path: str) -> Answer:
+        shown: dict[str, Callable[[], Answer]] = {"/health": self._health, "/metrics": self._metrics}
+        if path in shown:
+            return shown[path]()
+        name, _, last = path[1:].partition("/")
+        if last == "checkpoint" and name in self._origins:
+            cosigned = self._cosigner.newest(self._origins[name])
+            if cosigned is not None:
+                return Answer(200, cosigned.note.encode("utf-8"), headers=_OPEN, route="checkpoint")
+        if name == "promises" and self._box is not None:
+            return self._promises(last)
+        return _MISSING
 
-    def _answer(self, status: int, body: bytes, *, media_type: str = _TEXT) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", media_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Connection", "close")
-        self.close_connection = True
-        self.end_headers()
-        self.wfile.write(body)
+    def _promises(self, what: str) -> Answer:
+        assert self._box is not None
+        if what == "broken":
+            return _json("promises", {"v": "auditlog/broken-promises@v1", "broken": self._box.broken()})
+        if what == "withheld":
+            return _json("promises", {"v": "auditlog/withheld-promises@v1", **self._box.withheld()})
+        kind, _, name = what.rpartition("/")
+        if kind == "broken":
+            evidence = self._box.evidence(name)
+            if evidence is not None:
+                return Answer(200, evidence, JSON, _OPEN, route="promises")
+        elif not kind and (state := self._box.state(name)) is not None:
+            return _json("promises", {"promise": name, "state": state})
+        return _MISSING
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
-        """The base class writes request lines to standard error; ours are in the structured log."""
+    def _deposit(self, head: Head, body: bytes) -> Answer:
+        assert self._box is not None
+        peer = head.forwarded_for if self._behind_proxy else head.peer
+        try:
+            said = self._box.deposit(body, peer)
+        except DepositRefused as refusal:
+            self.counters.add("promises_deposited_total", outcome=f"refused_{refusal.status}")
+            later = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+            return Answer(refusal.status, f"{refusal}\n".encode(), headers=later, route="promises")
+        self.counters.add("promises_deposited_total", outcome="kept" if said["is_new"] else "known")
+        return _json("promises", {name: said[name] for name in ("promise", "state")}, status=202)
 
-    def log_request(self, code: Any = "-", size: Any = "-") -> None:  # noqa: ARG002
-        """One line with the status only."""
-        logger.debug("answered %s", int(code) if str(code).isdigit() else code)
+    def _health(self) -> Answer:
+        restored = self._states.guard.restored
+        is_well = self._states.is_whole()
+        value = {
+            "status": "ok" if is_well else "failing",
+            "logs": len(self._origins),
+            "epoch": self._states.guard.epoch,
+            "restored": [{"accepted_s": at, "found": found} for at, found in restored],
+        }
+        return _json("health", value, status=200 if is_well else 503)
+
+    def _metrics(self) -> Answer:
+        samples = self.counters.samples()
+        spent = self._states.spent
+        for name, value in (
+            ("commits_total", spent.commits),
+            ("commit_failures_total", spent.failures),
+            ("commit_seconds_total", round(spent.seconds, 6)),
+            ("epoch", self._states.guard.epoch),
+            ("restored", bool(self._states.guard.restored)),
+            ("connections", self.connections),
+            ("unchecked_keys", sum(len(log.unchecked) for log in self._cosigner.logs)),
+        ):
+            samples[name] = [((), value)]
+        samples |= self._of_logs()
+        if self._box is not None:
+            samples |= self._box.samples()
+        return Answer(200, page(samples), "text/plain; version=0.0.4; charset=utf-8", route="metrics")
+
+    def _of_logs(self) -> dict[str, list[Sample]]:
+        sizes: list[Sample] = []
+        times: list[Sample] = []
+        for log in self._cosigner.logs:
+            cosigned = self._cosigner.newest(log.origin)
+            if cosigned is not None:
+                label = (("log", log.origin),)
+                sizes.append((label, cosigned.checkpoint.tree_size))
+                times.append((label, cosigned.timestamp))
+        kept: dict[tuple[tuple[str, str], ...], float] = {}
+        for each in self._states.conflicts():
+            label_of = (("kind", each.kind), ("log", each.origin))
+            kept[label_of] = kept.get(label_of, 0) + 1
+        return {
+            "tree_size": sizes,
+            "cosigned_timestamp_seconds": times,
+            "conflicts": list(kept.items()) or [((), 0)],
+        }
+
+
+def _json(route: str, value: dict[str, Any], *, status: int = 200) -> Answer:
+    return Answer(status, json.dumps(value).encode("ascii") + b"\n", JSON, _OPEN, route=route)

@@ -41,7 +41,8 @@ def made(folder: Path, *logs: str) -> str:
     """A witness in a new folder that follows these logs; its vkey."""
     name = f"witness.example.org/{folder.name}"
     arguments = [part for log in logs for part in ("--log", log)]
-    assert run(["witness", "init", str(folder), "--name", name, *arguments]) == 0
+    marked = ["--high-water", "high-water"]
+    assert run(["witness", "init", str(folder), "--name", name, *marked, *arguments]) == 0
     return (folder / "witness.vkey").read_text().strip()
 
 
@@ -131,8 +132,8 @@ def test_a_stop_is_graceful_and_a_second_witness_is_refused(
     folder = tmp_path / "w"
     made(folder, LOG.vkey)
     with serving(folder) as (url, process):
-        assert httpx.get(f"{url}/health").text == "ok\n"
-        for path in ("", "/x", "/add-checkpoint", "/../witness.key"):
+        assert httpx.get(f"{url}/health").json()["status"] == "ok"
+        for path in ("", "/x", "/add-checkpoint", "/promises/broken", "/../witness.key"):
             assert httpx.get(f"{url}{path}").status_code == 404
         assert httpx.post(f"{url}/other", content=b"x").status_code == 404
         assert httpx.post(f"{url}/add-checkpoint", content=b"x" * 200_000).status_code == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from auditlog.core.keys import Ed25519Signer
 from auditlog.core.merkle import prove_consistency, root_hash
 from auditlog.core.note import sign_note
 from auditlog.core.witnessing import AddCheckpoint, format_add_checkpoint
-from auditlog.errors import ConfigurationError, StorageError
+from auditlog.errors import ConfigurationError, DamagedStoreError, StorageError
+from auditlog.witness.commits import digest_of
 from auditlog.witness.cosigner import Cosigner
-from auditlog.witness.errors import WitnessRefusal
-from auditlog.witness.states import States, name_of
+from auditlog.witness.errors import RestoredStoreError, WitnessRefusal
+from auditlog.witness.states import States
 
 ORIGIN = "log.example.org/w"
 LOG = Ed25519Signer.from_seed(ORIGIN, bytes(32))
@@ -85,7 +87,9 @@ def test_a_consistent_checkpoint_is_cosigned_at_the_time_of_the_clock(
         _, opened = open_checkpoint(note, [LOG.verifier, SIGNER.verifier], ORIGIN)
         assert [each.name for each in opened.verified] == [ORIGIN, SIGNER.name]
         assert cosignature_timestamp(opened.verified[1]) == clock.now
-        assert cosigner.newest(name_of(ORIGIN), name_of) == note
+        newest = cosigner.newest(ORIGIN)
+        assert newest is not None
+        assert (newest.note, newest.timestamp) == (note, clock.now)
 
 
 def test_another_old_size_is_told_the_known_one(cosigner: Cosigner) -> None:
@@ -105,7 +109,7 @@ def test_a_smaller_tree_is_refused(cosigner: Cosigner) -> None:
     assert refused(cosigner, 0, 3).status == 409
 
 
-def test_another_history_is_refused_and_kept_as_evidence(cosigner: Cosigner, tmp_path: Path) -> None:
+def test_another_history_is_refused_and_kept_as_evidence(cosigner: Cosigner, states: States) -> None:
     """Same size and another root, or a larger tree that does not extend: 422, and the first stays."""
     ask(cosigner, 0, 8)
     assert refused(cosigner, 8, 8, FORKED).status == 422
@@ -114,8 +118,9 @@ def test_another_history_is_refused_and_kept_as_evidence(cosigner: Cosigner, tmp
     with pytest.raises(WitnessRefusal) as caught:
         cosigner.add_checkpoint(request)
     assert caught.value.status == 422
-    kept = tmp_path / "states" / f"{name_of(ORIGIN)}.conflict"
-    assert kept.read_text() == note_of(8, FORKED)
+    kept = [each for each in states.conflicts() if each.kind == "fork"]
+    assert [(each.shown, each.size) for each in kept] == [(note_of(8, FORKED), 8)]
+    assert kept[0].cosigned.startswith(note_of(8))
     ask(cosigner, 8, 8)
 
 
@@ -144,7 +149,7 @@ def test_what_is_not_a_request_has_its_status(cosigner: Cosigner, status: int, b
     with pytest.raises(WitnessRefusal) as caught:
         cosigner.add_checkpoint(body)
     assert caught.value.status == status
-    assert cosigner.newest(name_of(ORIGIN), name_of) is None
+    assert cosigner.newest(ORIGIN) is None
 
 
 def test_a_restart_remembers(states: States, cosigner: Cosigner, clock: Clock, tmp_path: Path) -> None:
@@ -164,7 +169,7 @@ def test_nothing_leaves_that_was_not_written(
 ) -> None:
     """A disk that refuses means no cosignature; once it works again, another root is still possible."""
 
-    def fail(origin: str, note: str) -> None:
+    def fail(*_: object) -> None:
         raise StorageError("expected to write, found no space")
 
     with monkeypatch.context() as patch:
@@ -173,60 +178,76 @@ def test_nothing_leaves_that_was_not_written(
     ask(cosigner, 0, 8, FORKED)
 
 
-def test_a_damaged_memory_signs_nothing(cosigner: Cosigner, tmp_path: Path) -> None:
-    """Damage is not taken for a log never seen."""
-    ask(cosigner, 0, 8)
-    path = tmp_path / "states" / f"{name_of(ORIGIN)}.checkpoint"
-    whole = path.read_bytes()
-    for damaged in (b"", whole[:-20], whole.replace(b"\n8\n", b"\n3\n"), note_of(8).encode()):
-        path.write_bytes(damaged)
-        assert refused(cosigner, 0, 8, FORKED).status == 503
-    path.write_bytes(whole)
-    ask(cosigner, 8, 20)
+def sql(folder: Path, statement: str, *values: object) -> None:
+    """Change the store behind the witness's back."""
+    connection = sqlite3.connect(folder / "states" / "witness.sqlite")
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
 
 
-def test_a_lost_memory_signs_nothing(
-    states: States, cosigner: Cosigner, clock: Clock, tmp_path: Path
+def test_a_damaged_memory_signs_nothing(
+    cosigner: Cosigner, states: States, clock: Clock, tmp_path: Path
 ) -> None:
-    """A log that was cosigned once is never a new one: its file gone, the witness refuses, restarted too."""
+    """Damage is not taken for a log never seen, not even if the damaged rows are counted as right."""
     ask(cosigner, 0, 8)
-    path = tmp_path / "states" / f"{name_of(ORIGIN)}.checkpoint"
-    whole = path.read_bytes()
-    path.unlink()
-    assert refused(cosigner, 0, 8, FORKED).status == 503
+    newest = cosigner.newest(ORIGIN)
+    assert newest is not None
     states.close()
-    again = States(tmp_path / "states", SIGNER.verifier)
-    try:
-        assert refused(Cosigner([LOG.verifier], SIGNER, again, clock), 0, 8, FORKED).status == 503
-        path.write_bytes(whole)
-        (path.parent / "known").unlink()  # as an earlier version left it
-        ask(Cosigner([LOG.verifier], SIGNER, again, clock), 8, 9)
-        path.unlink()
-        assert refused(Cosigner([LOG.verifier], SIGNER, again, clock), 0, 8, FORKED).status == 503
-    finally:
-        again.close()
+    for damaged in ("", newest.note[:-20], newest.note.replace("\n8\n", "\n3\n"), note_of(8)):
+        sql(tmp_path, "UPDATE log SET note = ?", damaged)
+        with pytest.raises(DamagedStoreError, match="counted"):
+            States(tmp_path / "states", SIGNER.verifier)
+        counted = digest_of(ORIGIN, damaged).to_bytes(32, "big")
+        sql(tmp_path, "UPDATE meta SET content = ?, epoch = epoch + 1", counted)
+        again = States(tmp_path / "states", SIGNER.verifier)
+        try:
+            assert refused(Cosigner([LOG.verifier], SIGNER, again, clock), 0, 8, FORKED).status == 503
+        finally:
+            again.close()
+
+
+def test_a_lost_memory_signs_nothing(states: States, cosigner: Cosigner, tmp_path: Path) -> None:
+    """A row that is gone, a store that is gone, a mark that is gone: none is taken for a beginning."""
+    ask(cosigner, 0, 8)
+    states.close()
+    store, mark = tmp_path / "states" / "witness.sqlite", tmp_path / "states" / "high-water"
+    whole, marked = store.read_bytes(), mark.read_bytes()
+    sql(tmp_path, "DELETE FROM log")
+    with pytest.raises(DamagedStoreError, match="counted"):
+        States(tmp_path / "states", SIGNER.verifier)
+    store.unlink()
+    with pytest.raises(DamagedStoreError, match="found none"):
+        States(tmp_path / "states", SIGNER.verifier)
+    store.write_bytes(whole)
+    mark.unlink()
+    with pytest.raises(RestoredStoreError, match="found none"):
+        States(tmp_path / "states", SIGNER.verifier)
+    mark.write_bytes(marked)
+    with pytest.raises(ConfigurationError, match="that of"):
+        States(tmp_path / "states", CosignatureSigner.from_seed("w.example", b"x" * 32).verifier)
+    States(tmp_path / "states", SIGNER.verifier).close()
 
 
 @pytest.mark.parametrize("old", [7, 8])
-def test_a_fork_by_growth_is_kept(cosigner: Cosigner, tmp_path: Path, old: int) -> None:
+def test_a_fork_by_growth_is_kept(cosigner: Cosigner, states: States, old: int) -> None:
     """The request, and what it does not extend; the same once, and no more than some of them."""
     ask(cosigner, 0, old)
     for size in [*range(old + 1, 20)] * 2:
         assert refused(cosigner, old, size, FORKED).status == 422
-    kept = sorted((tmp_path / "states").glob("*.growth-*.conflict"))
-    assert len(kept) == 19 - old
-    texts = "".join(path.read_text() for path in kept)
-    assert note_of(19, FORKED) in texts
-    assert texts.count(f"\n{old}\n") >= len(kept)
+    kept = states.conflicts()
+    assert [each.size for each in kept] == [*range(old + 1, 20)]
+    assert note_of(19, FORKED) in kept[-1].shown
+    assert all(each.kind == "growth" and each.cosigned.startswith(note_of(old)) for each in kept)
     ask(cosigner, old, 20)
 
 
-def test_evidence_of_growth_is_bounded(cosigner: Cosigner, tmp_path: Path) -> None:
+def test_evidence_of_growth_is_bounded(cosigner: Cosigner, states: States) -> None:
     """Whoever sends false proofs fills no disk."""
     ask(cosigner, 0, 1)
     for size in range(2, 20):
         refused(cosigner, 1, size, FORKED[::-1])
-    assert len(list((tmp_path / "states").glob("*.conflict"))) == 16
+    assert len(states.conflicts()) == 16
 
 
 def test_a_clock_set_back_signs_nothing(cosigner: Cosigner, clock: Clock) -> None:
