@@ -46,6 +46,7 @@ figures: $(READY)
 vectors: $(READY)
 	$(BIN)/python -m tests.support.build_log_vectors
 	$(BIN)/python -m tests.support.build_format_vectors
+	$(BIN)/python -m tests.support.build_witness_vectors
 
 clean:
 	rm -rf $(VENV) tests/anvil/node_modules
