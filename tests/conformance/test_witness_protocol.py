@@ -1,4 +1,4 @@
-"""The witness answers as C2SP tlog-witness says, byte for byte: request and answer pairs over sockets.
+"""The witness answers as C2SP tlog-witness says, byte for byte: request and answer pairs over sockets."""
 
 from __future__ import annotations
 
