@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auditlog.core.trust import Trust
+from auditlog.verify.quorum_words import cosigned_words, too_few_words
 from auditlog.verify.report import Outcome, Step
 from auditlog.verify.shown import Shown
 from auditlog.verify.wording import printable
@@ -18,8 +19,10 @@ BARE = "a bare proof shows that the record is in the log, not who sealed it"
 DEVNET = "anchored on a development chain (devnet), which proves nothing to an outsider"
 
 
-def write_headline(steps: Sequence[Step], shown: Shown, reservations: Sequence[str]) -> str:
-    """Put the verdict first and every reservation after it."""
+def write_headline(
+    steps: Sequence[Step], shown: Shown, reservations: Sequence[str], trust: Trust | None = None
+) -> str:
+    """Put the verdict first, by how many it was cosigned, and every reservation after it."""
     failed = next((step for step in steps if step.outcome is Outcome.FAILED), None)
     if failed is not None:
         return f"FAILED at step {failed.number} ({failed.name}): {failed.detail}"
@@ -28,6 +31,8 @@ def write_headline(steps: Sequence[Step], shown: Shown, reservations: Sequence[s
         reasons = "; ".join(f"{step.name}: {step.detail}" for step in missing)
         return ". ".join((f"NOT FULLY CHECKED: {reasons}", *map(_sentence, reservations))) + "."
     verdict = f"VERIFIED: entry {shown.first('index')} of log {shown.first('origin')}"
+    if shown.has_quorum and trust is not None:
+        verdict = f"{verdict}, {cosigned_words(trust.policy, shown.cosigned)}"
     if reservations:
         verdict = f"{verdict}, but {reservations[0]}"
     return ". ".join((verdict, *map(_sentence, reservations[1:]))) + "."
@@ -42,6 +47,8 @@ def find_reservations(shown: Shown, trust: Trust) -> tuple[str, ...]:
     found = []
     if not shown.has_quorum and not shown.has_final_anchor:
         found.append(OPERATOR_ONLY)
+        if shown.cosigned and trust.policy.quorum is not None:
+            found.append(too_few_words(trust.policy, shown.cosigned))
     if shown.devnet is not None:
         found.append(DEVNET)
     if shown.is_bare:

@@ -18,6 +18,13 @@ from auditlog.core.scalars import format_time
 from auditlog.core.tlogproof import TlogProof
 from auditlog.core.trust import Trust
 from auditlog.errors import MalformedError, SignatureError, VerificationError
+from auditlog.verify.quorum_words import (
+    cosigned_words,
+    group_words,
+    ignored_words,
+    parting_words,
+    too_few_words,
+)
 from auditlog.verify.report import Fact, Grade, Outcome
 from auditlog.verify.run import Checked, not_checked
 from auditlog.verify.wording import printable
@@ -120,8 +127,7 @@ def open_log_checkpoint(note: str, log: LogTrust) -> Checked[Opened]:
             f"When this was signed the log held {size} entries.",
         ),
     )
-    unknown = len(opened.opened.unknown)
-    ignored = f"; {unknown} signature line(s) by unknown keys ignored" if unknown else ""
+    ignored = ignored_words(opened.opened.unknown)
     return Checked(opened, f"signed by the log, size {size}{ignored}", facts)
 
 
@@ -144,7 +150,9 @@ def check_quorum(opened: Opened, trust: Trust) -> Checked[Quorum]:
         detail = "the trust file asks for no witnesses (quorum none)"
         return not_checked(too_few, detail, is_required=is_required, facts=facts)
     if not result.satisfied:
-        detail = f"too few witnesses: {len(facts)} of those in the trust file have cosigned"
+        detail = (
+            f"{too_few_words(trust.policy, too_few.cosigned)}{group_words(trust.policy, too_few.cosigned)}"
+        )
         return not_checked(too_few, detail, is_required=is_required, facts=facts)
     # The instant it was complete is no fact of its own: leaving a cosignature out would move it, and so make
     # a weaker statement look like a new one. It is told as the report's time, from the cosignatures above.
@@ -155,7 +163,10 @@ def check_quorum(opened: Opened, trust: Trust) -> Checked[Quorum]:
         "cosignatures",
         "Enough of the witnesses in your trust file have seen this state of the log.",
     )
-    detail = f"{len(facts)} witness(es) cosigned; the quorum is complete"
+    detail = (
+        f"{cosigned_words(trust.policy, too_few.cosigned)}; the quorum is complete"
+        f"{group_words(trust.policy, too_few.cosigned)}{parting_words(trust.policy)}"
+    )
     quorum = Quorum(True, _quorum_since(opened, trust), too_few.cosigned)
     return Checked(quorum, detail, (*facts, enough), Outcome.PASSED, is_required)
 

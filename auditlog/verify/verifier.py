@@ -101,7 +101,7 @@ class Verifier:
         return Report(
             steps=steps_taken,
             facts=run.facts(),
-            headline=write_headline(steps_taken, shown, reservations),
+            headline=write_headline(steps_taken, shown, reservations, self._trust),
             reservations=reservations,
             claimed_time=shown.claimed,
             on_record_by=shown.recorded,

@@ -15,6 +15,7 @@ from rich.console import Console
 from auditlog.core.trust import parse_trust
 from auditlog.verify import Fact, Grade, Outcome, Report, Step, Verifier
 from auditlog.verify.headline import OPERATOR_ONLY
+from auditlog.verify.quorum_words import INDEPENDENT
 from auditlog.verify.render import render_report, render_summary
 from auditlog.verify.report import STEP_NAMES, combine_exit_codes
 from auditlog.verify.run import Checked, Run
@@ -95,7 +96,10 @@ def test_the_headline_names_the_weakest_link() -> None:
     assert "the trust file came from the operator (the tests)" in alone.headline.lower()
     assert OPERATOR_ONLY not in report_of(quorum=2).headline
     bare = Verifier(FACTORY.trust(quorum=1)).verify(FACTORY.receipt_bytes(FACTORY.decisions[0], anchored=()))
-    assert bare.headline == f"VERIFIED: entry {FACTORY.decisions[0]} of log {FACTORY.origin}."
+    assert bare.headline == (
+        f"VERIFIED: entry {FACTORY.decisions[0]} of log {FACTORY.origin}, cosigned by 2 of 2 independent "
+        f"witnesses ({INDEPENDENT})."
+    )
 
 
 def test_not_fully_checked_is_never_called_verified() -> None:

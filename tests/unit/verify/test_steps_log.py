@@ -132,7 +132,9 @@ def test_unknown_signature_lines_are_ignored_and_counted() -> None:
     note += stranger.sign(note.split("\n\n")[0] + "\n")
     report = verify(with_proof(FACTORY.receipt(INDEX, anchored=()), checkpoint=note))
     assert report.exit_code == 0
-    assert "1 signature line(s) by unknown keys ignored" in report.steps[2].detail
+    assert "1 signature line(s) by keys that the trust file lacks ignored (stranger.example)" in (
+        report.steps[2].detail
+    )
 
 
 def test_a_retired_log_is_believed_up_to_its_final_size() -> None:
