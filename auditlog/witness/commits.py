@@ -119,8 +119,10 @@ class Commits:
 
     def _write(self, rows: Sequence[Row]) -> None:
         run = self.connection.execute
-        run("BEGIN IMMEDIATE")
         try:
+            if self.connection.in_transaction:  # one whose end was reported as failed
+                run("ROLLBACK")
+            run("BEGIN IMMEDIATE")
             # From the file, not from memory: a commit that was reported as failed may have happened.
             epoch, content = run("SELECT epoch, content FROM meta").fetchone()
             total = int.from_bytes(content, "big")
