@@ -96,7 +96,7 @@ def _headline(claim: Claim, shown: Shown, alarm: str) -> str:
             f"PROVEN (notice, {alarm}): {shown.text} It is in the log {origin}; nothing is wrong by itself."
         )
     who = f"the log {origin}" if len(shown.against) == 1 else f"the log {origin} or {shown.against[1]}"
-    return f"PROVEN ({alarm}) against {who}: {shown.text} {ALARMS[alarm].sentence}"
+    return f"PROVEN ({alarm}) against {who}: {ALARMS[alarm].sentence} {shown.text}"
 
 
 def _proven_facts(alarm: str, shown: Shown) -> tuple[Fact, ...]:

@@ -125,7 +125,7 @@ def _alone(one: Placed) -> str | None:
             return f"Entry {index} cannot be number {entry.seq} of the log."
         return None
     if (entry.kind == "instance") != (entry.seq == 0):
-        return f"Entry {index} is a {entry.kind} with the number {entry.seq}: only starts have the number 0."
+        return f"Entry {index} has the number {entry.seq}: the start of a life has 0, and nothing else has."
     if index < entry.seq + 2:
         return f"Entry {index} cannot be number {entry.seq} of a producer: so many were not before it."
     return None

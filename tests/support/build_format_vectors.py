@@ -14,12 +14,16 @@ from typing import Any
 
 from tests.support import (
     vectors_bodies,
+    vectors_claims,
+    vectors_claims_bad,
     vectors_evidence,
     vectors_evidence_bad,
     vectors_evidence_whose,
     vectors_evidence_wrong,
+    vectors_expect,
     vectors_folds,
     vectors_lives,
+    vectors_proofs,
     vectors_receipt,
     vectors_signed,
     vectors_strict,
@@ -44,6 +48,7 @@ FOLDERS = (
     "instance",
     "producer",
     "promise",
+    "proof",
     "receipt",
     "rotation",
     "trust",
@@ -78,6 +83,10 @@ def all_vectors() -> Iterator[tuple[str, bytes]]:
         vectors_evidence_whose.evidence_vectors(),
         vectors_evidence_wrong.evidence_vectors(),
         vectors_evidence_whose.promise_vectors(),
+        vectors_claims.evidence_vectors(),
+        vectors_claims_bad.evidence_vectors(),
+        vectors_expect.expectation_vectors(world),
+        vectors_proofs.proof_vectors(world),
     )
     for source in sources:
         for folder, name, vector in source:

@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from auditlog.core import canonical
-from auditlog.verify.promise_judge import EvidenceReport
+from auditlog.verify.evidence_claim import ENTRY_ALARMS, NOTICE_ALARMS
+from auditlog.verify.evidence_report import EvidenceReport
 from tests.support.mutations import damage, walk
 
 Path = tuple[str | int, ...]
-_VERDICTS = ("CONFLICT", "SKIPPED", "LATE", "ABSENT", "DECLARED_LOST", "FORK")
+_OF_PROMISES = ("CONFLICT", "SKIPPED", "LATE", "ABSENT", "DECLARED_LOST", "FORK")
+_VERDICTS = (*_OF_PROMISES, "ENTRIES", "ANCHOR", "NOTICE", "OBSERVED")
+_ALARMS = tuple(sorted(ENTRY_ALARMS | NOTICE_ALARMS))
 
 
 def gained(original: EvidenceReport, mutated: EvidenceReport) -> list[str]:
@@ -133,7 +136,12 @@ class EvidenceMutator:
         if not places:
             return self._bytes()
         path = self._rng.choice(places)
-        entry = json.loads(base64.b64decode(_at(value, path)))
+        try:
+            entry = json.loads(base64.b64decode(_at(value, path)))
+        except ValueError:
+            return self._bytes()
+        if not isinstance(entry, dict):
+            return self._bytes()
         inner, found = self._rng.choice(
             [(path, item) for path, item in walk(entry) if isinstance(item, str | int)]
         )
@@ -157,6 +165,9 @@ class EvidenceMutator:
     def _verdict(self) -> bytes:
         """The same members, or another's, under another verdict."""
         value, other = self._value(), self._rng.choice(self._others)
+        if "alarm" in value and self._rng.random() < 0.5:
+            value["alarm"] = self._rng.choice(_ALARMS)
+            return _encoded(value)
         value["verdict"] = self._rng.choice(_VERDICTS)
         names = set(other) - {"v", "verdict", "checkpoint", "promise", "producer", "rotations"}
         own = set(value) - {"v", "verdict", "checkpoint", "promise", "producer", "rotations"}

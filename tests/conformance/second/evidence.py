@@ -1,4 +1,4 @@
-"""evidence.md, "Evidence of broken promises": the file, byte for byte; nothing is proven by reading it."""
+"""evidence.md, "File", for the verdicts about promises and FORK; nothing is proven by reading it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .note import parse_note
 VERDICTS = ("CONFLICT", "SKIPPED", "LATE", "ABSENT", "DECLARED_LOST", "FORK")
 MOST_BYTES = 192 * 1_048_576
 MOST_ROTATIONS = 61
+MOST_HASHES = 126
 _ABOUT_A_PROMISE = "v verdict checkpoint promise producer rotations"
 _SETS = {
     "CONFLICT": ("entry",),
@@ -78,7 +79,7 @@ def parse_evidence(data: bytes) -> Evidence:
     if verdict == "LATE":
         leaf = c.members(value["leaf"], "index proof")
         need(c.is_int(leaf["index"]), "index")
-        made.leaf = (leaf["index"], c.hashes(leaf["proof"], MOST_BYTES))
+        made.leaf = (leaf["index"], c.hashes(leaf["proof"], MOST_HASHES))
     if verdict == "ABSENT":
         made.leaves = _tiles(value["leaves"])
     return made
@@ -97,14 +98,14 @@ def _placed(value: Any) -> Placed:
     data = c.unbase64(value["entry"])
     need(1 <= len(data) <= 65_535, "an entry has 1 to 65,535 bytes")
     need(c.is_int(value["index"]), "index")
-    return Placed(data, value["index"], c.hashes(value["proof"], MOST_BYTES))
+    return Placed(data, value["index"], c.hashes(value["proof"], MOST_HASHES))
 
 
 def _earlier(value: Any, *, fork: bool) -> Earlier:
     c.members(value, "checkpoint root proof" if fork else "checkpoint proof")
     parse_note(value["checkpoint"])
     root = c.unbase64_hash(value["root"]) if fork else None
-    return Earlier(value["checkpoint"], c.hashes(value["proof"], MOST_BYTES), root)
+    return Earlier(value["checkpoint"], c.hashes(value["proof"], MOST_HASHES), root)
 
 
 def _tiles(value: Any) -> list[bytes]:

@@ -82,7 +82,7 @@ def dated_after(trust: Trust, note: Note, merge_by: str) -> None:
         raise NoQuorum
 
 
-class _Judge:
+class Judge:
     """One file under one trust file."""
 
     def __init__(self, trust: Trust) -> None:
@@ -266,7 +266,7 @@ def _contents(entry: Entry) -> tuple[object, object, object]:
 def judge(data: bytes, trust: bytes) -> Judgement:
     """What an evidence file proves under a trust file."""
     try:
-        run = _Judge(parse_trust(trust))
+        run = Judge(parse_trust(trust))
     except Malformed as error:
         return Judgement(USAGE, why=f"usage: {error}")
     rules: list[Callable[[], None]] = [

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
@@ -17,6 +18,7 @@ from .commitment import (
     check_disclosure,
     parse_disclosure_file,
 )
+from .cose import CoseReceipt, parse_proof
 from .entry import (
     Entry,
     Head,
@@ -29,7 +31,16 @@ from .entry import (
     read_start,
 )
 from .merkle import check_inclusion, leaf_hash
-from .note import Checkpoint, Key, Note, open_checkpoint, open_one, parse_note
+from .note import (
+    Checkpoint,
+    Key,
+    Note,
+    open_checkpoint,
+    open_one,
+    parse_checkpoint,
+    parse_note,
+    parse_vkey,
+)
 from .receipt import Anchor, Receipt, parse_receipt
 from .trust import Trust, parse_trust
 
@@ -54,7 +65,10 @@ STEPS = {
 _BODY_KEYS = ("id", "decision", "operation", "status", "ended", "mode", "capture", "method", "route")
 _TIMES = ("after", "before", "recorded-before")
 _NUMBERS = ("index", "seq", "status")
-_TEXTS = ("origin", "operator", "leaf", "kind", "instance", "producer", "model", "model-name")
+_TEXTS = ("origin", "operator", "leaf", "kind", "instance", "producer", "model", "model-name", "model-leaf")
+_OUTSIDE = ("cosigned-by", "cosigned-by-at-least", "max-lag", "anchored-on")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_ANCHORED = re.compile(r"(devnet:)?(0|[1-9][0-9]{0,15})(?:/0x([0-9A-Fa-f]{40}))?")
 _INSTANT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:T([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,6}))?Z)?")
 
 
@@ -116,6 +130,9 @@ class _Run:
         self.signed: list[tuple[int, bytes, str]] = []
         self.evidence: dict[str, str] | None = None
         self.opened: list[tuple[Disclosure, str]] = []
+        self.devnet_places: list[tuple[int, str]] = []
+        self.entry_beside: bytes | None = None
+        self.cose: CoseReceipt | None = None
         self.receipt: Receipt
         self.origin = ""
         self.checkpoint: Checkpoint
@@ -156,8 +173,14 @@ class _Run:
         self.step(15, self.required)
 
     def parse(self, data: bytes) -> None:
-        """Step 1."""
-        self.receipt = parse_receipt(data)
+        """Step 1, of a bare proof where the entry is given beside it."""
+        if self.entry_beside is None:
+            self.receipt = parse_receipt(data)
+            return
+        need(1 <= len(self.entry_beside) <= 65_535, "an entry has 1 to 65,535 bytes")
+        proof, self.cose = parse_proof(data)
+        parse_checkpoint(parse_note(proof.checkpoint).text)
+        self.receipt = Receipt(self.entry_beside, proof, [], None, [], [])
 
     def known_log(self) -> None:
         """Step 2."""
@@ -181,6 +204,9 @@ class _Run:
     def open(self) -> None:
         """Step 3."""
         self.checkpoint, self.note = self.believed(self.receipt.proof.checkpoint)
+        if self.cose is not None:
+            key = next(key for key in self.trust.policy.logs if key.name == self.origin)
+            self.cose.check(self.origin, self.checkpoint.size, self.checkpoint.root, key.public)
 
     def quorum(self) -> None:
         """Step 4."""
@@ -377,6 +403,7 @@ class _Run:
             return False
         open_one(anchor.evidence, self.trust.devnet)
         self.devnet_times.append(said.block_time)
+        self.devnet_places.append((said.chain_id, said.contract))
         return True
 
     def on_record_by(self) -> str | None:
@@ -393,6 +420,8 @@ class _Run:
 
     def shown(self, key: str, value: str) -> bool:
         """Whether one expectation holds; NotChecked if the receipt does not show it."""
+        if key in _OUTSIDE:
+            return self.outside(key, value)
         me, body = self.entry, self.entry.body if self.entry.understood else {}
         bound = all(self.steps[number][0] == PASSED for number in (8, 9, 10))
         if key not in {"origin", "operator", "index", "leaf", "kind", "recorded-before"} and not bound:
@@ -407,10 +436,15 @@ class _Run:
             "instance": me.instance,
             "model": self.model and self.model[0].body["fingerprint"]["root"],
             "model-name": self.model and self.model[0].body["name"],
+            "model-leaf": self.model and self.model[0].leaf.hex(),
         }
         for name in _BODY_KEYS:
             simple[name] = str(body[name]) if name in body else None
-        if key == "model" and body.get("model") in {"unregistered", "pending"} and self.model is None:
+        if (
+            key in {"model", "model-leaf"}
+            and body.get("model") in {"unregistered", "pending"}
+            and self.model is None
+        ):
             return bool(body["model"] == value)
         if key in simple:
             if simple[key] is None:
@@ -428,6 +462,33 @@ class _Run:
         if instant.startswith("@"):
             return False  # later than every time that can be written
         return bool(instant >= value if key == "after" else instant <= value)
+
+    def outside(self, key: str, value: str) -> bool:
+        """Expectations about witnesses, chains and lags; what is not there is not checked."""
+        if key == "max-lag":
+            bound = all(self.steps[number][0] == PASSED for number in (8, 9, 10))
+            start, recorded = self.entry.body.get("start") if bound else None, self.on_record_by()
+            if start is None or recorded is None:
+                raise NotChecked("no claimed time, or none on record")
+            return abs(_seconds(recorded) - _seconds(start)) <= int(value)
+        policy = self.trust.policy
+        if key == "cosigned-by":
+            held = any(
+                value == name or _same_vkey(value, witness)
+                for name, witness in policy.witnesses.items()
+                if witness in self.note.cosigned
+            )
+        elif key == "cosigned-by-at-least":
+            held = sum(key in self.note.cosigned for key in policy.witnesses.values()) >= int(value)
+        else:
+            devnet, chain, contract = _parts(value)
+            # Final anchors are reserved: only a devnet's can have been checked.
+            held = bool(devnet) and any(
+                number == int(chain) and contract in {None, address} for number, address in self.devnet_places
+            )
+        if not held:
+            raise NotChecked(f"{key}: not shown")
+        return True
 
     def expectations(self) -> None:
         """Step 14."""
@@ -459,6 +520,8 @@ class _Run:
             return self.file is not None or bool(self.receipt.disclosures)
         if number == 14:
             return bool(self.expect)
+        if number in {8, 9, 10} and self.entry_beside is not None:
+            return False
         return number not in {4, 12, 13}
 
     def facts(self) -> list[dict[str, Any]]:
@@ -507,13 +570,51 @@ class _Run:
         return made
 
 
+def _seconds(when: str) -> Fraction:
+    if when.startswith("@"):
+        return Fraction(int(when[1:]))
+    at = dt.datetime.fromisoformat(when) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return Fraction(at.days * 86_400 + at.seconds) + Fraction(at.microseconds, 1_000_000)
+
+
+def _same_vkey(text: str, key: Key) -> bool:
+    try:
+        return parse_vkey(text) == key
+    except Malformed:
+        return False
+
+
+def _parts(value: str) -> tuple[str | None, str, str | None]:
+    match = _ANCHORED.fullmatch(value)
+    if match is None or int(match[2]) >= 2**53:
+        raise Malformed(f"no chain: {value}")
+    return match[1], match[2], None if match[3] is None else f"0x{match[3].lower()}"
+
+
+def _outside(key: str, value: str) -> str:
+    if key == "max-lag":
+        match = re.fullmatch(r"([0-9]{1,12})([smhd]?)", value)
+        if match is None or int(match[1]) * _SECONDS[match[2]] >= 2**53:
+            raise Malformed(f"no lag: {value}")
+        return str(int(match[1]) * _SECONDS[match[2]])
+    if key == "cosigned-by-at-least":
+        need(re.fullmatch(r"[1-9][0-9]{0,15}", value) and int(value) < 2**53, f"no number: {value}")
+    if key == "anchored-on":
+        _parts(value)
+    return value
+
+
 def parse_expectations(expect: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Expectations whose keys exist and whose values are possible."""
     listed = []
     for key, given in expect:
-        need(key in {*_TIMES, *_NUMBERS, *_TEXTS, *_BODY_KEYS}, f"unknown expectation: {key}")
+        need(key in {*_TIMES, *_NUMBERS, *_TEXTS, *_BODY_KEYS, *_OUTSIDE}, f"unknown expectation: {key}")
         need(given, f"no value: {key}")
-        value = given.lower() if key in {"leaf", "instance", "model"} else given
+        value = given.lower() if key in {"leaf", "instance", "model", "model-leaf"} else given
+        if key in _OUTSIDE:
+            value = _outside(key, value)
+        if key == "model-leaf":
+            need(c.is_hex(value), f"not a leaf hash: {value}")
         if key in _NUMBERS:
             need(re.fullmatch(r"0|[1-9][0-9]{0,15}", value), f"not a decimal, or too long: {value}")
             need(int(value) < 2**53, f"no entry holds so large a number: {value}")
@@ -529,12 +630,14 @@ def verify(
     trust: bytes,
     disclosures: bytes | None = None,
     expect: Iterable[tuple[str, str]] = (),
+    entry: bytes | None = None,
 ) -> Result:
-    """Check one receipt: exit code, first failed step, and everything behind them."""
+    """Check a receipt, or a bare proof of the entry beside it: exit code, first failed step, and the rest."""
     try:
         run = _Run(parse_trust(trust), disclosures, parse_expectations(expect))
     except Malformed as why:
         return Result(2, None, headline=f"usage: {why}")
+    run.entry_beside = entry
     run.run(receipt)
     failed = [number for number, (outcome, _) in run.steps.items() if outcome == FAILED]
     open_steps = [
@@ -555,6 +658,8 @@ def verify(
         result.headline += "; signed by the operator only; the operator could still rewrite this"
     if run.devnet_times:
         result.headline += "; anchored on a development chain (devnet), which proves nothing to an outsider"
+    if entry is not None and not run.entry.by_log:
+        result.headline += "; a bare proof shows that the record is in the log, not who sealed it"
     if run.trust.issuer["role"] == "operator":
         result.headline += f"; the trust file came from the operator ({run.trust.issuer['name']})"
     result.facts = run.facts()
