@@ -175,3 +175,7 @@ def other_start(world: ClaimWorld, key: Ed25519Signer) -> int:
 def alone(value: Value, *numbers: int) -> Value:
     """The same file with only some of its entries."""
     return {**value, "entries": [value["entries"][number] for number in numbers]}
+
+
+Case = tuple[str, ClaimWorld, Value]
+"""The name of a vector, and what it is made of."""

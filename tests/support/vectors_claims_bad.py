@@ -13,7 +13,8 @@ from auditlog.core.scalars import encode_base64
 from auditlog.core.signed import sign_one
 from tests.support import format_world as fixed
 from tests.support import vectors_claims as good
-from tests.support.claims_world import ClaimWorld, Value
+from tests.support import vectors_claims_lives as lives
+from tests.support.claims_world import ClaimWorld, Value, other_start
 from tests.support.evidence_world import LATER_S
 from tests.support.vectors_claims import PIN, gap_of
 from tests.support.vectors_evidence import text_of
@@ -42,7 +43,7 @@ def _members() -> Iterator[Vector]:
     starts = {
         "entries": good.duplicate(),
         "chain-leaves": good.hole(),
-        "head": good.headed(),
+        "head": lives.headed(),
         "anchor": good.devnet(),
         "notice-backdated": good.backdated(),
         "observed": next((world, value) for _, world, value in good.observations()),
@@ -188,8 +189,8 @@ def _honest_lives() -> Iterator[Vector]:
     chain = tuple(range(1, later + 1))
     yield bad("entries-key-rotation-of-later-version", world, world.claim("wrong_key", *chain), 5)
     world = ClaimWorld()
-    broken = good.rotated_by(world, fixed.signer("x.example"))
-    index = good.other_start(world, world.nth_key(1))
+    broken = lives.rotated_by(world, fixed.signer("x.example"))
+    index = other_start(world, world.nth_key(1))
     yield bad(
         "entries-key-behind-a-broken-rotation", world, world.claim("wrong_key", *range(1, index + 1)), 5
     )
@@ -242,7 +243,7 @@ def _honest_counts() -> Iterator[Vector]:
 
 def _heads() -> Iterator[Vector]:
     """Rules 4 and 5: heads of others, and of what the log has."""
-    world, value = good.headed()
+    world, value = lives.headed()
     other = fixed.signer(fixed.producer_key_name(fixed.ORIGIN, fixed.PRODUCER) + "x")
     text = text_of(value["head"])
     yield bad("head-by-another-key", world, {**value, "head": sign_one(text, other)}, 4)
