@@ -165,6 +165,8 @@ class Commits:
         columns = "origin, kind, root, size, shown, cosigned, found_s"
         with self._turn:
             try:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
                 # A statement by itself is a transaction of its own.
                 self.connection.execute(f"INSERT INTO conflict ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608  our own constants
             except sqlite3.Error as error:

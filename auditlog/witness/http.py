@@ -232,9 +232,8 @@ class HttpServer:
         }
         lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        if not without_body:
-            writer.write(answer.body)
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        writer.write(head if without_body else head + answer.body)
         async with asyncio.timeout(self._limits.request_s + len(answer.body) / _SLOWEST_BYTES_S):
             await writer.drain()
 
