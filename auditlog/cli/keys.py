@@ -1,4 +1,4 @@
-"""`auditlog keys generate|show`: Ed25519 keys for logs and the development chain.
+"""`auditlog keys generate|show|cose`: Ed25519 keys for logs and the development chain.
 
 Spec: auditlog/spec/log.md, "Keys". Promises: the private key goes to a file only its owner can read; what is
 printed is the public vkey. Must never: print a private key.
@@ -14,7 +14,7 @@ import typer
 
 from auditlog.cli.output import say, say_json
 from auditlog.cli.reading import read_text_line
-from auditlog.cli.secretfile import write_secret
+from auditlog.cli.secretfile import write_new_bytes, write_secret
 
 app = typer.Typer(help="Make and show keys.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -63,3 +63,23 @@ def show(
         return
     say(vkey)
     say(f"log id on a chain, if this is a log's key: {shown['log_id']}")
+
+
+@app.command("cose")
+def cose(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log's private key, or its vkey.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="New file for the COSE_Key (CBOR).")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a log's public key as a COSE_Key: what another tool needs to check its COSE receipts."""
+    from auditlog.core.cose import cose_key, kid_of
+    from auditlog.core.keys import Ed25519Signer, Ed25519Verifier
+
+    text = read_text_line(file, "a key")
+    is_private = text.startswith("PRIVATE+KEY+")
+    key = Ed25519Signer.from_private_key(text).verifier if is_private else Ed25519Verifier.from_vkey(text)
+    write_new_bytes(out, cose_key(key))
+    if json:
+        say_json({"name": key.name, "vkey": key.vkey, "kid": kid_of(key).hex(), "file": str(out)})
+        return
+    say(f"the COSE_Key of {key.name} is in {out}; its kid is {kid_of(key).hex()}")

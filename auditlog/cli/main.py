@@ -25,9 +25,11 @@ from auditlog.cli import (
     initialise,
     keys,
     log,
+    monitor,
     probe,
     producer,
     promise,
+    receipt,
     registry,
     routes,
     serve,
@@ -60,6 +62,7 @@ app.command("verify")(verify.verify)
 app.command("fsck")(fsck.fsck)
 app.command("completeness")(completeness.completeness)
 app.command("probe")(probe.probe)
+app.command("monitor")(monitor.monitor)
 app.command("disclose")(disclose.disclose)
 app.command("find")(find.find)
 app.command("routes")(routes.routes)
@@ -68,6 +71,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(keys.app, name="keys")
 app.add_typer(promise.app, name="promise")
 app.add_typer(producer.app, name="producer")
+app.add_typer(receipt.app, name="receipt")
 app.add_typer(token.app, name="token")
 app.add_typer(trust.app, name="trust")
 app.add_typer(witness.app, name="witness")

@@ -16,6 +16,7 @@ from pathlib import Path
 from auditlog.errors import ConfigurationError
 
 MAX_RECEIPT_BYTES = 16 * 1024 * 1024
+MAX_ENTRY_BYTES = 65_535
 MAX_TRUST_BYTES = 1024 * 1024
 MAX_DISCLOSURES_BYTES = 64 * 1024 * 1024
 MAX_KEY_BYTES = 64 * 1024

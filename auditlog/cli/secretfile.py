@@ -20,7 +20,7 @@ def write_secret(path: Path, text: str) -> None:
     Raises:
         ConfigurationError: the file exists, or cannot be written.
     """
-    _write_new(path, f"{text}\n", _OWNER_ONLY)
+    _write_new(path, f"{text}\n".encode(), _OWNER_ONLY)
 
 
 def write_new(path: Path, text: str) -> None:
@@ -29,18 +29,23 @@ def write_new(path: Path, text: str) -> None:
     Raises:
         ConfigurationError: the file exists, or cannot be written.
     """
-    _write_new(path, text, 0o644)
+    _write_new(path, text.encode("utf-8"), 0o644)
 
 
-def _write_new(path: Path, text: str, mode: int) -> None:
+def write_new_bytes(path: Path, data: bytes) -> None:
+    """The same with bytes."""
+    _write_new(path, data, 0o644)
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
     try:
         # Folders made for a secret are the owner's as well; one that exists keeps its mode.
         folder_mode = 0o700 if mode == _OWNER_ONLY else 0o755
         path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
         # O_EXCL: a key that is already there may be in use, and overwriting it would end its log.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         _sync_folder(path.parent)

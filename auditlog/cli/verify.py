@@ -15,6 +15,7 @@ import typer
 from auditlog.cli.output import say_error, say_json, say_note
 from auditlog.cli.reading import (
     MAX_DISCLOSURES_BYTES,
+    MAX_ENTRY_BYTES,
     MAX_TRUST_BYTES,
     read_bounded,
     read_text_line,
@@ -32,6 +33,9 @@ VERDICT_VERSION = "auditlog/verify@v1"
 _FAILED = 1
 _USAGE = 2
 _KINDS = ("receipts", "evidence")
+_ONLY_PROOFS = (
+    "expected --entry beside a bare proof (tlog-proof or COSE), and only there, found otherwise: {}"
+)
 _ONLY_RECEIPTS = "expected receipts beside --expect, --log or --disclosures, found evidence in {}"
 _LOG_BUDGET_S = 120.0  # seconds for all that one call reads of the current log
 
@@ -48,6 +52,10 @@ def verify(
     ] = None,
     disclosures: Annotated[
         Path | None, typer.Option("--disclosures", metavar="FILE", help="Values shown beside the receipt.")
+    ] = None,
+    entry: Annotated[
+        Path | None,
+        typer.Option("--entry", metavar="FILE", help="Entry of a bare proof: tlog-proof or COSE."),
     ] = None,
     expect: Annotated[
         list[str] | None, typer.Option("--expect", metavar="KEY=VALUE", help="Insist on a fact; repeatable.")
@@ -68,6 +76,7 @@ def verify(
         trust,
         log=log,
         disclosures=disclosures,
+        entry=entry,
         expect=expect or [],
         token_file=token_file,
         count=len(receipts),
@@ -135,6 +144,7 @@ class _Session:
         *,
         log: str | None,
         disclosures: Path | None,
+        entry: Path | None,
         expect: list[str],
         token_file: Path | None,
         count: int,
@@ -143,7 +153,10 @@ class _Session:
         from auditlog.verify.forks import Forks
         from auditlog.verify.verifier import Verifier
 
+        if entry is not None and count > 1:
+            raise ConfigurationError(f"expected one bare proof beside --entry, found {count} files")
         self._count = count
+        self._entry = None if entry is None else read_bounded(entry, MAX_ENTRY_BYTES, "--entry")
         self._is_used = False
         believed = read_trust(trust)
         self._verifier, self._forks, self._trust = Verifier(believed), Forks(believed), believed
@@ -168,6 +181,7 @@ class _Session:
     def _check(self, number: int, path: Path) -> _Verdict:
         from auditlog.verify.evidence_check import check_evidence, is_evidence
         from auditlog.verify.evidence_parts import MAX_EVIDENCE_BYTES
+        from auditlog.verify.presented import is_bare_proof
 
         try:
             data = read_bounded(path, MAX_EVIDENCE_BYTES, "a receipt or evidence")
@@ -177,12 +191,22 @@ class _Session:
             if self._is_about_receipts:
                 return _Verdict(path, None, _ONLY_RECEIPTS.format(path))
             return _Verdict(path, None, told=check_evidence(data, self._trust))
-        report = self._verifier.verify(
-            data, expect=self._expect, disclosures=self._shown_of(data), log=self._log
-        )
+        if is_bare_proof(data) != (self._entry is not None):
+            return _Verdict(path, None, _ONLY_PROOFS.format(path))
+        report = self._report(data)
         if self._count > 1:  # a receipt that contradicts itself has failed by itself
             self._forks.take(number, data)
         return _Verdict(path, report)
+
+    def _report(self, data: bytes) -> Report:
+        """The verdict on a receipt, or on a bare proof of the entry given beside it."""
+        if self._entry is None:
+            shown = self._shown_of(data)
+            return self._verifier.verify(data, expect=self._expect, disclosures=shown, log=self._log)
+        self._is_used = True
+        return self._verifier.verify_proof(
+            data, self._entry, expect=self._expect, disclosures=self._disclosures, log=self._log
+        )
 
     def _shown_of(self, receipt: bytes) -> bytes | None:
         """The disclosure file, unless it is about another of several receipts."""

@@ -13,11 +13,12 @@ from __future__ import annotations
 from hashlib import sha256
 
 from auditlog.core.checkpoint import Checkpoint
+from auditlog.core.cose import sign_cose_receipt
 from auditlog.core.entry import Entry, parse_entry, parse_time
 from auditlog.core.head import parse_head_text
 from auditlog.core.merkle import prove_inclusion, root_hash, verify_inclusion
 from auditlog.core.note import split_note
-from auditlog.core.receipt import Receipt, ReceiptAnchor, ReceiptHead, Related, format_receipt
+from auditlog.core.receipt import Receipt, ReceiptAnchor, ReceiptHead, Related, format_receipt, parse_receipt
 from auditlog.core.scalars import is_hash_hex
 from auditlog.core.tlogproof import TlogProof
 from auditlog.errors import InclusionError, NotYetPublished, StorageError
@@ -64,6 +65,19 @@ class Receipts:
             if self._is_whole(entry, checkpoint):
                 return self._build(data, index, note)
         return self._build(data, index, notes[-1])
+
+    def issue_cose(self, index: int) -> bytes:
+        """The proof of the same receipt as a COSE receipt (RFC 9942), signed by the log's key here and now.
+
+        What is signed is origin, size and root of a checkpoint that this key has signed before.
+
+        Raises:
+            NotFoundError, NotYetPublished, StorageError: as `issue`.
+            MalformedError: the published tree has one entry, of which RFC 9942 has no receipt.
+        """
+        proof = parse_receipt(self.issue(index)).proof
+        checkpoint = open_own(proof.checkpoint, self._live.signer.verifier)
+        return sign_cose_receipt(proof, checkpoint, self._live.signer)
 
     def _is_whole(self, entry: Entry, checkpoint: Checkpoint) -> bool:
         """Whether this checkpoint covers the entry that names a pending model, if any does."""

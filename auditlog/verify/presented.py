@@ -13,7 +13,7 @@ from typing import TypeVar
 from auditlog.core.cose import CoseReceipt, is_cose, parse_cose_receipt
 from auditlog.core.entry import MAX_ENTRY_BYTES
 from auditlog.core.receipt import Receipt, parse_receipt
-from auditlog.core.tlogproof import TlogProof, parse_tlog_proof
+from auditlog.core.tlogproof import HEADER, TlogProof, parse_tlog_proof
 from auditlog.errors import MalformedError
 from auditlog.verify.report import Outcome
 from auditlog.verify.run import Checked
@@ -35,6 +35,11 @@ class Presented:
             return checked
         detail = "a bare proof shows nothing of it"
         return dataclasses.replace(checked, is_required=False, detail=detail)
+
+
+def is_bare_proof(data: bytes) -> bool:
+    """Whether bytes begin as a bare proof; no receipt does."""
+    return is_cose(data) or data.startswith(HEADER.encode("ascii"))
 
 
 def read_receipt(data: bytes) -> Checked[Presented]:

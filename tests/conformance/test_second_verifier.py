@@ -307,6 +307,7 @@ def test_no_vector_is_left_out() -> None:
         *FORMATS,
         "log",
         "receipt",
+        "proof",
         "evidence",
     }
     assert {_read(path)["operation"] for path in FILES if path.parent.name == "log"} == {*OPERATIONS}
@@ -359,6 +360,16 @@ def test_a_receipt_gets_the_same_verdict(path: Path) -> None:
         )
     if "claims" in vector:
         assert result.time["claims"] == vector["claims"]
+
+
+@pytest.mark.parametrize("path", _of("proof"))
+def test_a_bare_proof_gets_the_same_verdict(path: Path) -> None:
+    """A tlog-proof or a COSE receipt: the same exit code, and the same first failed step."""
+    vector = _read(path)
+    data, entry_bytes = _bytes(vector, "proof"), _bytes(vector, "entry")
+    result = verify(data, _bytes(vector, "trust"), entry=entry_bytes)
+    found = (result.exit_code, result.failed_step)
+    assert found == (vector["exit_code"], vector.get("failed_step")), result.headline
 
 
 def test_the_program_answers_with_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from auditlog.core.capability import is_receipt_capability
+from auditlog.core.cose import MEDIA_TYPE
 from auditlog.errors import NotFoundError, NotYetPublished
 from auditlog.service.api.answers import fresh, not_yet
 from auditlog.service.api.models import Decimal
@@ -28,7 +29,10 @@ _NOBODY = bytes(32)
 """Key that stands in for an unknown producer, so that the answer takes the same path and time."""
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {RECEIPT: {}}, "description": "The receipt, auditlog/receipt@v1"},
+    200: {
+        "content": {RECEIPT: {}, MEDIA_TYPE: {}},
+        "description": "The receipt, auditlog/receipt@v1, or a COSE receipt where Accept asks for one",
+    },
     202: {"description": "Not integrated or not published yet; ask again after Retry-After"},
     410: {"description": "Declared lost, or too old to come: a problem that says which"},
 }
@@ -39,7 +43,7 @@ def by_index(request: Request, log: str, index: Decimal) -> Response:
     """The receipt of the entry at `index`. Scope read, whatever the visibility."""
     hosted = hosted_log(request, log)
     require(request, "read", hosted.name)
-    return _receipt(hosted, index)
+    return _receipt(request, hosted, index)
 
 
 @router.get(
@@ -64,7 +68,7 @@ def by_capability(request: Request, log: str, producer: str, decision: str, capa
         return _absent(hosted, decision, found)
     if not (n.isascii() and n.isdigit() and len(n) < 6) or int(n) >= len(indices):
         raise NotFoundError(f"expected n below {len(indices)}, found another")
-    return _receipt(hosted, sorted(indices)[int(n)])
+    return _receipt(request, hosted, sorted(indices)[int(n)])
 
 
 def _absent(hosted: HostedLog, decision: str, producer: bytes) -> Response:
@@ -75,11 +79,14 @@ def _absent(hosted: HostedLog, decision: str, producer: bytes) -> Response:
         return not_yet(error.retry_after_s)
 
 
-def _receipt(hosted: HostedLog, index: int) -> Response:
+def _receipt(request: Request, hosted: HostedLog, index: int) -> Response:
     """The receipt into the newest published checkpoint, or 202 until one covers the entry."""
+    wants_cose = MEDIA_TYPE in request.headers.get("accept", "").lower()
     if index >= hosted.published_size():
         return not_yet(RETRY_AFTER_S)
     try:
+        if wants_cose and hosted.published_size() > 1:  # RFC 9942 has no receipt of the only entry
+            return fresh(hosted.log.receipts.issue_cose(index), media_type=MEDIA_TYPE)
         return fresh(hosted.log.receipts.issue(index), media_type=RECEIPT)
     except NotYetPublished as error:  # its model is still being measured
         return not_yet(error.retry_after_s)

@@ -251,6 +251,16 @@ def test_receipt_vector_verdict(file: Path) -> None:
         assert report.claimed_time == vector["claims"]
 
 
+@pytest.mark.parametrize("file", _cases("proof"))
+def test_bare_proof_vector_verdict(file: Path) -> None:
+    """A tlog-proof or COSE receipt has the exit code the vector demands, and fails at the step it names."""
+    vector = _read(file)
+    verifier = Verifier(parse_trust(_bytes(vector, "trust")))
+    report = verifier.verify_proof(_bytes(vector, "proof"), _bytes(vector, "entry"))
+    failure = report.first_failure
+    assert (report.exit_code, failure and failure.number) == (vector["exit_code"], vector.get("failed_step"))
+
+
 def test_vectors_are_what_the_builder_writes() -> None:
     """No vector was changed, lost or added by hand: the builder gives every file, byte for byte."""
     built = dict(all_vectors())
