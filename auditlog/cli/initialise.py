@@ -18,18 +18,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auditlog.cli.initialise_witnesses import (
+    NoQuorumOption,
+    PolicyOption,
+    WitnessOption,
+    read_new_policy,
+    read_witness,
+    witness_lines,
+)
 from auditlog.cli.output import say, say_json
 from auditlog.cli.secretfile import write_new, write_secret
 from auditlog.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from auditlog.core.keys import Ed25519Signer
+    from auditlog.core.policy import Policy
 
 _TOKENS = {"capture": ("enrol", "submit"), "reader": ("read",), "admin": ("admin", "read")}
-_WitnessOption = Annotated[
-    list[str] | None,
-    typer.Option("--witness", metavar="VKEY=URL", help="Ask this witness to cosign; repeatable."),
-]
 _DelayOption = Annotated[
     int | None,
     typer.Option(
@@ -57,8 +62,15 @@ class _Plan:
     witnesses: list[tuple[str, str]]
     """(vkey, URL) of each."""
     quorum: int
+    policy: Policy | None
+    """Instead of these two: a whole policy."""
+    when_no_quorum: str
     max_merge_delay_s: int | None
     """What the first entry says for ever; None for the default of the service."""
+
+    @property
+    def has_quorum(self) -> bool:
+        return self.quorum > 0 if self.policy is None else self.policy.quorum is not None
 
     @property
     def origin(self) -> str:
@@ -103,11 +115,13 @@ def init(
         typer.Option("--public-dir", metavar="DIR", help="Folder to publish; by default inside the data."),
     ] = None,
     anchoring: Annotated[str, typer.Option("--anchoring", help="devnet or off.")] = "devnet",
-    witness: _WitnessOption = None,
+    witness: WitnessOption = None,
     quorum: Annotated[
         int | None,
         typer.Option("--quorum", min=1, help="How many must cosign, in trust.json; by default most of them."),
     ] = None,
+    witness_policy: PolicyOption = None,
+    when_no_quorum: NoQuorumOption = "publish",
     max_merge_delay: _DelayOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -117,7 +131,7 @@ def init(
     folder, name = directory.absolute(), _checked_name(name)
     whole_name = _checked_origin(origin or f"{_word(socket.gethostname())}/{_word(folder.name)}/{name}")
     key = Ed25519Signer.generate(whole_name, os.urandom(32))
-    witnesses = [_witness(each) for each in witness or []]
+    witnesses = [read_witness(each) for each in witness or []]
     plan = _Plan(
         folder=folder,
         name=name,
@@ -129,6 +143,8 @@ def init(
         public_dir=public_dir and public_dir.absolute(),
         witnesses=witnesses,
         quorum=quorum or (len(witnesses) // 2 + 1 if witnesses else 0),
+        policy=None if witness_policy is None else read_new_policy(witness_policy, key.name),
+        when_no_quorum=_one_of(when_no_quorum, ("publish", "hold"), "--when-no-quorum"),
         max_merge_delay_s=max_merge_delay,
     )
     _check_quorum(plan)
@@ -145,25 +161,15 @@ def init(
     _report(plan, as_json=json)
 
 
-def _witness(text: str) -> tuple[str, str]:
-    """The vkey and the URL of `VKEY=URL`; base64 may end in '=' itself."""
-    from auditlog.core.cosignature import CosignatureVerifier
-    from auditlog.errors import MalformedError
-
-    found = re.fullmatch(r"(.+?)=(https?://.+)", text)
-    if found is None:
-        raise ConfigurationError("expected VKEY=URL for --witness, with an http(s) URL, found another text")
-    try:
-        return CosignatureVerifier.from_vkey(found[1]).vkey, found[2]
-    except MalformedError as error:
-        raise ConfigurationError(f"--witness: {error}") from error
-
-
 def _check_quorum(plan: _Plan) -> None:
     if plan.quorum > len(plan.witnesses):
         raise ConfigurationError(
             f"expected --quorum of at most {len(plan.witnesses)} witnesses, found {plan.quorum}"
         )
+    if plan.policy is not None and plan.witnesses:
+        raise ConfigurationError("expected --witness-policy or --witness, found both")
+    if plan.when_no_quorum == "hold" and not plan.has_quorum:
+        raise ConfigurationError("expected a quorum of witnesses for --when-no-quorum hold, found none")
 
 
 def _one_of(value: str, words: tuple[str, ...], option: str) -> str:
@@ -245,7 +251,7 @@ def _config_text(plan: _Plan, digests: dict[str, str]) -> str:
         f"high_water_file = {_quoted(str(plan.high_water))}",
         *([] if plan.public_dir is None else [f"public_dir = {_quoted(str(plan.public_dir))}"]),
         *([] if plan.max_merge_delay_s is None else [f"max_merge_delay_s = {plan.max_merge_delay_s}"]),
-        *_witness_lines(plan),
+        *witness_lines(plan.witnesses, plan.quorum, plan.policy, plan.when_no_quorum),
         "",
         "[anchoring]",
         f"mode = {_quoted(plan.anchoring)}  # devnet: for development, proves nothing to an outsider",
@@ -258,13 +264,6 @@ def _config_text(plan: _Plan, digests: dict[str, str]) -> str:
         lines += ["", "[[tokens]]", f"name = {_quoted(name)}", f"scopes = [{listed}]"]
         lines += [f"sha256 = {_quoted(digests[name])}  # the token itself: tokens/{name}.token"]
     return "".join(f"{line}\n" for line in lines)
-
-
-def _witness_lines(plan: _Plan) -> list[str]:
-    if not plan.witnesses:
-        return []
-    listed = [f"  {{ vkey = {_quoted(vkey)}, url = {_quoted(url)} }}," for vkey, url in plan.witnesses]
-    return ["witnesses = [  # asked to cosign each checkpoint; none of them can stop the log", *listed, "]"]
 
 
 def _quoted(text: str) -> str:
@@ -284,25 +283,35 @@ def _create_log(plan: _Plan) -> None:
 
 def _trust(plan: _Plan, devnet: str | None) -> str:
     """The trust file an operator can hand out; it says that it came from the operator."""
-    from auditlog.cli.trust import policy_text, trust_text
+    from auditlog.cli.trust import policy_text, trust_text, with_logs
 
     witnesses = [f"{vkey.partition('+')[0]}={vkey}" for vkey, _ in plan.witnesses]
+    policy = policy_text([plan.key.vkey], witnesses, plan.quorum)
     return trust_text(
-        policy_text([plan.key.vkey], witnesses, plan.quorum),
+        policy if plan.policy is None else with_logs(plan.policy, [plan.key.vkey]),
         devnet=devnet,
-        require=[*(["quorum"] if plan.quorum else []), *(["devnet"] if devnet else [])] or ["nothing"],
+        require=[*(["quorum"] if plan.has_quorum else []), *(["devnet"] if devnet else [])] or ["nothing"],
         issuer={"name": plan.origin, "role": "operator"},
     )
 
 
 def _warnings(plan: _Plan) -> list[str]:
-    """What will keep this service from starting here, as far as it can be seen now."""
+    """What will keep this service from starting here, as far as it can be seen now, and what a quorum of its
+    witnesses would not show.
+    """
+    from auditlog.cli.trust import quorum_warnings
+    from auditlog.cli.verify import read_trust
+
+    found = quorum_warnings(read_trust(plan.folder / "trust.json").policy)
     try:
         socket.create_server(("127.0.0.1", plan.port)).close()
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        return [f"port {plan.port} cannot be listened on now ({reason}): another service may have it"]
-    return []
+        found.append(
+            f"port {plan.port} cannot be listened on now ({reason}): another service may have it; see port "
+            f"in {plan.config}"
+        )
+    return found
 
 
 def _report(plan: _Plan, *, as_json: bool) -> None:
@@ -337,4 +346,4 @@ def _report(plan: _Plan, *, as_json: bool) -> None:
     say("         or, in any ASGI app: app.add_middleware(AuditMiddleware)")
     say(f"check    auditlog verify RECEIPT --trust {plan.folder / 'trust.json'}")
     for warning in warnings:
-        say(f"warning  {warning}; see port in {plan.config}")
+        say(f"warning  {warning}")

@@ -20,6 +20,7 @@ from auditlog.cli.verify import read_trust
 from auditlog.errors import ConfigurationError, MalformedError, SourceError
 
 if TYPE_CHECKING:
+    from auditlog.core.policy import Policy
     from auditlog.core.trust import Trust
 
 _MAX_WITNESSES = 32
@@ -39,6 +40,8 @@ def show(
         return
     for line in _sentences(trust):
         say(line)
+    for warning in quorum_warnings(trust.policy):
+        say_note(f"warning: {warning}")
 
 
 @app.command("diff")
@@ -80,6 +83,12 @@ def pin(
             "--quorum", min=0, help="How many witnesses must cosign; without --witness those the log names."
         ),
     ] = 0,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy", metavar="FILE", help="A C2SP tlog-policy: witnesses, groups of groups, quorum."
+        ),
+    ] = None,
     devnet: Annotated[str | None, typer.Option("--devnet", metavar="VKEY", help="Key of a devnet.")] = None,
     require: Annotated[
         list[str] | None,
@@ -98,10 +107,13 @@ def pin(
         issuer, role = (said["origin"], "operator") if role == "self" else (issuer, role)
         if quorum and not witness:
             witness = said["witnesses"]
-    if not keys:
+    if policy is not None and (witness or quorum):
+        raise ConfigurationError("expected --policy or --witness with --quorum, found both")
+    given = None if policy is None else read_policy(policy)
+    if not keys and not (given and given.logs):
         raise ConfigurationError("expected a URL or --vkey of the log to trust, found neither")
     text = trust_text(
-        policy_text(keys, witness or [], quorum),
+        policy_text(keys, witness or [], quorum) if given is None else with_logs(given, keys),
         devnet=devnet,
         require=require,
         issuer={"name": issuer, "role": role},
@@ -109,18 +121,31 @@ def pin(
     write_new(out, text)
     for line in _sentences(read_trust(out)):
         say(line)
-    if 0 < 2 * quorum <= len(witness or []):
-        say_note(
-            f"warning: {quorum} of {len(witness or [])} witnesses is no majority, so two quorums may have no "
-            "witness in common: a quorum alone will not date a broken promise"
-        )
-    if source is not None and said["witnesses"] and not witness:
+    for warning in quorum_warnings(read_trust(out).policy):
+        say_note(f"warning: {warning}")
+    if source is not None and said["witnesses"] and not witness and policy is None:
         say(
             f"the log says that {len(said['witnesses'])} witness(es) cosign it; believe N of them with "
             "--quorum N, if you know whose they are:"
         )
         for item in said["witnesses"]:
             say(f"  {item.partition('=')[2]}")
+
+
+def quorum_warnings(policy: Policy) -> list[str]:
+    """What whoever makes or uses this policy should hear at once."""
+    from auditlog.core.quorum import can_part, counted, majority_of
+
+    if not can_part(policy):
+        return []
+    number = len(counted(policy))
+    group = next((each for each in policy.groups if each.name == policy.quorum), None)
+    if group is not None and len(group.members) == number:
+        rule = f"{group.threshold} of {number} witnesses is no majority (that would be {majority_of(number)})"
+    else:
+        rule = f"these groups of {number} witnesses have no majority"
+    why = "two quorums may have no witness in common: they could cosign two histories"
+    return [f"{rule}, so {why}, and a quorum alone will not date a broken promise"]
 
 
 def trust_text(policy: str, *, devnet: str | None, require: list[str] | None, issuer: dict[str, str]) -> str:
@@ -165,6 +190,29 @@ def policy_text(keys: list[str], witnesses: list[str], quorum: int) -> str:
         lines.append(f"group witnesses {quorum} {' '.join(names)}")
     lines.append("quorum witnesses" if quorum else "quorum none")
     return "".join(f"{line}\n" for line in lines)
+
+
+def read_policy(path: Path) -> Policy:
+    """A tlog-policy in a file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is none.
+    """
+    from auditlog.core.policy import parse_policy
+
+    try:
+        return parse_policy(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"expected a policy in {path}, found {type(error).__name__}") from error
+    except MalformedError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def with_logs(policy: Policy, keys: list[str]) -> str:
+    """The text of a policy, before it a line for each of these keys that it does not name."""
+    named = {log.verifier.vkey for log in policy.logs}
+    missing = [vkey for vkey in map(_vkey, keys) if vkey not in named]
+    return "".join(f"log {vkey}\n" for vkey in missing) + policy.text
 
 
 def _vkey(text: str) -> str:
@@ -239,6 +287,7 @@ def _described(trust: Any) -> dict[str, Any]:
         ],
         "retired": [{"origin": final.origin, "size": final.size} for final in trust.retired],
         "require": list(trust.require),
+        "warnings": quorum_warnings(policy),
         "issuer": {"name": trust.issuer.name, "role": trust.issuer.role},
     }
 

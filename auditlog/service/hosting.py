@@ -18,6 +18,7 @@ from auditlog.errors import AuditLogError, ConfigurationError, LogHalted, NotFou
 from auditlog.log.regain import may_pass
 from auditlog.service.settings import LogSettings, Settings, Visibility
 from auditlog.service.settings_checks import refuse_dangerous
+from auditlog.service.witnessing import witnessing_of
 from auditlog.storage.files import write_durably
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 LOG_OPENED = "log_opened"
 LOG_NOT_OPENED = "log_not_opened"
 LOG_NOT_CLOSED = "log_not_closed"
+QUORUMS_MAY_PART = "witness_quorums_may_part"
 HALTED = "halted"
 PUBLICATION_LATE = "publication_late"
 QUORUM_MISSING = "quorum_missing"
@@ -208,6 +210,7 @@ class Hosting:
             try:
                 self._hosted[settings.name] = HostedLog(settings, self._opener.open(settings), None)
                 self._logger.info(LOG_OPENED, log=settings.name, origin=settings.origin)
+                self._warn(settings)
             except AuditLogError as error:
                 if failure is None or may_pass(failure):
                     # What no waiting mends is the one to tell.
@@ -216,6 +219,16 @@ class Hosting:
                 self._logger.error(LOG_NOT_OPENED, log=settings.name, problem=error.code, error=str(error))
         if failure is not None and all(each.fault is not None for each in self._hosted.values()):
             raise failure
+
+    def _warn(self, settings: LogSettings) -> None:
+        """Say at every start what a quorum of this log does not show."""
+        witnessing = witnessing_of(settings)
+        if witnessing is not None and witnessing.may_part:
+            self._logger.warning(
+                QUORUMS_MAY_PART,
+                log=settings.name,
+                detail="two quorums may have no witness in common, and so cosign two histories",
+            )
 
     def get(self, name: str) -> HostedLog:
         """The log of that name (attacker-controlled). Raises NotFoundError."""

@@ -1,15 +1,12 @@
 """From the settings of a log to its witnesses as the engine wants them: gatherer and rollback guard.
 
-Spec: auditlog/spec/api.md, "Logs" and "Configuration". One HTTP client a witness serves both. Promises: a
-policy under which two quorums may miss each other is said at every start. Must never: let a log be its own
-witness.
+Spec: auditlog/spec/api.md, "Logs" and "Configuration". One HTTP client a witness serves both. Must never:
+let a log be its own witness.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import structlog
 
 from auditlog.core.keys import split_vkey
 from auditlog.errors import ConfigurationError
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
     from auditlog.core.keys import Ed25519Verifier
     from auditlog.log.clock import Clock
     from auditlog.service.settings import LogSettings
-
-QUORUMS_MAY_PART = "witness_quorums_may_part"
 
 
 class WitnessParts:
@@ -42,12 +37,6 @@ class WitnessParts:
         if self._witnessing is None:
             return
         _check_key(settings, log, self._witnessing)
-        if self._witnessing.may_part:
-            structlog.get_logger("auditlog.service").warning(
-                QUORUMS_MAY_PART,
-                log=settings.name,
-                detail="two quorums may have no witness in common, and so cosign two histories",
-            )
         self._clients = [
             HttpWitness(each.url, timeout_s=settings.witness_timeout_s, monitoring_url=each.monitoring_url)
             for each in self._witnessing.witnesses

@@ -10,8 +10,10 @@ import pytest
 from auditlog.core.cosignature import CosignatureSigner
 from auditlog.core.keys import Ed25519Signer
 from auditlog.errors import ConfigurationError
+from auditlog.log.witness_guard import Silence
 from auditlog.service.ledgers import rpc_settings
 from auditlog.service.settings import Settings, read_secret
+from auditlog.service.witnessing import silence_of, witnessing_of
 
 LOG = {"name": "main", "origin": "example.org/log", "allow_unguarded_start": True}
 
@@ -220,3 +222,69 @@ def test_odd_witnesses_are_refused_at_the_start(tmp_path: Path, change: dict[str
     """Keys of another type, one witness twice under whatever name, addresses that are none."""
     with pytest.raises(ConfigurationError):
         build(tmp_path, logs=[{**LOG, **change}])
+
+
+LISTED = [{"vkey": key, "url": "https://w.example"} for key in (WITNESS, OTHER)]
+POLICY = f"witness a {WITNESS} https://w.example/1\nwitness b {OTHER} http://127.0.0.1:1\n"
+OWN = Ed25519Signer.from_seed(LOG["origin"], b"l" * 32).vkey
+ELSEWHERE = Ed25519Signer.from_seed("elsewhere.example", bytes(32)).vkey
+
+
+@pytest.mark.parametrize(
+    ("change", "quorum"),
+    [
+        ({"witnesses": LISTED}, 2),
+        ({"witnesses": LISTED, "witness_quorum": 1}, 1),
+        ({"witnesses": LISTED, "witness_quorum": 0}, None),
+        ({"witness_policy": POLICY + "group g any a b\nquorum g\n"}, 1),
+        ({"witness_policy": f"log {OWN}\n{POLICY}quorum none\n"}, None),
+        ({"witness_policy": f"{POLICY}group g all a b\nquorum g\n", "when_no_quorum": "hold"}, 2),
+    ],
+)
+def test_a_list_or_a_policy_says_who_is_enough(
+    tmp_path: Path, change: dict[str, Any], quorum: int | None
+) -> None:
+    """Of a list more than half unless a number is given; of a policy what it says."""
+    found = witnessing_of(build(tmp_path, logs=[{**LOG, **change}]).logs[0])
+    assert found is not None
+    assert [each.verifier.vkey for each in found.witnesses] == [WITNESS, OTHER]
+    assert (None if found.policy.quorum is None else found.policy.groups[0].threshold) == quorum
+    assert found.may_part is (quorum == 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"witnesses": LISTED, "witness_quorum": 3},
+        {"witness_quorum": 1},
+        {"witnesses": LISTED, "witness_policy": f"{POLICY}quorum none\n"},
+        {"witness_policy": "quorum none\n"},
+        {"witness_policy": f"{POLICY}quorum c\n"},
+        {"witness_policy": f"log {ELSEWHERE}\n{POLICY}quorum none\n"},
+        {"witness_policy": f"witness a {WITNESS}\nquorum a\n"},
+        {"witness_policy": f"witness a {WITNESS} ftp://w.example\nquorum a\n"},
+        {"witnesses": LISTED, "witness_quorum": 0, "when_no_quorum": "hold"},
+        {"when_no_quorum": "hold"},
+        {"witness_guard": "all"},
+        {"witnesses": LISTED, "witness_guard": "some"},
+        {"witnesses": LISTED, "when_no_quorum": "wait"},
+    ],
+)
+def test_a_quorum_that_cannot_be_is_refused_at_the_start(tmp_path: Path, change: dict[str, Any]) -> None:
+    """More than there are, two policies, another log's, witnesses without an address, holding for none."""
+    with pytest.raises(ConfigurationError):
+        build(tmp_path, logs=[{**LOG, **change}])
+
+
+def test_witnesses_are_a_rollback_guard_and_silence_is_safe(tmp_path: Path) -> None:
+    """Without another guard all must answer if fewer than a quorum may have seen a checkpoint."""
+    bare = {key: value for key, value in LOG.items() if key != "allow_unguarded_start"}
+    log = build(tmp_path, logs=[{**bare, "witnesses": LISTED}]).logs[0]
+    assert silence_of(log, is_alone=True) is Silence.ALL
+    assert silence_of(log, is_alone=False) is Silence.QUORUM
+    held = build(tmp_path, logs=[{**bare, "witnesses": LISTED, "when_no_quorum": "hold"}]).logs[0]
+    assert silence_of(held, is_alone=True) is Silence.QUORUM
+    told = build(tmp_path, logs=[{**bare, "witnesses": LISTED, "witness_guard": "answered"}]).logs[0]
+    assert silence_of(told, is_alone=True) is Silence.ANSWERED
+    with pytest.raises(ConfigurationError, match="rollback guard"):
+        build(tmp_path, logs=[{**bare, "witnesses": LISTED, "witness_guard": "off"}])
