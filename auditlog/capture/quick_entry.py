@@ -54,14 +54,18 @@ def _is_plain(members: dict[str, Any], depth: int) -> bool:
     kinds = set(map(type, members.values()))
     if kinds == _TEXTS:
         return True
-    return kinds <= _PLAIN and all(_is_plain_value(value, depth - 1) for value in members.values())
+    return kinds <= _PLAIN and _are_plain(members, depth - 1)
 
 
-def _is_plain_value(value: Any, depth: int) -> bool:
-    kind = type(value)
-    if kind is dict:
-        return _is_plain(value, depth)
-    return kind is str or 0 <= value <= MAX_INTEGER
+def _are_plain(members: dict[str, Any], depth: int) -> bool:
+    for value in members.values():
+        kind = type(value)
+        if kind is dict:
+            if not _is_plain(value, depth):
+                return False
+        elif kind is int and not 0 <= value <= MAX_INTEGER:
+            return False
+    return True
 
 
 def _text(origin: str) -> str:

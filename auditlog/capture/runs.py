@@ -28,7 +28,7 @@ from auditlog.capture.safety import Guard
 from auditlog.capture.settling import Settling, Written
 from auditlog.errors import StorageError
 
-BREATH_S = 0.000_5
+BREATH_S = 0.002
 """After so long the writer sleeps for an instant: it shares the interpreter with the application, which would
 otherwise get it back only after the switch interval (5 ms)."""
 EXPIRE_EVERY_S = 600.0
@@ -142,22 +142,27 @@ class Runs:
     ) -> None:
         """Sign what is promised, tell whoever waits, and mark the calls as settled: all of it is durable."""
         maker = self.promises
+        if maker is not None and records and not self._may_promise(maker, records[0]):
+            maker = None
         group: list[Written] = []
-        ours, self._breathed_s = 0, time.monotonic()
+        ours = promised = 0
+        self._breathed_s = time.monotonic()
         for at, ((prepared, message, leaf_hash), record) in enumerate(zip(sealed, records, strict=True)):
             if not isinstance(message, Observed):
                 continue
             ours += message.observation.exchange.attempt is self._attempts
             promise = None
-            if maker is not None and message.wants_promise and self._may_promise(maker, record):
+            if maker is not None and message.wants_promise:
                 self._breathe()
                 promise = maker.sign(record, bytes.fromhex(leaf_hash), prepared.body)
-                self._metrics.add("promises")
+                promised += 1
             group.append(Written(message, None if number is None else number + at, promise))
+        self._metrics.add("promises", promised)
         self._attempts.settle(ours)
         self._settling.written(group)
 
     def _may_promise(self, maker: PromiseMaker, record: Record) -> bool:
+        """Whether the group that begins with this record may be promised: it is the oldest of it."""
         oldest_us = self._journal.oldest_unacknowledged_us
         return may_promise(maker, self._clock, time_us=record.time_us, oldest_us=oldest_us)
 
@@ -175,7 +180,9 @@ class Runs:
 
     def _seal(self, prepared: Prepared) -> tuple[Record, str] | None:
         for left_out in ((), ("sampling", "defaults", "adapters", "route")):
-            body = {name: value for name, value in prepared.body.items() if name not in left_out}
+            body = prepared.body
+            if left_out:
+                body = {name: value for name, value in body.items() if name not in left_out}
             try:
                 return self._journal.add(prepared.kind, body, self._clock())
             except Exception as failure:  # noqa: BLE001  an escape here would leave sealed entries unwritten

@@ -96,11 +96,12 @@ def _recover_segment(path: Path, before: Recovery, follower: int | None) -> Reco
     segment, tip, is_clean = _scan(path, content, header, limit=follower, was_clean=before.is_clean)
     if follower is not None and segment.next != follower:
         return None
-    torn = len(content) - segment.size
-    if torn and follower is None:
+    # Zeros are room for records that never came, or were never durable (`spool.PAD_BYTES`).
+    torn = max(0, len(content.rstrip(b"\0")) - segment.size) if len(content) > segment.size else 0
+    if len(content) > segment.size and follower is None:
         os.truncate(path, segment.size)
         _sync_file(path)
-        is_clean = False
+        is_clean = is_clean and not torn
     return Recovery((*before.segments, segment), tip, is_clean, before.torn_bytes + torn, before.lost)
 
 

@@ -142,7 +142,8 @@ class Sender:
 
     def notify(self) -> None:
         """Say that there may be something to send."""
-        self._wake.set()
+        if not self._wake.is_set():  # said for every group: usually it is
+            self._wake.set()
 
     def hurry(self) -> None:
         """Send what there is at once from now on: the process is ending."""

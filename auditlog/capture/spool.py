@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditlog.capture.chain import Tip
-from auditlog.capture.durable import create_private_dir, sync_dir, write_all
+from auditlog.capture.durable import create_private_dir, pad, sync_dir, write_all
 from auditlog.capture.frames import (
     HEADER_BYTES,
     Header,
@@ -36,6 +36,8 @@ from auditlog.errors import StorageError
 _SMALLEST_SEGMENT = 4096
 _READ_SLACK = 1 << 18
 """More than the largest frame, so that one read always holds at least one whole record."""
+PAD_BYTES = 1 << 18
+"""So much of zeros is written ahead of the records, and cut off when the segment is full or closed."""
 _MARK_US = 1_000_000
 """How finely it is remembered when records were written: a long outage must not cost memory."""
 
@@ -60,6 +62,8 @@ class Spool:
         self._segment_bytes = max(_SMALLEST_SEGMENT, segment_bytes)
         self._lock = threading.Lock()
         self._handle: int | None = None
+        self._padded = 0
+        """Where the zeros behind the newest record end."""
         self._is_appendable = True
         self._cursor: Cursor | None = None
         self.recovery: Recovery = recover(directory, start)
@@ -227,6 +231,9 @@ class Spool:
                 return
             assert self._handle is not None
             write_all(self._handle, frames)
+            self._pad(self._handle, current.size + len(frames))
+            # Dying here may leave any of these blocks: recovery stops at the first frame that is not whole,
+            # and cuts off what follows it.
             os.fdatasync(self._handle)
         except OSError:
             self._abandon()
@@ -241,8 +248,10 @@ class Spool:
         self._close_handle()
         path = segment_path(self._directory, self._next)
         new = path.with_name(path.name + NEW_SUFFIX)
-        self._handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         write_all(self._handle, encode_header(Header(self._content, self._next, self._tip)) + frames)
+        self._padded = 0
+        self._pad(self._handle, HEADER_BYTES + len(frames))
         os.fdatasync(self._handle)
         new.rename(path)
         sync_dir(self._directory)
@@ -262,8 +271,15 @@ class Spool:
             return None
         if self._handle is None:
             # First append after a start: recovery has cut off whatever was torn.
-            self._handle = os.open(current.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            self._handle = os.open(current.path, os.O_WRONLY | os.O_CLOEXEC)
+            os.lseek(self._handle, current.size, os.SEEK_SET)
+            self._padded = current.size
         return current
+
+    def _pad(self, handle: int, end: int) -> None:
+        """Have room behind `end` for the next records, within the segment."""
+        if end > self._padded:
+            self._padded = pad(handle, end, max(0, min(PAD_BYTES, self._segment_bytes - end)))
 
     def _abandon(self) -> None:
         """After a failed write the file's state is unknown, even to a later fsync: never append to it again.
@@ -309,4 +325,7 @@ class Spool:
     def _close_handle(self) -> None:
         handle, self._handle = self._handle, None
         if handle is not None:
+            if self._segments and self._is_appendable:
+                with contextlib.suppress(OSError):  # zeros that stay are passed over at recovery
+                    os.ftruncate(handle, self._segments[-1].size)
             os.close(handle)

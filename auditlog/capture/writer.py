@@ -57,6 +57,7 @@ LINGER_S = 0.02
 """While nobody waits for durability, the writer gathers this long, so that one write to disk serves several.
 """
 TICK_S = 1.0
+_OF_RUNS = (Observed, OutcomeKnown)
 
 
 class Writer:
@@ -222,7 +223,7 @@ class Writer:
 
     def _handle_all(self, group: list[Message]) -> None:
         """Write one group; whatever goes wrong in our own code, what was not written counts as lost."""
-        self.runs.begin([message for message in group if isinstance(message, Observed | OutcomeKnown)])
+        self.runs.begin([message for message in group if isinstance(message, _OF_RUNS)])
         try:
             self._handle(group)
         finally:
@@ -231,7 +232,7 @@ class Writer:
     def _handle(self, group: list[Message]) -> None:
         """Write one group. A message of the layer itself ends a run of observations, since order matters."""
         for message in group:
-            if isinstance(message, Observed | OutcomeKnown):
+            if isinstance(message, _OF_RUNS):
                 self.runs.add(message)
             else:
                 self.runs.write()

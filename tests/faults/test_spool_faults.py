@@ -171,11 +171,53 @@ def test_torn_tail_at_every_byte_is_cut_off(tmp_path: Path) -> None:
         again = open_spool(directory)
         kept = (length - HEADER_BYTES) // frame
         assert everything(again) == records[:kept]
-        assert again.recovery.torn_bytes == (length - HEADER_BYTES) % frame
+        torn = content[HEADER_BYTES + kept * frame : length]
+        assert again.recovery.torn_bytes == len(torn.rstrip(b"\0"))
+        assert path.stat().st_size == length - len(torn)
         again.append([record(kept, size=20)])
         assert again.tip.seq == kept
         again.close()
         path.write_bytes(content)
+
+
+def test_room_left_by_a_killed_process_is_no_torn_write(tmp_path: Path) -> None:
+    """A kill leaves the zeros ahead of the records: nothing is torn, and appending goes on."""
+    directory = tmp_path / "spool"
+    dead, records = open_spool(directory, segment_bytes=1 << 20), [record(n) for n in range(3)]
+    dead.append(records)  # never closed
+    (path,) = directory.glob("*.segment")
+    assert path.stat().st_size > spool_module.PAD_BYTES
+    again = open_spool(directory, segment_bytes=1 << 20)
+    assert again.recovery.torn_bytes == 0
+    again.append([record(3)])
+    again.mark_clean()
+    again.close()
+    assert path.stat().st_size < spool_module.PAD_BYTES
+    last = open_spool(directory, segment_bytes=1 << 20)
+    assert last.recovery.is_clean
+    assert everything(last) == [*records, record(3)]
+
+
+@pytest.mark.parametrize("lost", [slice(0, 9), slice(40, 60), slice(100, 130)])
+def test_a_power_cut_may_leave_any_block_of_the_newest_group(tmp_path: Path, lost: slice) -> None:
+    """The room was there before the group: of a group that was never durable any part may be zeros."""
+    directory = tmp_path / "spool"
+    spool = open_spool(directory, segment_bytes=1 << 20)
+    spool.append([record(0)])
+    (path,) = directory.glob("*.segment")
+    end = len(path.read_bytes().rstrip(b"\0"))
+    spool.append([record(1), record(2)])
+    content = bytearray(path.read_bytes())
+    for at in range(end + lost.start, end + lost.stop):
+        content[at] = 0
+    path.write_bytes(bytes(content))
+    again = open_spool(directory, segment_bytes=1 << 20)
+    found = everything(again)
+    assert found == [record(0), record(1), record(2)][: len(found)]
+    assert 1 <= len(found) < 3
+    assert not again.recovery.is_clean
+    again.append([record(len(found))])
+    assert everything(again) == [*found, record(len(found))]
 
 
 def test_flipped_bits_anywhere_in_a_single_segment_never_change_a_record(tmp_path: Path) -> None:
@@ -287,7 +329,7 @@ def test_damage_while_running_is_reported_not_skipped(tmp_path: Path) -> None:
     spool.append(ALL)
     (path,) = directory.glob("*.segment")
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[len(content.rstrip(b"\0")) // 2] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(StorageError, match="damaged"):
         everything(spool)
