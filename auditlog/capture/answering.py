@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from auditlog.capture.awaiting import ThreadWaiter, Waiter
+from auditlog.capture.awaiting import Deadlines, ThreadWaiter, Waiter
 from auditlog.capture.intake import Losses
 from auditlog.capture.messages import Observed
 from auditlog.capture.metrics import Counters
@@ -27,6 +27,8 @@ class Answering:
     guard: Guard
     _clock: Clock
     _running: RunningCapture | None = None
+    deadlines: Deadlines
+    """Of those who wait."""
 
     def record_awaited(self, observation: Observation) -> Waiter | None:
         """As `record`, for a coroutine that waits (see `awaiting`). None if it was not taken."""

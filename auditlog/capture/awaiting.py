@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from auditlog.capture.recorder import Recorder
 
 LOST = Settled(None, is_durable=False)
+_TIMER_S = 0.000_5
+"""So much too early a timer may ring."""
 
 
 class Waiter:
@@ -37,6 +40,11 @@ class Waiter:
     def __await__(self) -> Generator[Any, None, Settled | None]:
         return self._future.__await__()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits any more: settled, given up or cancelled."""
+        return self._future.done()
+
     def give_up(self) -> None:
         """Stop waiting: the answer is None. In the loop's thread."""
         if not self._future.done():
@@ -52,6 +60,69 @@ class Waiter:
     def came_late(self, settled: Settled) -> None:
         """Nobody waits here any more."""
         self._on_late(settled)
+
+
+class Deadlines:
+    """When those give up who wait on the event loops of one recorder.
+
+    Each loop has one timer, for the one who has waited longest there. Nearly all are settled in time: a timer
+    for each would cost more than it is worth.
+    """
+
+    __slots__ = ("_lines", "_newest")
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._lines: dict[tuple[asyncio.AbstractEventLoop, float], _Line] = {}
+        self._newest: _Line | None = None
+
+    def add(self, waiter: Waiter, wait_s: float) -> None:
+        """This one gives up after `wait_s` seconds. In its loop's thread."""
+        line = self._newest
+        if line is None or line.loop is not waiter.loop or line.wait_s != wait_s:
+            line = self._newest = self._line(waiter.loop, wait_s)
+        line.add(waiter)
+
+    def _line(self, loop: asyncio.AbstractEventLoop, wait_s: float) -> _Line:
+        line = self._lines.get((loop, wait_s))
+        if line is None:
+            for known in list(self._lines):
+                if known[0].is_closed():
+                    self._lines.pop(known, None)
+            line = self._lines[loop, wait_s] = _Line(loop, wait_s)
+        return line
+
+
+class _Line:
+    """Those who wait equally long on one loop, in the order they came."""
+
+    __slots__ = ("_has_timer", "_waiting", "loop", "wait_s")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wait_s: float) -> None:
+        self.loop, self.wait_s = loop, wait_s
+        self._waiting: deque[Waiter] = deque()
+        self._has_timer = False
+
+    def add(self, waiter: Waiter) -> None:
+        waiting = self._waiting
+        while waiting and waiting[0].is_over:
+            waiting.popleft()
+        waiting.append(waiter)
+        if not self._has_timer:
+            self._has_timer = True
+            self.loop.call_later(self.wait_s, self._ring)
+
+    def _ring(self) -> None:
+        # One turn later: what came while the loop was busy with something else is given to whoever waits.
+        self.loop.call_soon(self._expire)
+
+    def _expire(self) -> None:
+        waiting, since_s = self._waiting, time.monotonic() - self.wait_s + _TIMER_S
+        while waiting and (waiting[0].is_over or waiting[0].since_s <= since_s):
+            waiting.popleft().give_up()
+        self._has_timer = bool(waiting)
+        if waiting:
+            self.loop.call_later(waiting[0].since_s + _TIMER_S - since_s, self._ring)
 
 
 class ThreadWaiter(Waiter):
@@ -123,13 +194,9 @@ async def record_and_wait(
     waiter = recorder.record_awaited(observation)
     if waiter is None:
         return LOST
-    if wait_s is None:
-        return await waiter
-    timer = waiter.loop.call_later(wait_s, waiter.give_up)
-    try:
-        settled = await waiter
-    finally:
-        timer.cancel()
+    if wait_s is not None:
+        recorder.deadlines.add(waiter, wait_s)
+    settled = await waiter
     if settled is None:
         recorder.metrics.add("deferred")
     return settled

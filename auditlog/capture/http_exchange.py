@@ -56,7 +56,7 @@ class HttpExchange:
         "_added", "_answer", "_asked", "_disconnected", "_done", "_entered", "_exchange", "_is_late",
         "_is_read", "_listeners", "_policy", "_read_bytes", "_receive", "_recorder", "_request", "_response",
         "_span", "_started_ns", "_status", "_ticks", "answered", "fails_closed", "is_broken", "must_refuse",
-        "scope",
+        "scope", "send",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,8 @@ class HttpExchange:
         self._recorder, self._policy = recorder, policy
         self._receive = receive
         self._answer = HttpAnswer(self, send, is_head=scope["method"] == "HEAD")
+        self.send: Send = self._answer.take
+        """What the application awaits for the response."""
         self._ticks, self._started_ns = ticks, ticks()
         self._exchange: Exchange | None = None
         self._request: BodyTap | None = None
@@ -115,10 +117,6 @@ class HttpExchange:
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             self.fail(failure)
         return message
-
-    async def send(self, message: Message) -> None:
-        """What the application awaits for the response (`HttpAnswer.take`)."""
-        await self._answer.take(message)
 
     async def returned(self) -> None:
         """The application returned. Without a complete response something went wrong on one side or the

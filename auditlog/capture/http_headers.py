@@ -95,7 +95,12 @@ def without_ours(headers: RawHeaders) -> HeaderList:
 
 
 def _pick(headers: RawHeaders, names: frozenset[bytes]) -> dict[bytes, bytes]:
-    return {name: bytes(value).strip() for key, value in headers if (name := key.lower()) in names}
+    found = {}
+    for key, value in headers:
+        name = key.lower()
+        if name in names:
+            found[name] = bytes(value).strip()
+    return found
 
 
 def _coding(value: bytes | None) -> str | None:

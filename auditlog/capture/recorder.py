@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from auditlog import __version__
 from auditlog.capture.answering import Answering
+from auditlog.capture.awaiting import Deadlines
 from auditlog.capture.exits import close_at_exit
 from auditlog.capture.forking import SameProcess
 from auditlog.capture.intake import Losses
@@ -73,6 +74,7 @@ class Recorder(Telling, Answering, Modelling):
         super().__init__()
         self.settings = settings
         self.metrics = Counters()
+        self.deadlines = Deadlines()
         self.logger = logging.getLogger("auditlog.capture")
         self.guard = Guard(self.metrics, self.logger, strict=settings.strict)
         self.redactor = Redactor.for_recording(

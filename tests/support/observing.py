@@ -10,7 +10,7 @@ from typing import Any
 
 from auditlog.capture import CaptureSettings, Exchange, Observation, Recorded
 from auditlog.capture.asgi import AuditMiddleware
-from auditlog.capture.awaiting import ThreadWaiter, Waiter
+from auditlog.capture.awaiting import Deadlines, ThreadWaiter, Waiter
 from auditlog.capture.coverage import CoverageNote
 from auditlog.capture.metrics import Counters
 from auditlog.capture.observation import Settled
@@ -67,6 +67,7 @@ class ObservingRecorder:
         self.delay_s: float | None = None
         self.expects_quick = self.can_reserve = True
         self.reserved = 0
+        self.deadlines = Deadlines()
         self.late: list[Settled] = []
         self.dropped: list[Exchange] = []
         self.lost: list[Exchange] = []
