@@ -70,6 +70,8 @@ class BoxStore:
             self._evidence.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / BOX).touch(mode=0o600)
             self._connection = connect(folder / BOX)
+            # What was judged is forgotten: its pages are overwritten.
+            self._connection.execute("PRAGMA secure_delete = ON")
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, _VERSION):
                 raise StorageError(f"expected a drop-box of version {_VERSION}, found {version}")

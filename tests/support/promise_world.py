@@ -249,12 +249,15 @@ class FakeLookup:
         signed = world.sight().open(checkpoint).checkpoint
         tree = VerifiedTree(MemorySource(log_files(world.entries[: signed.tree_size])), signed)
         view = scan(tree, checkpoint, read_promise(note), lambda _done, _size: None)
-        value = {"checkpoint": checkpoint} | {
-            name: _wire(getattr(view, name))
-            for name in ("producer", "rotations", "entry", "next", "base", "life", "gaps", "notices")
-            if name not in self._without
-        }
+        shown = wire_view(view)
+        value = {name: each for name, each in shown.items() if name not in self._without}
         return parse_lookup(json.dumps(value).encode())
+
+
+def wire_view(view: View) -> dict[str, Any]:
+    """The answer of a look-up as it goes over the wire."""
+    names = ("producer", "rotations", "entry", "next", "base", "life", "gaps", "notices")
+    return {"checkpoint": view.checkpoint} | {name: _wire(getattr(view, name)) for name in names}
 
 
 def _wire(item: Related | tuple[Related, ...] | None) -> Any:
