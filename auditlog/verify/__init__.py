@@ -1,11 +1,16 @@
 """Checking receipts and logs with nothing but a trust file: no account, no database, no word of the operator.
 
-    from auditlog.verify import AllOf, CosignedBy, ModelIs, OperatorIs, Verifier, parse_trust
-
-    trust = parse_trust(Path("trust.json").read_bytes())
-    approved = AllOf(OperatorIs("log.example/loans"), ModelIs(name="loan"), CosignedBy(at_least=2))
-    report = Verifier(trust).verify(Path("receipt.json").read_bytes(), expect=approved)
-    report.exit_code == 0 or print(report.headline)
+>>> from auditlog.verify import AllOf, CosignedBy, ModelIs, OperatorIs, Verifier, parse_trust
+>>> trust = parse_trust(Path("trust.json").read_bytes())
+>>> approved = AllOf(OperatorIs("log.example/loans"), ModelIs(name="loan"), CosignedBy(at_least=2))
+>>> report = Verifier(trust).verify(Path("receipt.json").read_bytes(), expect=approved)
+>>> report.verdict, report.on_record_by
+('verified', '2026-01-01T00:06:00.000000Z')
+>>> for part in report.expectation.parts:
+...     print(f"{part.held}: {part.graded}")
+holds: the log is log.example/loans, as expected (proven)
+holds: the model is called loan, as expected (stated by producer gpu-0)
+holds: at least 2 witness(es) of the trust file cosigned, as expected (proven)
 
 Spec: auditlog/spec/verification.md. Importing this loads neither the service nor a model library.
 """

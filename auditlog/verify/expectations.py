@@ -1,6 +1,12 @@
 """What a caller insists on, as objects that combine: `Verifier(trust).verify(receipt, expect=...)`.
 
-    AllOf(OperatorIs("log.example/loans"), ModelIs(fingerprint="9372..."), CosignedBy(at_least=2))
+>>> not_on_christmas = Not(DecidedBetween(after="2025-12-25", before="2025-12-27"))
+>>> expect = AllOf(not_on_christmas, AnyOf(ModelIs(name="loan"), ModelIs(name="loan-2")))
+>>> Verifier(trust).verify(receipt, expect=expect).expectation.held.value
+'holds'
+>>> AllOf()
+Traceback (most recent call last):
+auditlog.errors.ConfigurationError: expected one expectation or more in AllOf, found none or something else
 
 Spec: auditlog/spec/verification.md, "Expectations". Promises: an impossible value, or a combination of
 nothing, is refused when the object is made; something the receipt does not show cannot be checked, and is
