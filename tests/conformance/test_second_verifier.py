@@ -265,6 +265,7 @@ def _decode_bundle(given: Vector) -> list[str]:
 
 OPERATIONS: dict[str, Callable[[Vector], Any]] = {
     "check_quorum": _check_quorum,
+    "can_part": lambda given: policy.parse_policy(given["policy"].encode()).can_part(),
     "decode_batch": _decode_batch,
     "decode_bundle": _decode_bundle,
     "open_checkpoint": _open_checkpoint,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.support import log_vectors_groups as nested
 from tests.support import log_vectors_signed as signed
 from tests.support import log_vectors_tree as tree
 from tests.support.log_vectors_common import Vector
@@ -25,6 +26,7 @@ _PARTS = (
     signed.notes,
     signed.checkpoints,
     signed.policies,
+    nested.groups,
     signed.proof_files,
     signed.batches,
 )

@@ -30,6 +30,17 @@ class Policy:
             holds[name] = sum(holds[member] for member in names) >= k
         return self.quorum is not None and holds[self.quorum]
 
+    def can_part(self) -> bool:
+        """Whether two sets without a common witness satisfy the quorum: every set is tried."""
+        keys = list(self.witnesses.values())
+        need(len(keys) <= 16, "too many witnesses to try every set")
+        for chosen in range(2 ** len(keys)):
+            ours = {key: 1 for place, key in enumerate(keys) if chosen >> place & 1}
+            others = {key: 1 for key in keys if key not in ours}
+            if self.satisfied(ours) and self.satisfied(others):
+                return True
+        return False
+
     def complete_at(self, cosigned: dict[Key, int]) -> int | None:
         """The second at which the quorum was complete, if the cosignatures claim times."""
         at = {name: cosigned.get(key) or None for name, key in self.witnesses.items()}

@@ -15,6 +15,7 @@ from auditlog.core.cosignature import cosignature_timestamp, parse_vkey
 from auditlog.core.merkle import hash_leaf, root_hash, verify_consistency, verify_inclusion
 from auditlog.core.note import open_note
 from auditlog.core.policy import parse_policy
+from auditlog.core.quorum import can_part
 from auditlog.core.tiles import decode_bundle, parse_path, paths_for_size
 from auditlog.core.tlogproof import format_tlog_proof, parse_tlog_proof
 from auditlog.errors import EvidenceError
@@ -104,6 +105,7 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "open_checkpoint": _checkpoint_note,
     "parse_policy": lambda given: parse_policy(given["policy"]),
     "check_quorum": _quorum,
+    "can_part": lambda given: can_part(parse_policy(given["policy"])),
     "parse_tlog_proof": _tlog_proof,
     "decode_batch": _batch,
 }
