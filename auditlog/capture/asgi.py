@@ -114,9 +114,9 @@ class AuditMiddleware:
             try:
                 current_exchange.reset(token)
             except ValueError:
-                current_exchange.set(
-                    None
-                )  # An abandoned coroutine is closed by the collector, in its context.
+                # An abandoned coroutine is closed by the collector, in its context.
+                current_exchange.set(None)
+            exchange.let_go()
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = self._open_websocket(scope, receive, send)

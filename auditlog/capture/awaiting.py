@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from auditlog.capture.observation import Observation, Settled
@@ -96,11 +97,12 @@ class Deadlines:
 class _Line:
     """Those who wait equally long on one loop, in the order they came."""
 
-    __slots__ = ("_has_timer", "_waiting", "loop", "wait_s")
+    __slots__ = ("_context", "_has_timer", "_waiting", "loop", "wait_s")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wait_s: float) -> None:
         self.loop, self.wait_s = loop, wait_s
         self._waiting: deque[Waiter] = deque()
+        self._context = Context()
         self._has_timer = False
 
     def add(self, waiter: Waiter) -> None:
@@ -110,7 +112,11 @@ class _Line:
         waiting.append(waiter)
         if not self._has_timer:
             self._has_timer = True
-            self.loop.call_later(self.wait_s, self._ring)
+            self._arm(self.wait_s)
+
+    def _arm(self, seconds: float) -> None:
+        # In no request's context: the timer outlives all of them.
+        self.loop.call_later(seconds, self._ring, context=self._context)
 
     def _ring(self) -> None:
         # One turn later: what came while the loop was busy with something else is given to whoever waits.
@@ -122,7 +128,7 @@ class _Line:
             waiting.popleft().give_up()
         self._has_timer = bool(waiting)
         if waiting:
-            self.loop.call_later(waiting[0].since_s + _TIMER_S - since_s, self._ring)
+            self._arm(waiting[0].since_s + _TIMER_S - since_s)
 
 
 class ThreadWaiter(Waiter):

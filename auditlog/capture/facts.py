@@ -38,6 +38,7 @@ RESERVED = frozenset({FROM_HEADERS, "traceparent", "request_id"})
 
 _FACT = b"audit-fact-"
 _OUTCOME = b"audit-outcome"
+_ABOUT_FACTS = (b"audit-", b"traceparent", b"x-request-id")
 _ITEM_HEADER = b"audit-outcome-item"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -64,6 +65,8 @@ def facts_from_headers(headers: RawHeaders) -> dict[str, object] | None:
     is_outcome = False
     for key, value in headers:
         name = key.lower()
+        if not name.startswith(_ABOUT_FACTS):
+            continue  # Nearly all are none of ours.
         if name.startswith(_FACT):
             _take(stated, name, value)
         elif name == b"traceparent":

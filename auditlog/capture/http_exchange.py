@@ -79,8 +79,9 @@ class HttpExchange:
         self.answered: ResponseHeaders | None = None
         self._recorder, self._policy = recorder, policy
         self._receive = receive
-        self._answer = HttpAnswer(self, send, is_head=scope["method"] == "HEAD")
-        self.send: Send = self._answer.take
+        answer = HttpAnswer(self, send, is_head=scope["method"] == "HEAD")
+        self._answer: HttpAnswer | None = answer
+        self.send: Send = answer.take
         """What the application awaits for the response."""
         self._ticks, self._started_ns = ticks, ticks()
         self._exchange: Exchange | None = None
@@ -97,7 +98,7 @@ class HttpExchange:
 
     async def receive(self) -> Message:
         """What the application awaits for the request: the server's messages, seen on their way."""
-        if self._answer.is_held:
+        if self._answer is not None and self._answer.is_held:
             await self._answer.listened()
         self._listeners += 1
         try:
@@ -112,7 +113,7 @@ class HttpExchange:
                 if self._request is not None and not self._done and (body := message.get("body")):
                     self._read_bytes += len(body)
                     self._request.feed(body)
-            elif message["type"] == "http.disconnect" and not self._answer.is_over:
+            elif message["type"] == "http.disconnect" and not self._is_over:
                 self.hung_up()
         except Exception as failure:  # noqa: BLE001  the boundary to the application
             self.fail(failure)
@@ -126,7 +127,8 @@ class HttpExchange:
             AnswerWithheld: fail_closed, and the end of the answer was not sent.
         """
         try:
-            await self._answer.app_ended()
+            if self._answer is not None:
+                await self._answer.app_ended()
         finally:
             self.hand_over("error")
 
@@ -136,12 +138,22 @@ class HttpExchange:
             await self.returned()
             return
         try:
+            if self._answer is None:
+                return
             if isinstance(error, asyncio.CancelledError):
                 await self._answer.cancelled()
             else:
                 self._answer.abandon()
         finally:
             self.hand_over("aborted")
+
+    def let_go(self) -> None:
+        """The application has returned. This and an answer that is over hold each other no more: together
+        they would wait for the collector, which then costs as much as a third of all this.
+        """
+        if self._answer is not None and self._answer.is_over:
+            self._answer = None
+            del self.send
 
     def begins(self, status: int, headers: HeaderList) -> bool:
         """Note the start of the answer; True if it will be recorded."""
@@ -183,7 +195,8 @@ class HttpExchange:
             self.hung_up()
             raise
         is_promised = settled is not None and settled.promise is not None
-        otel.annotate(observation.exchange.id, "promised" if is_promised else "deferred", self._span)
+        if otel.is_loaded():
+            otel.annotate(observation.exchange.id, "promised" if is_promised else "deferred", self._span)
         return settled
 
     def hand_over(self, ending: Ending | None = None) -> None:
@@ -281,6 +294,10 @@ class HttpExchange:
         self._entered = self._exchange is not None and not self._done
         return self._entered
 
+    @property
+    def _is_over(self) -> bool:
+        return self._answer is None or self._answer.is_over
+
     def _mint(self) -> None:
         # The span of the request is current now; when the answer leaves, another one may be.
         self._span = otel.current_span()
@@ -288,11 +305,13 @@ class HttpExchange:
         if exchange is None:
             self._done, self.must_refuse = True, self.fails_closed
             return
-        redactor = self._recorder.redactor
-        self._request, self._response = (
-            BodyTap(body, is_redacted=redactor is not None and redactor.concerns(name))
-            for name, body in (("request", exchange.request), ("response", exchange.response))
-        )
+        if (redactor := self._recorder.redactor) is None:
+            self._request, self._response = BodyTap(exchange.request), BodyTap(exchange.response)
+        else:
+            self._request, self._response = (
+                BodyTap(body, is_redacted=redactor.concerns(name))
+                for name, body in (("request", exchange.request), ("response", exchange.response))
+            )
         self._exchange = exchange
 
     def _look_for_mark(self) -> None:
@@ -373,7 +392,7 @@ class HttpExchange:
             retry_of=asked.retry_of,
             replayed_from=answered.replayed_from,
             read_request=read_request_fields,
-            may_promise=has_read_all and not self._answer.is_unsendable,
+            may_promise=has_read_all and (self._answer is None or not self._answer.is_unsendable),
         )
 
 
