@@ -1,4 +1,4 @@
-"""`auditlog receipt export`: a receipt's proof in the forms other tools read.
+"""`auditlog receipt export|upgrade`: a receipt's proof for other tools; what a later one adds.
 
 Spec: auditlog/spec/log.md, "tlog-proof", and auditlog/spec/cose.md. Promises: a tlog-proof is what stands in
 the receipt, byte for byte; a COSE receipt is signed only over a checkpoint that the same key has signed, and
@@ -16,19 +16,18 @@ import typer
 from auditlog.cli.output import say, say_json
 from auditlog.cli.reading import MAX_RECEIPT_BYTES, read_bounded, read_text_line
 from auditlog.cli.secretfile import write_new_bytes
-from auditlog.errors import ConfigurationError
+from auditlog.errors import ConfigurationError, VerificationError
 
 if TYPE_CHECKING:
     from auditlog.core.tlogproof import TlogProof
 
-app = typer.Typer(help="Hand a receipt's proof to other tools.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Hand a receipt's proof to other tools; bring it up to date.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 _FORMATS = ("tlog-proof", "cose")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `export` a command of its own while it is the only one."""
 
 
 @app.command("export")
@@ -67,6 +66,47 @@ def export(
         say_json({"format": form, "file": str(out), "entry": None if entry is None else str(entry)})
     elif out is not None:
         say(f"{form} of entry {parsed.proof.index} is in {out}")
+
+
+@app.command("upgrade")
+def upgrade(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The receipt that is kept.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="A later receipt of the same entry.")],
+    *,
+    trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="Whose quorum counts.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="New file.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Add a later receipt's anchors and cosignatures to the one you keep.
+
+    Its checkpoint changes only if it has no witness quorum by the trust file and the later one has. Exit code
+    1 if the two are not of one entry, or the result does not verify; nothing is written then.
+    """
+    from auditlog.cli.verify import read_trust
+    from auditlog.core.receipt import format_receipt, parse_receipt
+    from auditlog.core.upgrading import upgrade_receipt
+    from auditlog.verify.verifier import Verifier
+
+    kept, later = (parse_receipt(read_bounded(each, MAX_RECEIPT_BYTES, "a receipt")) for each in (old, new))
+    believed = read_trust(trust)
+    found = upgrade_receipt(kept, later, believed.policy)
+    data = format_receipt(found)
+    report = Verifier(believed).verify(data)
+    if report.exit_code == 1:
+        raise VerificationError(f"expected a later receipt that holds, found: {report.headline}")
+    write_new_bytes(out, data)
+    texts = [each.proof.checkpoint.partition("\n\n")[0] for each in (kept, found)]
+    changed = {
+        "file": str(out),
+        "checkpoint_replaced": texts[0] != texts[1],
+        "anchors_added": len(found.anchors) - len(kept.anchors),
+        "changed": found is not kept,
+    }
+    if json:
+        say_json(changed)
+        return
+    say(f"receipt   {out}{'' if found is not kept else ' (nothing was added)'}")
+    say(f"verdict   {report.headline}")
 
 
 def _text(proof: TlogProof) -> bytes:
