@@ -72,10 +72,12 @@ class Receipts:
         What is signed is origin, size and root of a checkpoint that this key has signed before.
 
         Raises:
-            NotFoundError, NotYetPublished, StorageError: as `issue`.
-            MalformedError: the published tree has one entry, of which RFC 9942 has no receipt.
+            NotFoundError, NotYetPublished, StorageError: as `issue`; not yet too while the tree has one
+                entry, of which RFC 9942 has no receipt.
         """
         proof = parse_receipt(self.issue(index)).proof
+        if not proof.hashes:
+            raise NotYetPublished("expected a published tree of two entries or more, found one of one entry")
         checkpoint = open_own(proof.checkpoint, self._live.signer.verifier)
         return sign_cose_receipt(proof, checkpoint, self._live.signer)
 

@@ -85,7 +85,7 @@ def _receipt(request: Request, hosted: HostedLog, index: int) -> Response:
     if index >= hosted.published_size():
         return not_yet(RETRY_AFTER_S)
     try:
-        if wants_cose and hosted.published_size() > 1:  # RFC 9942 has no receipt of the only entry
+        if wants_cose:
             return fresh(hosted.log.receipts.issue_cose(index), media_type=MEDIA_TYPE)
         return fresh(hosted.log.receipts.issue(index), media_type=RECEIPT)
     except NotYetPublished as error:  # its model is still being measured

@@ -8,6 +8,7 @@ import pytest
 
 from auditlog.core.anchor import DevnetAnchor, sign_devnet_anchor
 from auditlog.core.checkpoint import open_checkpoint
+from auditlog.core.cose import parse_cose_receipt, verify_cose_receipt
 from auditlog.core.entry import parse_entry
 from auditlog.core.head import open_head, verify_head_path
 from auditlog.core.merkle import hash_leaf, verify_inclusion
@@ -74,6 +75,24 @@ def test_a_decision_comes_with_producer_instance_and_model(bench: TestBench) -> 
         assert receipt.entry == decisions[place]
         assert kinds(receipt) == ["producer", "instance", "model"]
         assert check_head(receipt, producer) == 7
+
+
+def test_a_cose_receipt_is_signed_over_what_is_published(bench: TestBench) -> None:
+    """The log's key signs the root of a published checkpoint, and only once there is a path to it."""
+    assert bench.log is not None
+    bench.publish()
+    with pytest.raises(NotYetPublished, match="two entries"):
+        bench.log.receipts.issue_cose(0)
+    producer = bench.started("a")
+    index = bench.send(producer, [producer.decide(1)]).first_index
+    with pytest.raises(NotYetPublished):
+        bench.log.receipts.issue_cose(index)
+    bench.publish()
+    receipt = issued(bench, index)
+    found = parse_cose_receipt(bench.log.receipts.issue_cose(index))
+    checkpoint, _ = open_checkpoint(found.proof.checkpoint, [bench.signer.verifier], ORIGIN)
+    verify_cose_receipt(found, checkpoint, bench.signer.verifier)
+    assert found.proof == receipt.proof
 
 
 def test_an_unregistered_model_is_not_looked_for(bench: TestBench) -> None:

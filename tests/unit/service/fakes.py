@@ -125,6 +125,10 @@ class FakeLog:
         """Something like a receipt."""
         return b'{"receipt":%d}\n' % index
 
+    def issue_cose(self, index: int) -> bytes:
+        """Something like a COSE receipt."""
+        return b"\xd2%d" % index
+
     def head(self, producer: bytes) -> Any:
         """One known chain; `headless` has none yet."""
         if self.headless:

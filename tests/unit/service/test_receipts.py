@@ -78,6 +78,17 @@ def test_decisions_that_share_an_id_are_all_reachable(call: Caller) -> None:
         expect_problem(call("GET", url("twice") + f"?n={n}"), 404, "not_found")
 
 
+def test_accept_asks_for_a_cose_receipt(call: Caller) -> None:
+    """By capability and by index, with its media type; anything else gets the receipt."""
+    cose = {"Accept": "application/json;q=0.5, application/scitt-receipt+cose"}
+    answer = call("GET", url("twice"), headers=cose)
+    assert (answer.content, answer.headers["content-type"]) == (b"\xd24", "application/scitt-receipt+cose")
+    assert call("GET", "/logs/private/receipts/3", token="read", headers=cose).content == b"\xd23"
+    assert call("GET", "/logs/private/receipts/9", token="read", headers=cose).status_code == 202
+    plain = call("GET", url("twice"), headers={"Accept": "*/*"})
+    assert plain.headers["content-type"] == "application/json"
+
+
 def test_by_index_for_readers(call: Caller, opener: FakeOpener) -> None:
     """A published entry has a receipt, one on its way is 202."""
     assert call("GET", "/logs/private/receipts/3", token="read").content == b'{"receipt":3}\n'
