@@ -2,8 +2,8 @@
 
 Spec: `auditlog/spec/receipt.md`, "Rules for who writes receipts". Anchors and cosignatures are added. Proof
 and `related` are replaced, together, only if the old checkpoint has no quorum by the policy and the new one
-has: a receipt that once had one keeps the checkpoint it had. Promises: what the old receipt proved, the new one
-proves. Pure. Must never: mix the proofs of two checkpoints. Both receipts are attacker-controlled.
+has: a receipt that once had one keeps the checkpoint it had. Promises: what the old receipt proved, the new
+one proves. Pure. Must never: mix the proofs of two checkpoints. Both receipts are attacker-controlled.
 """
 
 from __future__ import annotations
