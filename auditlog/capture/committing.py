@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditlog.capture.disclosures import KeptBody, KeptRecord
-from auditlog.capture.field_roots import FEW_LEAVES, FieldRoots, root_here, root_of_members
+from auditlog.capture.field_roots import FieldRoots, root_here, root_of_plain
 from auditlog.capture.observation import Observation, ObservedBody
-from auditlog.capture.quick_fields import Members
+from auditlog.capture.quick_fields import Plain
 from auditlog.core.commitment import BodyCommitment, FieldRoot, commit_body, field_root
 from auditlog.core.content import FORM_JSON, NEWEST_FOLD, field_text, is_known_form
 from auditlog.core.entry import format_time
@@ -43,10 +43,10 @@ def prepare_decision(
     rng: Callable[[int], bytes],
     max_body_bytes: int,
     field_roots: FieldRoots = root_here,
-    members: Members | None = None,
+    plain: Plain | None = None,
 ) -> Prepared:
-    """The body of a `decision` entry. `model` is a leaf hash in hex, "pending" or "unregistered"; `members`
-    what `quick_members` made of the request, if it was asked.
+    """The body of a `decision` entry. `model` is a leaf hash in hex, "pending" or "unregistered"; `plain`
+    what `read_plain` made of the request, if it was asked.
     """
     exchange = seen.exchange
     left_out: list[str] = []
@@ -64,7 +64,7 @@ def prepare_decision(
     kept_request = _kept(seen.request, seen.keep_values, max_body_bytes)
     kept_response = _kept(seen.response, seen.keep_values, max_body_bytes)
     key = exchange.exchange_key
-    fields = None if kept_request is None else _fields(key, "request", kept_request, field_roots, members)
+    fields = None if kept_request is None else _fields(key, "request", kept_request, field_roots, plain)
     body["request"] = _committed(exchange.request, fields)
     fields = None if kept_response is None else _fields(key, "response", kept_response, field_roots)
     body["response"] = _committed(exchange.response, fields)
@@ -115,14 +115,14 @@ def _committed(commitment: BodyCommitment, fields: FieldRoot | None) -> dict[str
 
 
 def _fields(
-    key: bytes, name: str, kept: KeptBody, field_roots: FieldRoots, members: Members | None = None
+    key: bytes, name: str, kept: KeptBody, field_roots: FieldRoots, plain: Plain | None = None
 ) -> FieldRoot | None:
     form = kept.form
     if not kept.data or not (form == FORM_JSON or is_known_form(form)):
         return None
     found = None
-    if members is not None and form == FORM_JSON:
-        found = root_of_members(key, name, members, FEW_LEAVES)
+    if plain is not None and form == FORM_JSON:
+        found = root_of_plain(key, name, plain)
     return field_roots(key, name, kept.data, form) if found is None else found
 
 

@@ -1,9 +1,10 @@
 """Field roots without holding up the application: what takes long goes to a helper process (`field_process`).
 
-A body up to `SMALL_BYTES`, or JSON of any size with at most `FEW_LEAVES` leaves, is cut right here, in the
-writer's thread: that is quicker than asking, and somebody may wait. The helper starts with the first other
-body. If it cannot be started, dies or does not answer, the body is cut here as well; after `MAX_STARTS`
-starts there is no further one. Must never: change a root, or outlive its process's writer.
+A body up to `SMALL_BYTES`, JSON that `quick_fields` can cut, and other JSON with at most `FEW_LEAVES` leaves
+is cut right here, in the writer's thread: that is quicker than asking, and somebody may wait. The helper
+starts with the first other body. If it cannot be started, dies or does not answer, the body is cut here as
+well; after `MAX_STARTS` starts there is no further one. Must never: change a root, or outlive its process's
+writer.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from auditlog.capture.field_process import ANSWER, QUESTION, READY
-from auditlog.capture.quick_fields import MAX_LEAVES, Members, count_leaves, cut_members, quick_members
+from auditlog.capture.quick_fields import Plain, cut_plain, has_few_leaves, read_plain
 from auditlog.core.commitment import SALT_BYTES, FieldRoot, field_root, salts
 from auditlog.core.content import FORM_JSON, field_text
 
@@ -39,16 +40,14 @@ FieldRoots = Callable[[bytes, str, bytes, str], FieldRoot | None]
 
 def root_here(key: bytes, name: str, body: bytes, form: str) -> FieldRoot | None:
     """The field root, computed in this thread."""
-    members = quick_members(body) if form == FORM_JSON else None
-    found = None if members is None else root_of_members(key, name, members)
+    plain = read_plain(body) if form == FORM_JSON else None
+    found = None if plain is None else root_of_plain(key, name, plain)
     return _root_by_core(key, name, body, form) if found is None else found
 
 
-def root_of_members(key: bytes, name: str, members: Members, most: int = MAX_LEAVES) -> FieldRoot | None:
-    """The field root of what `quick_members` made of a body; None if the core must decide, or it has more
-    than `most` leaves.
-    """
-    leaves = cut_members(members, most)
+def root_of_plain(key: bytes, name: str, plain: Plain) -> FieldRoot | None:
+    """The field root of what `read_plain` made of a body; None if the core must decide."""
+    leaves = cut_plain(plain)
     if leaves is None:
         return None
     return FieldRoot(_quick_root(salts(key, name, len(leaves)), leaves), len(leaves), FORM_JSON)
@@ -74,11 +73,6 @@ def _quick_root(stream: bytes, leaves: list[tuple[bytes, bytes]]) -> bytes:
     return level[0]
 
 
-def _has_few_leaves(body: bytes) -> bool:
-    found = count_leaves(body, FEW_LEAVES)
-    return found is not None and found <= FEW_LEAVES
-
-
 class FieldRootProcess:
     """A `FieldRoots` that asks a helper for large bodies. Used by the writer's thread alone."""
 
@@ -94,11 +88,11 @@ class FieldRootProcess:
         if len(body) <= SMALL_BYTES and not body.startswith(_COMPRESSED):
             return root_here(key, name, body, form)
         if form == FORM_JSON:
-            members = quick_members(body)
-            found = None if members is None else root_of_members(key, name, members, FEW_LEAVES)
+            plain = read_plain(body)
+            found = None if plain is None else root_of_plain(key, name, plain)
             if found is not None:
                 return found
-            if _has_few_leaves(body):
+            if has_few_leaves(body, FEW_LEAVES):
                 return _root_by_core(key, name, body, form)
         try:
             if self._child is None:

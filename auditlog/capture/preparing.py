@@ -16,7 +16,7 @@ from auditlog.capture.messages import Observed, OutcomeKnown
 from auditlog.capture.metrics import Counters
 from auditlog.capture.models import ModelNames
 from auditlog.capture.observation import Observation, ObservedBody
-from auditlog.capture.quick_fields import Members, quick_members
+from auditlog.capture.quick_fields import Plain, read_plain
 from auditlog.capture.redaction import REDACTED, WHOLE, Redacted, Redactor
 from auditlog.capture.request_fields import RequestFields, fields_of, read_request_fields
 from auditlog.capture.safety import Guard
@@ -56,18 +56,18 @@ class Preparation:
         if self._redactor is not None:
             seen = redact(seen, self._redactor)
         data = seen.request.data if seen.keep_values else None
-        members = None if data is None or message.is_lightened else quick_members(data)
-        seen = self._read(seen, members, is_lightened=message.is_lightened)
+        plain = None if data is None or message.is_lightened else read_plain(data)
+        seen = self._read(seen, plain, is_lightened=message.is_lightened)
         return prepare_decision(
             seen,
             model=self.models.reference(seen),
             rng=self._rng,
             max_body_bytes=self._max_body_bytes,
             field_roots=self._field_roots,
-            members=members,
+            plain=plain,
         )
 
-    def _read(self, seen: Observation, members: Members | None, *, is_lightened: bool) -> Observation:
+    def _read(self, seen: Observation, plain: Plain | None, *, is_lightened: bool) -> Observation:
         """Take model, adapter and sampling from the request, where the hook left that to this thread."""
         if is_lightened:
             self._metrics.add("bodies_let_go")
@@ -76,8 +76,8 @@ class Preparation:
             return seen
         if seen.request.data == REDACTED:
             return self.models.without_request(seen)
-        if members is not None and seen.read_request is read_request_fields:
-            return self.models.asked_for(seen, fields_of(members))
+        if plain is not None and seen.read_request is read_request_fields:
+            return self.models.asked_for(seen, fields_of(plain.members))
         fields = self._guard.call("read_request", RequestFields(), seen.read_request, seen.request.data)
         return self.models.asked_for(seen, fields)
 

@@ -58,7 +58,7 @@ def read_request_fields(body: bytes) -> RequestFields:
 
 
 def fields_of(members: Mapping[str, Any]) -> RequestFields:
-    """The same from what `quick_fields.quick_members` made of the request: nothing is parsed twice."""
+    """The same from the members that `quick_fields.read_plain` found: nothing is parsed twice."""
     sampling = _sampling(members)
     for name in _NESTED:
         if name in members and type(members[name]) is dict:
