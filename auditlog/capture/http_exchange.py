@@ -138,19 +138,15 @@ class HttpExchange:
             await self.returned()
             return
         try:
-            if self._answer is None:
-                return
-            if isinstance(error, asyncio.CancelledError):
+            if self._answer is not None and isinstance(error, asyncio.CancelledError):
                 await self._answer.cancelled()
-            else:
+            elif self._answer is not None:
                 self._answer.abandon()
         finally:
             self.hand_over("aborted")
 
     def let_go(self) -> None:
-        """The application has returned. This and an answer that is over hold each other no more: together
-        they would wait for the collector, which then costs as much as a third of all this.
-        """
+        """The application has returned. Else this and the answer, in a cycle, wait for the collector."""
         if self._answer is not None and self._answer.is_over:
             self._answer = None
             del self.send
@@ -195,8 +191,7 @@ class HttpExchange:
             self.hung_up()
             raise
         is_promised = settled is not None and settled.promise is not None
-        if otel.is_loaded():
-            otel.annotate(observation.exchange.id, "promised" if is_promised else "deferred", self._span)
+        otel.annotate(observation.exchange.id, "promised" if is_promised else "deferred", self._span)
         return settled
 
     def hand_over(self, ending: Ending | None = None) -> None:
@@ -305,13 +300,11 @@ class HttpExchange:
         if exchange is None:
             self._done, self.must_refuse = True, self.fails_closed
             return
-        if (redactor := self._recorder.redactor) is None:
-            self._request, self._response = BodyTap(exchange.request), BodyTap(exchange.response)
-        else:
-            self._request, self._response = (
-                BodyTap(body, is_redacted=redactor.concerns(name))
-                for name, body in (("request", exchange.request), ("response", exchange.response))
-            )
+        redactor = self._recorder.redactor
+        self._request, self._response = (
+            BodyTap(body, is_redacted=redactor is not None and redactor.concerns(name))
+            for name, body in (("request", exchange.request), ("response", exchange.response))
+        )
         self._exchange = exchange
 
     def _look_for_mark(self) -> None:

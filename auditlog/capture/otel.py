@@ -19,11 +19,6 @@ DECISION_ID = "auditlog.decision.id"
 ENTRY_STATUS = "auditlog.entry.status"
 
 
-def is_loaded() -> bool:
-    """Whether the application has loaded OpenTelemetry; asked first where requests pass."""
-    return "opentelemetry.trace" in sys.modules
-
-
 def current_span() -> Any | None:
     """The span of the code that calls, if it records; to be annotated later, from another context."""
     trace = sys.modules.get("opentelemetry.trace")
