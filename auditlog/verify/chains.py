@@ -19,7 +19,7 @@ bytes are attacker-controlled; nothing here raises on them. No I/O.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,11 @@ class Anchored:
     index: int
     size: int
     root: str
+    type: str = ""
+    chain_id: int = 0
+    contract: str = ""
+    time: str = ""
+    """That of its block."""
 
 
 class ChainChecker:
@@ -100,6 +105,12 @@ class ChainChecker:
     def forget_anchored(self) -> None:
         """Forget what the anchors say, once it was compared with the tree."""
         self._anchored.clear()
+
+    def anchored_again(self, claims: Iterable[Sequence[Any]]) -> None:
+        """Take back what was not compared before a halt."""
+        for claim in claims:
+            found = Anchored(*claim)
+            self._anchored[found.size] = found
 
     def standing(self) -> dict[str, Any]:
         """Where this stands between two entries, `producers` aside, in JSON values: for `resume`."""
@@ -203,13 +214,14 @@ class ChainChecker:
 
     def _take_anchor(self, index: int, body: dict[str, Any]) -> None:
         """An anchor of a tree this log did not have before the entry was written is none of its own."""
-        found = Anchored(index, body["size"], body["root"])
+        names = ("size", "root", "type", "chain_id", "contract", "block_time")
+        found = Anchored(index, *(body[name] for name in names))
         if body["log_id"] != self._log_id:
             text = f"entry {index}: expected an anchor of the log id {self._log_id}, found another"
             self._complain(Complaint("anchor_foreign", index, text))
         elif found.size > index:
             text = f"entry {index}: expected an anchored size of at most {index}, found {found.size}"
-            self._complain(Complaint("anchor_fork", index, text))
+            self._complain(Complaint("anchor_foreign", index, text))
         elif (known := self._anchored.setdefault(found.size, found)).root != found.root:
             text = f"entry {index}: expected one root anchored at size {found.size}, found a second"
             self._complain(Complaint("anchor_fork", index, text, known.index))
@@ -229,7 +241,9 @@ class ChainChecker:
             self._complain(Complaint("forged_enrolment", index, f"entry {index}: enrolment: {error}"))
             return
         self.enrolled += 1
-        self._producers[leaf_hash] = ProducerLife(leaf_hash, name, [verifier], leaf_hash, index=index)
+        self._producers[leaf_hash] = ProducerLife(
+            leaf_hash, name, [verifier], leaf_hash, index=index, enrolled_at=index
+        )
 
     def _take_producer(self, index: int, leaf_hash: str, entry: Entry, *, is_read: bool) -> None:
         producer = self._producers.get(entry.producer)
@@ -247,7 +261,9 @@ class ChainChecker:
             self._begin_instance(index, producer, entry)
         elif entry.seq != producer.seq + 1 or entry.kind == "instance":
             text = f"entry {index}: expected number {producer.seq + 1} of {producer.name}, found {entry.seq}"
-            self._complain(_out_of_line(index, text, producer.index, twice=entry.seq <= producer.seq))
+            twins = producer.places(entry.seq, entry.seq)
+            other = twins[0] if twins else producer.index
+            self._complain(_out_of_line(index, text, other, twice=bool(twins)))
         if entry.prev != producer.leaf_hash:
             text = (
                 f"entry {index}: expected to follow {producer.leaf_hash[:16]} of {producer.name}, "

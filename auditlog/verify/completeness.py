@@ -108,7 +108,7 @@ class _Walk:
                     index = number * TILE_WIDTH + place
                     entry = self._chains.take(index, hashes[place], data)
                     if entry is not None:
-                        self._take(index, hashes[place], entry)
+                        fold_entry(self.lives, index, hashes[place], entry)
                 progress(number * TILE_WIDTH + len(entries), size)
         except SourceError as error:
             self._findings.add(Weight.INCOMPLETE, "unread", "", f"the entries could not be read: {error}")
@@ -119,18 +119,20 @@ class _Walk:
             return False
         return True
 
-    def _take(self, index: int, leaf_hash: bytes, entry: Entry) -> None:
-        is_read = entry.understood and _is_well_formed(entry)
-        if entry.by_log:
-            self.lives.take_log(index, leaf_hash.hex(), entry, is_read=is_read)
-        else:
-            self.lives.take(index, entry, is_read=is_read)
-
     def end(self, seen_at: str | None) -> None:
         """Settle what only the end of the log shows."""
         newest = max([self.lives.newest, seen_at or ""])
         until = self._period.until
         self.lives.end(newest if until is None else min(newest, until))
+
+
+def fold_entry(lives: Lives, index: int, leaf_hash: bytes, entry: Entry) -> None:
+    """One more entry of the log, whatever is in it."""
+    is_read = entry.understood and _is_well_formed(entry)
+    if entry.by_log:
+        lives.take_log(index, leaf_hash.hex(), entry, is_read=is_read)
+    else:
+        lives.take(index, entry, is_read=is_read)
 
 
 def _is_well_formed(entry: Entry) -> bool:

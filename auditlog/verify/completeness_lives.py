@@ -217,7 +217,8 @@ class Lives:
         summary.last = entry.time
         if entry.kind == "decision":
             summary.decisions += 1
-            summary.modes[_word(entry.body.get("mode"))] += 1
+            mode = _word(entry.body.get("mode"))
+            summary.modes[mode] = summary.modes.get(mode, 0) + 1
         elif entry.kind == "outcome":
             summary.outcomes += 1
         elif entry.kind == "heartbeat":

@@ -62,7 +62,7 @@ class ProducerSummary:
     silent_s: float = 0.0
     first: str = ""
     last: str = ""
-    modes: Counter[str] = field(default_factory=Counter)
+    modes: dict[str, int] = field(default_factory=dict)
     """Decisions by mode."""
 
     def to_json(self) -> dict[str, Any]:

@@ -133,6 +133,9 @@ class ProducerLife:
     """(place of the instance, number) of each rotation that held."""
     index: int = -1
     """Where its newest entry is in the log; until there is one, its enrolment."""
+    enrolled_at: int = -1
+    rotated_at: list[int] = field(default_factory=list)
+    """Where the rotations that held are in the log."""
     runs: list[list[int]] = field(default_factory=list)
     """[first number, first index, count] of the newest runs of the current instance: entries that stand side
     by side in the log, as those of one batch do.
@@ -213,6 +216,7 @@ class ProducerLife:
         self.keys.append(following)
         place = self.past.get(entry.instance, len(self.past))
         self.rotated.append((place, entry.seq))
+        self.rotated_at.append(index)
 
     def opens(self, note: str, instance: str, first: int, last: int) -> None:
         """Check that a head over these numbers is by the key in force for them.

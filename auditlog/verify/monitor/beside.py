@@ -1,0 +1,159 @@
+"""What others have seen of the log: newest checkpoints of witnesses and monitors, compared with the tree.
+
+Spec: auditlog/spec/monitor.md, "Witnesses and peers"; C2SP tlog-witness, "monitoring". A checkpoint that the
+log has signed and that its tree does not contain is a fork, whoever brought it. Promises: what cannot be
+compared yet (it is ahead of the log) is kept and compared when the log gets there. Answers are
+attacker-controlled and bounded. Must never: believe a checkpoint that the log's own key has not signed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+from auditlog.core.cosignature import CosignatureVerifier
+from auditlog.errors import EvidenceError, SourceError
+from auditlog.verify.monitor.following import Follower, Look, fork_of
+from auditlog.verify.monitor.prove import Sight
+from auditlog.verify.monitor.raised import Raised
+from auditlog.verify.sources import HttpSource, LogSource
+from auditlog.verify.steps import Opened
+from auditlog.verify.tlogclient import VerifiedTree
+
+BEHIND_S: Final = 3600.0
+"""A witness that is so long behind a checkpoint of the log is reported."""
+
+
+@dataclass(slots=True)
+class Other:
+    """One witness or peer. `name` is the policy's for a witness, else the URL."""
+
+    name: str
+    url: str
+    verifier: CosignatureVerifier | None = None
+    """The key of a witness: its checkpoint must carry its cosignature."""
+    ahead: Opened | None = None
+    """One that the log has signed and that is ahead of the newest known."""
+    newest_size: int = -1
+    """What it showed last; -1 before that."""
+    problem: str = ""
+    source: LogSource | None = field(default=None, repr=False)
+
+
+def checkpoint_path(origin: str) -> str:
+    """Where a witness or a monitor shows what it has of a log."""
+    return f"{sha256(origin.encode('utf-8')).hexdigest()}/checkpoint"
+
+
+class Beside:
+    """All witnesses and peers of one log. Not for several threads."""
+
+    def __init__(
+        self,
+        others: list[Other],
+        *,
+        open_source: Callable[[str], LogSource] = HttpSource,
+        behind_s: float = BEHIND_S,
+    ) -> None:
+        self.others = others
+        self._open_source, self._behind_us = open_source, int(behind_s * 1_000_000)
+
+    def ask(self, follower: Follower, look: Look) -> None:
+        """Ask every one, compare, and raise what does not fit."""
+        for other in self.others:
+            other.problem = ""
+            try:
+                shown = self._fetch(other, follower)
+                other.newest_size = shown.checkpoint.tree_size
+                self._compare(other, shown, follower)
+            except (SourceError, EvidenceError) as error:
+                other.problem = str(error)
+                look.unread.append(f"{other.name}: {error}")
+
+    def _fetch(self, other: Other, follower: Follower) -> Opened:
+        if other.source is None:
+            other.source = self._open_source(other.url)
+        note = other.source.fetch(checkpoint_path(follower.log.origin)).decode("utf-8", "replace")
+        shown = follower.log.open(note)
+        if other.verifier is not None:
+            signed = {line.vkey for line in shown.opened.verified}
+            if other.verifier.vkey not in signed:
+                raise SourceError(
+                    "expected a checkpoint with this witness's cosignature, found none", reason="unreachable"
+                )
+        return shown
+
+    def _compare(self, other: Other, shown: Opened, follower: Follower) -> None:
+        newest = follower.opened
+        if newest is None:
+            return
+        if other.ahead is not None and other.ahead.checkpoint.tree_size <= newest.checkpoint.tree_size:
+            ahead, other.ahead = other.ahead, None
+            self._fits(other, ahead, newest, follower)
+        if shown.checkpoint.tree_size > newest.checkpoint.tree_size:
+            self._ahead(other, shown, newest, follower)
+            return
+        if self._fits(other, shown, newest, follower):
+            self._time(other, shown, newest, follower)
+
+    def _ahead(self, other: Other, shown: Opened, newest: Opened, follower: Follower) -> None:
+        """It has more than the log has shown here: normal for seconds. If the log serves the larger tree,
+        it can be compared at once.
+        """
+        if other.ahead is None:
+            other.ahead = shown
+        with contextlib.suppress(SourceError, EvidenceError):
+            tree = VerifiedTree(follower.source, shown.checkpoint)
+            if tree.root_at(newest.checkpoint.tree_size) != newest.checkpoint.root_hash:
+                self._raise(other, newest, shown, Sight(tree, shown.note), follower)
+
+    def _fits(self, other: Other, shown: Opened, newest: Opened, follower: Follower) -> bool:
+        size = shown.checkpoint.tree_size
+        if size == newest.checkpoint.tree_size:
+            if shown.checkpoint.root_hash == newest.checkpoint.root_hash:
+                return True
+            self._raise(other, shown, newest, None, follower)
+            return False
+        tree = follower.tree
+        if tree is None or tree.checkpoint != newest.checkpoint:
+            tree = VerifiedTree(follower.source, newest.checkpoint)
+        if tree.root_at(size) == shown.checkpoint.root_hash:
+            return True
+        self._raise(other, shown, newest, Sight(tree, newest.note), follower)
+        return False
+
+    def _raise(
+        self, other: Other, smaller: Opened, larger: Opened, sight: Sight | None, follower: Follower
+    ) -> None:
+        alarm = "fork" if other.verifier is None else "witness_disagrees"
+        who = f"witness {other.name}" if other.verifier else f"the monitor at {other.name}"
+        detail = (
+            f"{who} has a checkpoint of {follower.log.origin} that is not of this history: "
+            f"the tree of {larger.checkpoint.tree_size} entries does not begin with that of "
+            f"{smaller.checkpoint.tree_size}"
+        )
+        key = f"{alarm}:{other.name}"
+        follower.books.book.take(fork_of(smaller, larger, sight, alarm=alarm, key=key, detail=detail))
+
+    def _time(self, other: Other, shown: Opened, newest: Opened, follower: Follower) -> None:
+        """How long it has been behind."""
+        size = shown.checkpoint.tree_size
+        query = "SELECT min(seen_us) FROM checkpoint WHERE origin = ? AND size > ?"
+        ((since_us,),) = follower.store.read(query, (follower.log.origin, size))
+        if other.verifier is None or since_us is None:
+            return
+        behind_us = follower.clock_us() - since_us
+        if behind_us > self._behind_us:
+            hours = behind_us / 3.6e9
+            detail = (
+                f"witness {other.name} has cosigned {size} of {newest.checkpoint.tree_size} entries, and has "
+                f"not caught up for {hours:.1f} h"
+            )
+            raised = Raised(
+                alarm="witness_behind", key=f"witness_behind:{other.name}:{size}", detail=detail,
+                notes=(shown.note,),
+            )  # fmt: skip
+            follower.books.book.take(raised)

@@ -1,0 +1,160 @@
+"""Promises handed to the monitor: judged when they are due, until it is settled what became of them.
+
+Spec: auditlog/spec/monitor.md, "Promises"; auditlog/spec/promise.md, "Verdicts". A folder of notes, in any
+form people have them in; those of other logs are left alone. `auditlog.verify.promise_verdict` is the judge.
+Promises: a settled one is not judged again, an open one ever more seldom. Must never: keep or send on
+anything but the note.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from auditlog.core.promise import PROMISE_HEADER
+from auditlog.core.scalars import parse_time
+from auditlog.errors import EvidenceError, SourceError
+from auditlog.verify.monitor.following import Follower, Look
+from auditlog.verify.monitor.raised import Raised
+from auditlog.verify.promise_evidence import format_evidence
+from auditlog.verify.promise_report import PromiseReport, Verdict
+from auditlog.verify.promise_sources import HttpLookup
+from auditlog.verify.promise_verdict import check_promise, read_promise
+from auditlog.verify.promise_view import LogSight
+
+MAX_NOTE_BYTES: Final = 64 * 1024
+MAX_JUDGED: Final = 256
+"""Promises judged in one look."""
+FIRST_WAIT_S: Final = 60
+LONGEST_WAIT_S: Final = 86_400
+_SETTLED: Final = (Verdict.IN_LOG, Verdict.BROKEN, Verdict.DECLARED_LOST, Verdict.NO_PROMISE)
+_LEADS: Final = ("audit-promise:", ": audit-promise", ":audit-promise", "audit-promise")
+
+
+class Promised:
+    """The promises of one log in one folder. Not for several threads."""
+
+    def __init__(self, folder: Path, url: str | None) -> None:
+        """`url` is the log's, if it can be asked."""
+        self._folder, self._url = folder, url
+        self._passed_over: set[str] = set()
+
+    def judge(self, follower: Follower, look: Look) -> None:
+        """Judge what is due."""
+        if not look.is_current:
+            return
+        now_us, judged = follower.clock_us(), 0
+        sight: LogSight | None = None
+        for digest, note in self._notes(follower.log.origin):
+            if judged >= MAX_JUDGED:
+                look.unread.append(f"more than {MAX_JUDGED} promises: the rest is judged at the next looks")
+                break
+            tries, next_us, is_settled = _known(follower, digest)
+            if is_settled or next_us > now_us:
+                if not is_settled and tries:
+                    look.unread.append(f"promise {digest[:16]} is not decided yet")
+                continue
+            merge_us = parse_time(read_promise(note).merge_by)
+            if merge_us > now_us:
+                _keep(follower, digest, 0, merge_us, None)
+                continue
+            sight = sight or self._sight(follower)
+            judged += 1
+            self._settle(digest, check_promise(note, sight, now_us=now_us), tries, follower, look)
+
+    def _sight(self, follower: Follower) -> LogSight:
+        kept = [follower.opened.note] if follower.opened is not None else []
+        return LogSight(
+            follower.log.trust,
+            follower.log.origin,
+            follower.source,
+            lookup=None if self._url is None else HttpLookup(self._url),
+            kept=kept,
+        )
+
+    def _settle(self, digest: str, report: PromiseReport, tries: int, follower: Follower, look: Look) -> None:
+        if report.verdict in (Verdict.BROKEN, Verdict.DECLARED_LOST):
+            self._raise(digest, report, follower)
+        elif report.verdict not in _SETTLED:
+            look.unread.append(f"promise {digest[:16]}: {report.headline}")
+        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S << min(tries, 12))
+        next_us = follower.clock_us() + wait_s * 1_000_000
+        # The alarm is in the book before the promise counts as settled: dying between is judging again.
+        follower.books.commit(follower.sight())
+        _keep(follower, digest, tries + 1, next_us, report)
+
+    def _raise(self, digest: str, report: PromiseReport, follower: Follower) -> None:
+        evidence: bytes | None = None
+        if report.evidence is not None:
+            try:
+                evidence = format_evidence(report.evidence)
+            except EvidenceError:  # too large for a file; the verdict stands
+                evidence = None
+        raised = Raised(
+            alarm="promise_broken" if report.verdict is Verdict.BROKEN else "gap",
+            key=f"promise_broken:{digest}",
+            detail=f"promise {digest[:16]}: {report.headline}",
+            index=report.index,
+            evidence=evidence,
+        )
+        follower.books.book.take(raised)
+
+    def _notes(self, origin: str) -> list[tuple[str, str]]:
+        """(digest, note) of every promise of this log in the folder; raises SourceError."""
+        found: dict[str, str] = {}
+        try:
+            paths = sorted(self._folder.iterdir())
+        except OSError as error:
+            raise SourceError(
+                f"expected the folder of promises, found: {error.strerror}", reason="missing"
+            ) from None
+        for path in paths:
+            if path.name in self._passed_over or not path.is_file():
+                continue
+            note = _read(path)
+            if note is None or read_promise(note).origin != origin:
+                self._passed_over.add(path.name)
+                continue
+            found[sha256(note.encode("utf-8")).hexdigest()] = note
+        return list(found.items())
+
+
+def _read(path: Path) -> str | None:
+    """The note in a file, as it is or in base64; None if it is none."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_NOTE_BYTES + 1).decode("utf-8")
+        if not text.startswith(PROMISE_HEADER):
+            text = base64.b64decode(_bare(text), validate=True).decode("utf-8")
+        read_promise(text)
+    except (OSError, UnicodeDecodeError, binascii.Error, ValueError, EvidenceError):
+        return None
+    return text
+
+
+def _bare(line: str) -> str:
+    line = line.strip()
+    lead = next((lead for lead in _LEADS if line.lower().startswith(lead)), "")
+    return line[len(lead) :].strip()
+
+
+def _known(follower: Follower, digest: str) -> tuple[int, int, bool]:
+    query = "SELECT tries, next_us, is_settled FROM promise WHERE digest = ?"
+    rows = follower.store.read(query, (digest,))
+    return (int(rows[0][0]), int(rows[0][1]), bool(rows[0][2])) if rows else (0, 0, False)
+
+
+def _keep(follower: Follower, digest: str, tries: int, next_us: int, report: PromiseReport | None) -> None:
+    """Remember what became of a promise; None for one that is not due yet."""
+    verdict, headline = (Verdict.NOT_YET_DUE.value, "") if report is None else _words(report)
+    is_settled = report is not None and report.verdict in _SETTLED
+    row = (digest, follower.log.origin, tries, next_us, verdict, headline, int(is_settled))
+    with follower.store.transaction() as connection:
+        connection.execute("INSERT OR REPLACE INTO promise VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _words(report: PromiseReport) -> tuple[str, str]:
+    return report.verdict.value, report.headline
