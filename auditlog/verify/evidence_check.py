@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 
+from auditlog.core.keys import Ed25519Verifier
 from auditlog.core.receipt import RECEIPT_VERSION
 from auditlog.core.trust import Trust
 from auditlog.errors import EvidenceError
@@ -92,9 +93,7 @@ def _headline(claim: Claim, shown: Shown, alarm: str) -> str:
             f"it saw this: {text}. Nobody else can check it."
         )
     if claim.verdict is Claimed.NOTICE:
-        return (
-            f"PROVEN (notice, {alarm}): {shown.text} It is in the log {origin}; nothing is wrong by itself."
-        )
+        return f"PROVEN (notice, {alarm}) of the log {origin}: {shown.text}"
     who = f"the log {origin}" if len(shown.against) == 1 else f"the log {origin} or {shown.against[1]}"
     return f"PROVEN ({alarm}) against {who}: {ALARMS[alarm].sentence} {shown.text}"
 
@@ -125,12 +124,17 @@ def _observed_facts(claim: Claim, shown: Shown) -> tuple[Fact, ...]:
         )
         for size in shown.signed
     ]
-    by = f"the key {claim.monitor}"
+    name = printable(Ed25519Verifier.from_vkey(claim.monitor or "").name)
+    by = f"the monitor {name}"
     return (
         _tree_fact(shown),
         *others,
         Fact("observed", f"{said.alarm} {said.time}", Grade.STATED, by, printable(said.detail, 500)),
         Fact(
-            "monitor_key", claim.monitor or "", Grade.STATED, by, "It is worth as much as you trust that key."
+            "monitor_key",
+            claim.monitor or "",
+            Grade.STATED,
+            by,
+            f"It is worth as much as you trust this key: {claim.monitor}",
         ),
     )

@@ -69,9 +69,12 @@ def _proven(
     report: PromiseReport, proof: Proof, evidence: Evidence, twice: tuple[str, ...]
 ) -> EvidenceReport:
     checkpoint = proof.opened.checkpoint
+    headline = f"PROVEN: {report.headline}"
+    if evidence.verdict is Cause.FORK:
+        headline = f"PROVEN (fork) against the log {checkpoint.origin}: {proof.text}"
     return EvidenceReport(
         0,
-        f"PROVEN: {report.headline}",
+        headline,
         report.facts,
         report,
         proof,

@@ -79,6 +79,8 @@ def render_evidence(name: str, told: EvidenceReport, console: Console | None = N
 
 def _against(told: EvidenceReport) -> str:
     """Whom a file that holds convicts."""
+    if told.verdict == "DECLARED_LOST":
+        return "Nobody else is convicted by this: it is the operator's own word that it lost this."
     if not told.against:
         return "Nobody is convicted by this: nothing is wrong by itself."
     if told.verdict == "FORK" or len(told.against) == 1:
