@@ -29,6 +29,7 @@ from auditlog.core.statements import (
     producer_key_name,
 )
 from auditlog.errors import InclusionError, MalformedError, SignatureError, VerificationError
+from auditlog.verify.familiar import Familiar
 from auditlog.verify.run import Checked, not_checked
 from auditlog.verify.steps_keys import follow_rotations, key_at, take_rotations
 
@@ -93,11 +94,11 @@ def read_content(data: bytes, origin: str) -> Checked[Content]:
 
 
 def check_related(
-    entry: Entry, index: int, related: Sequence[Related], checkpoint: Checkpoint
+    entry: Entry, index: int, related: Sequence[Related], checkpoint: Checkpoint, familiar: Familiar
 ) -> Checked[Standing]:
     """(8) Verify each related entry and find out what it is to this one."""
-    left = [_place(item, checkpoint) for item in related]
-    producer = _take_producer(left, entry)
+    left = [_place(item, checkpoint, familiar) for item in related]
+    producer = _take_producer(left, entry, familiar)
     rotations = take_rotations(left, entry, index)
     keys = () if producer is None else follow_rotations(producer.key, rotations)
     instance = _take_instance(left, entry)
@@ -109,7 +110,7 @@ def check_related(
             f"found entry {left[0].index} of kind {left[0].entry.kind}"
         )
     standing = Standing(producer, instance, model, rotations, keys, ending)
-    _check_notes(entry, standing)
+    _check_notes(entry, standing, familiar)
     missing = missing_entries(entry, standing)
     if missing:
         return not_checked(standing, f"the receipt lacks its {' and '.join(missing)} entry", is_required=True)
@@ -123,21 +124,26 @@ def check_related(
     )
 
 
-def _place(item: Related, checkpoint: Checkpoint) -> Placed:
+def _place(item: Related, checkpoint: Checkpoint, familiar: Familiar) -> Placed:
     """Inclusion first, then parse: nothing of a related entry is believed before."""
     leaf_hash = hash_leaf(item.entry)
     try:
         verify_inclusion(leaf_hash, item.index, checkpoint.tree_size, list(item.proof), checkpoint.root_hash)
     except InclusionError as error:
         raise InclusionError(f"related entry {item.index}: {error}") from error
-    entry = parse_entry(item.entry)
+    entry = familiar.recall(("entry", leaf_hash), len(item.entry), lambda: _read(item.entry))
     if entry.origin != checkpoint.origin:
         raise VerificationError(
             f"related entry {item.index}: expected origin {checkpoint.origin}, found another"
         )
+    return Placed(entry, leaf_hash, item.index)
+
+
+def _read(data: bytes) -> Entry:
+    entry = parse_entry(data)
     if entry.understood:
         check_body(entry.kind, entry.body)
-    return Placed(entry, leaf_hash, item.index)
+    return entry
 
 
 def _take(left: list[Placed], kind: str, leaf_hash: str | None = None) -> Placed | None:
@@ -148,11 +154,17 @@ def _take(left: list[Placed], kind: str, leaf_hash: str | None = None) -> Placed
     return None
 
 
-def _take_producer(left: list[Placed], entry: Entry) -> Producer | None:
+def _take_producer(left: list[Placed], entry: Entry, familiar: Familiar) -> Producer | None:
     placed = None if entry.by_log else _take(left, "producer", entry.producer)
     if placed is None:
         return None
-    body = placed.entry.body
+    # The origin is that of both entries: what is enrolled follows from the producer's entry alone.
+    key = familiar.recall(("producer", placed.leaf_hash), 0, lambda: _enrolled_key(placed.entry))
+    return Producer(placed, placed.entry.body["name"], key)
+
+
+def _enrolled_key(entry: Entry) -> Ed25519Verifier:
+    body = entry.body
     key = Ed25519Verifier.from_vkey(body["vkey"])
     expected = producer_key_name(entry.origin, body["name"])
     if key.name != expected:
@@ -162,7 +174,7 @@ def _take_producer(left: list[Placed], entry: Entry) -> Producer | None:
         raise SignatureError(
             "producer entry: expected its note to enrol this name in this log, found another"
         )
-    return Producer(placed, body["name"], key)
+    return key
 
 
 def _take_instance(left: list[Placed], entry: Entry) -> Placed | None:
@@ -180,7 +192,7 @@ def _take_instance(left: list[Placed], entry: Entry) -> Placed | None:
     return placed
 
 
-def _check_notes(entry: Entry, standing: Standing) -> None:
+def _check_notes(entry: Entry, standing: Standing, familiar: Familiar) -> None:
     """What the producer signed about itself, each with the key in force there; without the producer's entry
     none is known.
     """
@@ -192,7 +204,9 @@ def _check_notes(entry: Entry, standing: Standing) -> None:
         _check_instance_note(entry, standing.keys[-1])
     if standing.instance is not None:
         start = standing.instance
-        _check_instance_note(start.entry, key_at(standing.keys, standing.rotations, start.index))
+        key = key_at(standing.keys, standing.rotations, start.index)
+        what = ("start", start.leaf_hash, key.vkey)
+        familiar.recall(what, 0, lambda: _check_instance_note(start.entry, key))
 
 
 def _check_instance_note(start: Entry, key: Ed25519Verifier) -> None:

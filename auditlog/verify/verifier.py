@@ -21,6 +21,7 @@ from auditlog.verify.comparison import CurrentLog, compare_with_log
 from auditlog.verify.disclosed import check_disclosures
 from auditlog.verify.expectations import Expectation
 from auditlog.verify.facts import entry_facts, open_questions
+from auditlog.verify.familiar import Familiar
 from auditlog.verify.headline import find_reservations, write_headline
 from auditlog.verify.judgement import Judgement
 from auditlog.verify.presented import Presented
@@ -52,11 +53,16 @@ class _Located:
 
 
 class Verifier:
-    """Checks receipts against one trust file. Holds no state between receipts; safe to share."""
+    """Checks receipts against one trust file. Safe to share.
+
+    Holds nothing between receipts but what it verified of entries that many of them share (`Familiar`), which
+    makes no receipt's verdict depend on another's.
+    """
 
     def __init__(self, trust: Trust) -> None:
         """`trust` is the verifier's own choice (`parse_trust` reads the file); never from the receipt."""
         self._trust = trust
+        self._familiar = Familiar()
 
     def verify(
         self,
@@ -184,7 +190,11 @@ class Verifier:
         # (8) The entries it stands on are in the same tree: producer, rotations, process life, model.
         standing = run.must(
             8,
-            lambda: owed(steps_chain.check_related(entry, at.index, receipt.related, at.opened.checkpoint)),
+            lambda: owed(
+                steps_chain.check_related(
+                    entry, at.index, receipt.related, at.opened.checkpoint, self._familiar
+                )
+            ),
         )
 
         # (9) The producer signed a batch that holds it at this number.
