@@ -28,8 +28,8 @@ from auditlog.capture.vitals import SpoolDepth
 _UNSENT = bytes(32)
 RESERVED_BYTES = 8192
 """Room kept for one record that is still to come: eight times the usual one."""
-_KEPT_FREE_BYTES = 1 << 20
-"""What the disk must have left beyond that."""
+_KEPT_FREE_BYTES = 4 << 20
+"""What the disk must have left beyond that: more than the zeros ahead of a segment and two `keeping` files."""
 _LOOK_EVERY_S = 1.0
 
 
