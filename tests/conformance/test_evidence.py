@@ -19,10 +19,12 @@ from auditlog.core import canonical
 from auditlog.core.trust import Trust, parse_trust
 from auditlog.errors import EvidenceError
 from auditlog.verify.evidence_check import check_evidence, is_evidence
-from auditlog.verify.evidence_claim import Claimed, format_claim, parse_claim
+from auditlog.verify.evidence_claim import ENTRY_ALARMS, Claimed, format_claim, parse_claim
 from auditlog.verify.promise_evidence import format_evidence, parse_evidence
 from tests.conformance.second.canonical import Malformed
 from tests.conformance.second.evidence_any import judge, parse_any
+from tests.support.claims_chaos import ClaimsChaos
+from tests.support.claims_world import ClaimWorld
 from tests.support.evidence_chaos import Chaos
 from tests.support.evidence_mutations import EvidenceMutator
 from tests.support.evidence_world import EvidenceWorld
@@ -156,3 +158,32 @@ def test_nothing_is_proven_of_an_honest_log() -> None:
     """Restarts, rotations, gaps and promises kept: no entries of it are evidence of anything."""
     found = _anything(24, 25, 3, honest=True)
     assert {code for code, _ in found} <= {1, 3}
+
+
+def _claims(worlds: int, files: int, seed: int) -> Counter[tuple[int, str, str]]:
+    """Claims about worlds where anything was written; both readings judge each alike."""
+    found: Counter[tuple[int, str, str]] = Counter()
+    trusts = [ClaimWorld().trust(), ClaimWorld().trust(quorum="none"), EvidenceWorld().trust()]
+    for number in range(worlds):
+        rng = random.Random(f"{seed} {number}")
+        for value in ClaimsChaos(rng).claims(files):
+            trust, data = rng.choice(trusts), canonical.encode(value) + b"\n"
+            told = _ours(data, parse_trust(trust))
+            assert told == _theirs(data, trust), value
+            found[told[0], value["verdict"], value.get("alarm", "")] += 1
+    return found
+
+
+def test_both_readings_agree_on_claims_about_anything() -> None:
+    """Entries, heads, anchors and notices of dishonest logs: every rule is met, broken and kept."""
+    found = _claims(50, 30, 1)
+    proven = {(verdict, alarm) for (code, verdict, alarm) in found if code == 0}
+    rules = {("ENTRIES", alarm) for alarm in ENTRY_ALARMS - {"forged_enrolment"}}
+    assert rules | {("ANCHOR", ""), ("NOTICE", "backdated"), ("NOTICE", "gap")} <= proven
+    assert {code for code, _, _ in found} == {0, 1, 3}
+
+
+@pytest.mark.long
+def test_both_readings_agree_on_claims_about_anything_at_length() -> None:
+    """The same in two thousand worlds."""
+    assert _claims(2_000, 60, 2).total() == 120_000
