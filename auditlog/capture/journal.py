@@ -29,7 +29,7 @@ _UNSENT = bytes(32)
 RESERVED_BYTES = 8192
 """Room kept for one record that is still to come: eight times the usual one."""
 _KEPT_FREE_BYTES = 4 << 20
-"""What the disk must have left beyond that: more than the zeros ahead of a segment and two `keeping` files."""
+"""What the disk must have left beyond that: above the zeros ahead of two `keeping` files and a segment."""
 _LOOK_EVERY_S = 1.0
 
 
