@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -111,7 +112,7 @@ def _build(config: WitnessConfig, stack: contextlib.ExitStack, *, accept_restore
 
 
 def _box(config: WitnessConfig, given: BoxConfig, stack: contextlib.ExitStack) -> DropBox:
-    store = BoxStore(config.state_dir)
+    store = BoxStore(config.state_dir, grace_s=math.ceil(given.grace_s))
     stack.callback(store.close)
     origins = {log.origin: log.url for log in config.logs if log.url}
     return DropBox(store, origins, given.limits, unix_s=_unix_s)

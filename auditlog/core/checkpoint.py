@@ -13,12 +13,20 @@ A log of ours signs with a key whose name is its origin. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from auditlog.core.decimals import parse_decimal
 from auditlog.core.keys import ED25519
-from auditlog.core.note import NoteSigner, NoteVerifier, OpenedNote, open_note, sign_note
+from auditlog.core.note import (
+    NoteSigner,
+    NoteVerifier,
+    OpenedNote,
+    Signature,
+    open_split,
+    sign_note,
+    split_note,
+)
 from auditlog.core.proofs import EMPTY_ROOT, HASH_BYTES, MAX_TREE_SIZE
 from auditlog.core.scalars import encode_base64, parse_base64
 from auditlog.errors import MalformedError, SignatureError
@@ -116,8 +124,20 @@ def open_checkpoint(
         MalformedError: not a checkpoint note.
         SignatureError: the log's own signature is missing or wrong, or the origin is not `origin`.
     """
+    return open_split_checkpoint(*split_note(note), verifiers, origin, key_name=key_name)
+
+
+def open_split_checkpoint(
+    text: str,
+    signatures: Sequence[Signature],
+    verifiers: Iterable[NoteVerifier],
+    origin: str | None = None,
+    *,
+    key_name: str | None = None,
+) -> tuple[Checkpoint, OpenedNote]:
+    """The same for a note that `split_note` has taken apart. Raises as `open_checkpoint`."""
     keys = list(verifiers)
-    opened = open_note(note, keys)
+    opened = open_split(text, signatures, keys)
     checkpoint = parse_checkpoint(opened.text)
     if origin is not None and checkpoint.origin != origin:
         raise SignatureError(f"expected a checkpoint of {origin}, found one of another origin")

@@ -37,6 +37,12 @@ class Row(NamedTuple):
     timestamp: int
 
 
+def _taken() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A row on its way, and what became of it."""
@@ -44,6 +50,8 @@ class _Waiting:
     row: Row
     is_done: bool = False
     error: StorageError | None = None
+    turn: threading.Lock = field(default_factory=_taken)
+    """Let go by the thread that commits the row, or hands the lead on."""
 
 
 @dataclass(slots=True)
@@ -69,7 +77,7 @@ class Commits:
     """Held while the connection is used."""
     _queue: list[_Waiting] = field(default_factory=list)
     _is_leading: bool = False
-    _queueing: threading.Condition = field(default_factory=threading.Condition)
+    _queueing: threading.Lock = field(default_factory=threading.Lock)
 
     def save(self, row: Row) -> None:
         """Store a row with all others that wait now; durable, and under the mark, on return.
@@ -80,28 +88,33 @@ class Commits:
         mine = _Waiting(row)
         with self._queueing:
             self._queue.append(mine)
-            while self._is_leading and not mine.is_done:
-                self._queueing.wait()
-            if not mine.is_done:  # nobody commits now: this thread does, for all that wait
-                self._is_leading = True
+            leads, self._is_leading = not self._is_leading, True
+        if not leads:
+            mine.turn.acquire()  # until another thread has committed it, or hands the lead on
         if not mine.is_done:
-            self._lead()
+            self._lead(mine)
         if mine.error is not None:
             raise mine.error
 
-    def _lead(self) -> None:
-        with self._turn:
-            with self._queueing:
-                batch, self._queue = self._queue, []
-            error: StorageError | None = StorageError("expected to store what is signed, found a failure")
-            try:
-                error = self._commit([each.row for each in batch])
-            finally:
+    def _lead(self, mine: _Waiting) -> None:
+        """Commit all that waits now, and wake it; then whoever came meanwhile leads."""
+        batch: list[_Waiting] = []
+        error: StorageError | None = StorageError("expected to store what is signed, found a failure")
+        try:
+            with self._turn:
                 with self._queueing:
-                    for each in batch:
-                        each.is_done, each.error = True, error
-                    self._is_leading = False
-                    self._queueing.notify_all()
+                    batch, self._queue = self._queue, []
+                error = self._commit([each.row for each in batch])
+        finally:
+            with self._queueing:
+                following = self._queue[0] if self._queue else None
+                self._is_leading = following is not None
+            for each in batch:
+                each.is_done, each.error = True, error
+                if each is not mine:
+                    each.turn.release()
+            if following is not None:
+                following.turn.release()
 
     def _commit(self, rows: Sequence[Row]) -> StorageError | None:
         """Write a batch; why it failed, if it did."""

@@ -31,6 +31,8 @@ class BoxConfig:
     limits: BoxLimits
     trust_file: Path | None = None
     poll_s: float = 5.0
+    grace_s: float = 5.0
+    """After a promise was due, before its log is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,15 @@ def _limits(value: Mapping[str, Any]) -> Limits:
 
 def _box(value: Mapping[str, Any], base: Path) -> BoxConfig:
     names = {"count", "bytes", "evidence_bytes", "keep_days", "ahead_days", "per_peer_hour", "per_hour"}
-    given, usual = _Table("promises", value, names | {"trust_file", "poll_s"}), BoxLimits()
+    given, usual = _Table("promises", value, names | {"trust_file", "poll_s", "grace_s"}), BoxLimits()
     limits = BoxLimits(**{name: given.number(name, getattr(usual, name), 1, 1 << 40) for name in names})
     trust_file = given.text("trust_file", "")
-    return BoxConfig(limits, base / trust_file if trust_file else None, given.seconds("poll_s", 5.0))
+    return BoxConfig(
+        limits,
+        base / trust_file if trust_file else None,
+        given.seconds("poll_s", 5.0),
+        given.seconds("grace_s", 5.0),
+    )
 
 
 def _log(number: int, value: Mapping[str, Any]) -> FollowedLog:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from auditlog.core.checkpoint import Checkpoint, open_checkpoint
+from auditlog.core.checkpoint import Checkpoint, open_split_checkpoint
 from auditlog.core.cosignature import CosignatureSigner
 from auditlog.core.keys import Ed25519Verifier
-from auditlog.core.note import OpenedNote, format_signature, split_note
+from auditlog.core.note import OpenedNote, Signature, format_signature, split_note
 from auditlog.core.proofs import EMPTY_ROOT, verify_consistency
 from auditlog.core.witnessing import AddCheckpoint, parse_add_checkpoint
 from auditlog.errors import (
@@ -79,13 +79,13 @@ class Cosigner:
         """
         try:
             request = parse_add_checkpoint(body)
-            text, _ = split_note(request.note)
+            text, signatures = split_note(request.note)
         except MalformedError as error:
             raise WitnessRefusal(400, str(error)) from error
         log = self._logs.get(text.split("\n", 1)[0])
         if log is None:
             raise WitnessRefusal(404, "expected a log that this witness follows, found another origin")
-        checkpoint, opened = _opened(request, text, log)
+        checkpoint, opened = _opened(text, signatures, log)
         if request.old_size > checkpoint.tree_size:
             raise WitnessRefusal(
                 400, f"expected an old size up to {checkpoint.tree_size}, found {request.old_size}"
@@ -156,10 +156,12 @@ class Cosigner:
         return max(now, last)
 
 
-def _opened(request: AddCheckpoint, text: str, log: FollowedLog) -> tuple[Checkpoint, OpenedNote]:
+def _opened(text: str, signatures: Sequence[Signature], log: FollowedLog) -> tuple[Checkpoint, OpenedNote]:
     """The checkpoint, and its note with the log's own signatures verified."""
     try:
-        checkpoint, opened = open_checkpoint(request.note, log.keys, log.origin, key_name=log.key_name)
+        checkpoint, opened = open_split_checkpoint(
+            text, signatures, log.keys, log.origin, key_name=log.key_name
+        )
     except SignatureError as error:
         raise WitnessRefusal(403, str(error)) from error
     except MalformedError as error:

@@ -36,13 +36,15 @@ class WitnessProcess:
     def start(self, *, kill_at: int = 0, arguments: tuple[str, ...] = ()) -> None:
         """Start it and wait until it listens."""
         command = [sys.executable, "-m", "tests.support.witness_process", str(kill_at), str(self.folder)]
-        self._process = subprocess.Popen(
-            [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        # A file: nobody reads a pipe, and a full one would stop the witness.
+        log = self.folder / "stderr"
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
         assert self._process.stdout is not None
         said = self._process.stdout.readline()
-        assert self._process.stderr is not None
-        assert said.startswith("http"), self._process.stderr.read()
+        assert said.startswith("http"), log.read_text()
         self.url = said.split()[0]
 
     def kill(self) -> None:
@@ -59,6 +61,11 @@ class WitnessProcess:
         self._process.communicate(timeout=20)
         code, self._process = self._process.returncode, None
         return code
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        return None if self._process is None else self._process.pid
 
     @property
     def is_running(self) -> bool:
