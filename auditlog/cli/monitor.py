@@ -12,55 +12,63 @@ from typing import Annotated
 
 import typer
 
+from auditlog.cli.promise import TokenOption, TrustOption
 from auditlog.errors import ConfigurationError
 
 DEFAULT_PORT = 8790
 
+StateOption = Annotated[
+    Path, typer.Option("--state", metavar="DIR", help="Where it remembers, and leaves alarms.")
+]
+VkeyOption = Annotated[
+    str | None, typer.Option("--vkey", metavar="KEY", help="Instead: the log's key, or a file with it.")
+]
+WitnessOption = Annotated[
+    list[str] | None,
+    typer.Option("--witness-url", metavar="NAME=URL", help="Where a witness of the trust file is."),
+]
+PeerOption = Annotated[
+    list[str] | None, typer.Option("--peer", metavar="URL", help="Another monitor, to compare with.")
+]
+PromisesOption = Annotated[
+    Path | None, typer.Option("--promises", metavar="DIR", help="Promises to keep an eye on.")
+]
+AnchorsOption = Annotated[
+    Path | None, typer.Option("--anchors", metavar="DIR", help="Anchor notes of a development chain.")
+]
+PortOption = Annotated[
+    int, typer.Option(min=0, max=65535, help="Of the status page, on 127.0.0.1; 0 takes any.")
+]
+WebhookOption = Annotated[str | None, typer.Option("--webhook", metavar="URL", help="POST each alarm there.")]
+MailOption = Annotated[
+    list[str] | None, typer.Option("--mail-to", metavar="ADDRESS", help="Mail each alarm there.")
+]
+LogsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[LOG]...", help="URL or folder of each log (else those of the trust file)."),
+]
+
 
 def monitor(
-    logs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[LOG]...", help="URL or folder of each log (else those of the trust file)."),
-    ] = None,
+    logs: LogsArgument = None,
     *,
-    trust: Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="Your trust file.")] = None,
-    vkey: Annotated[
-        str | None, typer.Option("--vkey", metavar="KEY", help="Instead: the log's key, or a file with it.")
-    ] = None,
-    state: Annotated[
-        Path, typer.Option("--state", metavar="DIR", help="Where it remembers, and leaves alarms.")
-    ] = Path("auditlog-monitor"),
+    trust: TrustOption = None,
+    vkey: VkeyOption = None,
+    state: StateOption = Path("auditlog-monitor"),
     once: Annotated[bool, typer.Option("--once", help="Catch up, report and stop.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Report, and tell alarms, as JSON.")] = False,
-    token_file: Annotated[
-        Path | None, typer.Option("--token-file", metavar="FILE", help="Token with scope read, for entries.")
-    ] = None,
-    witness_url: Annotated[
-        list[str] | None,
-        typer.Option("--witness-url", metavar="NAME=URL", help="Where a witness of the trust file is."),
-    ] = None,
-    peer: Annotated[
-        list[str] | None, typer.Option("--peer", metavar="URL", help="Another monitor, to compare with.")
-    ] = None,
-    promises: Annotated[
-        Path | None, typer.Option("--promises", metavar="DIR", help="Promises to keep an eye on.")
-    ] = None,
-    anchors: Annotated[
-        Path | None, typer.Option("--anchors", metavar="DIR", help="Anchor notes of a development chain.")
-    ] = None,
+    token_file: TokenOption = None,
+    witness_url: WitnessOption = None,
+    peer: PeerOption = None,
+    promises: PromisesOption = None,
+    anchors: AnchorsOption = None,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
     stale_after: Annotated[float, typer.Option(min=1, help="Seconds without anything new.")] = 3600.0,
     anchor_after: Annotated[float, typer.Option(min=1, help="Seconds without an anchor.")] = 86_400.0,
     behind_after: Annotated[float, typer.Option(min=1, help="Seconds a witness may lag.")] = 3600.0,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Of the status page, on 127.0.0.1; 0 takes any.")
-    ] = DEFAULT_PORT,
-    webhook: Annotated[
-        str | None, typer.Option("--webhook", metavar="URL", help="POST each alarm there.")
-    ] = None,
-    mail_to: Annotated[
-        list[str] | None, typer.Option("--mail-to", metavar="ADDRESS", help="Mail each alarm there.")
-    ] = None,
+    port: PortOption = DEFAULT_PORT,
+    webhook: WebhookOption = None,
+    mail_to: MailOption = None,
     mail_from: Annotated[str, typer.Option(metavar="ADDRESS", help="Sender.")] = "auditlog@localhost",
     smtp: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where mail is handed in.")] = "127.0.0.1:25",
 ) -> None:
