@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     from auditlog.core.policy import Policy
 
 _TOKENS = {"capture": ("enrol", "submit"), "reader": ("read",), "admin": ("admin", "read")}
+_HighWaterOption = Annotated[
+    Path | None,
+    typer.Option("--high-water", metavar="FILE", help="Rollback guard; best on another disk than DIR."),
+]
+_PublicOption = Annotated[
+    Path | None,
+    typer.Option("--public-dir", metavar="DIR", help="Folder to publish; by default inside the data."),
+]
 _DelayOption = Annotated[
     int | None,
     typer.Option(
@@ -106,14 +114,8 @@ def init(
     name: Annotated[str, typer.Option("--name", help="Short name of the log in URLs.")] = "main",
     visibility: Annotated[str, typer.Option("--visibility", help="public, hashes or private.")] = "hashes",
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8700,
-    high_water: Annotated[
-        Path | None,
-        typer.Option("--high-water", metavar="FILE", help="Rollback guard; best on another disk than DIR."),
-    ] = None,
-    public_dir: Annotated[
-        Path | None,
-        typer.Option("--public-dir", metavar="DIR", help="Folder to publish; by default inside the data."),
-    ] = None,
+    high_water: _HighWaterOption = None,
+    public_dir: _PublicOption = None,
     anchoring: Annotated[str, typer.Option("--anchoring", help="devnet or off.")] = "devnet",
     witness: WitnessOption = None,
     quorum: Annotated[
