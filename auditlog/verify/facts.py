@@ -99,8 +99,9 @@ def _stated_facts(content: Content, standing: Standing) -> tuple[Fact, ...]:
     entry = content.entry
     by = _writer(standing, entry.origin)
     found = [Fact("sealed", entry.time, Grade.STATED, by, f"The record was sealed at {entry.time}.")]
+    unknown = tuple(map(printable, content.unknown))
     for name, value in _members(entry.body):
-        if _is_unknown(name, content.unknown):
+        if _is_unknown(name, unknown):
             found.append(_not_understood(name, value, by))
         elif name.split("/")[0] not in _SHOWN_ELSEWHERE and not _is_note(entry.kind, name):
             found.append(Fact(name, value, Grade.STATED, by, _sentence(name, value)))
@@ -217,9 +218,7 @@ def _is_unknown(name: str, unknown: tuple[str, ...]) -> bool:
     """Whether a member, or one it lies in, is not understood;
     an unknown word for the model is told by the model.
     """
-    return name != "model" and any(
-        name == one or name.startswith(f"{one}/") for one in map(printable, unknown)
-    )
+    return name != "model" and any(name == one or name.startswith(f"{one}/") for one in unknown)
 
 
 def _sentence(name: str, value: str) -> str:

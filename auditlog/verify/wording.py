@@ -29,6 +29,8 @@ def printable(text: str, limit: int = 200) -> str:
 
     Of several spaces the second and later are escaped: a run of them would look like a new line or column.
     """
+    if len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text:
+        return text  # nearly always
     shown = visible(text[: limit + 1])
     if "  " in shown:
         shown = _MORE_SPACES.sub(r"\\x20", shown)
