@@ -70,6 +70,8 @@ def _check_guard(log: LogSettings, paths: LogPaths, settings: Settings) -> Findi
     guard = paths.high_water_file
     if guard is None and settings.anchoring.mode == "rpc":
         return ok("guard", f"log {log.name}: the slot on the chain, from the first anchor on")
+    if guard is None and log.witness_guard != "off" and (log.witnesses or log.witness_policy):
+        return ok("guard", f"log {log.name}: its witnesses, asked at each start")
     if guard is None:
         return warning("guard", f"log {log.name}: no high-water file: a restored backup would not be noticed")
     data_dir = settings.service.data_dir

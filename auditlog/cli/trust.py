@@ -123,13 +123,19 @@ def pin(
         say(line)
     for warning in quorum_warnings(read_trust(out).policy):
         say_note(f"warning: {warning}")
-    if source is not None and said["witnesses"] and not witness and policy is None:
+    if source is not None and not witness and policy is None:
+        _offer(said["witnesses"])
+
+
+def _offer(witnesses: list[str]) -> None:
+    """Say whom the log names, to who has chosen nobody."""
+    if witnesses:
         say(
-            f"the log says that {len(said['witnesses'])} witness(es) cosign it; believe N of them with "
-            "--quorum N, if you know whose they are:"
+            f"the log says that {len(witnesses)} witness(es) cosign it; believe N of them with --quorum N, if "
+            "you know whose they are:"
         )
-        for item in said["witnesses"]:
-            say(f"  {item.partition('=')[2]}")
+    for item in witnesses:
+        say(f"  {item.partition('=')[2]}")
 
 
 def quorum_warnings(policy: Policy) -> list[str]:
