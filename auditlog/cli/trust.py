@@ -131,8 +131,8 @@ def _offer(witnesses: list[str]) -> None:
     """Say whom the log names, to who has chosen nobody."""
     if witnesses:
         say(
-            f"the log says that {len(witnesses)} witness(es) cosign it; believe N of them with --quorum N, if "
-            "you know whose they are:"
+            f"the log says that {len(witnesses)} witness(es) cosign it; believe N of them with --quorum N, "
+            "if you know whose they are:"
         )
     for item in witnesses:
         say(f"  {item.partition('=')[2]}")
