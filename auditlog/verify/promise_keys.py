@@ -17,7 +17,7 @@ from auditlog.core.note import Ed25519Verifier
 from auditlog.core.receipt import Related
 from auditlog.core.signed import open_one
 from auditlog.core.statements import open_rotation, parse_producer_text, producer_key_name
-from auditlog.errors import InclusionError, SignatureError, VerificationError
+from auditlog.errors import EvidenceError, InclusionError, SignatureError, VerificationError
 from auditlog.verify.steps_chain import Placed, Producer
 
 
@@ -45,7 +45,11 @@ def prove_producer(item: Related, checkpoint: Checkpoint, identity: str) -> Prod
     Raises:
         EvidenceError: another entry, not in the log, or no enrolment.
     """
-    placed = place_entry(item, checkpoint, "producer entry")
+    return read_producer(place_entry(item, checkpoint, "producer entry"), identity)
+
+
+def read_producer(placed: Placed, identity: str) -> Producer:
+    """As `prove_producer`, of an entry whose place is known."""
     entry = placed.entry
     if placed.leaf_hash.hex() != identity:
         raise VerificationError(f"producer entry: expected the leaf hash {identity}, found another entry")
@@ -61,24 +65,64 @@ def prove_producer(item: Related, checkpoint: Checkpoint, identity: str) -> Prod
     return Producer(placed, entry.body["name"], key)
 
 
+class KeyChain:
+    """A producer's keys as the rotations of a log lead to them, given in the order of the log.
+
+    A rotation that does not hold changes no key (entry.md, "Keys of a producer"): `take` refuses it, and the
+    chain is as it was. So at most 61 are in it, however many a dishonest log has written.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        """Begin with the enrolled key."""
+        self._identity = producer.placed.leaf_hash.hex()
+        self._last = producer.placed.index
+        self.keys = [producer.key]
+        self.rotations: list[Placed] = []
+
+    def take(self, found: Placed) -> None:
+        """The next rotation.
+
+        Raises:
+            EvidenceError: it is not this producer's, stands before another, or does not hold.
+        """
+        entry = found.entry
+        if (entry.kind, entry.producer) != ("rotation", self._identity) or not entry.understood:
+            raise VerificationError("rotation: expected a rotation of this producer, found another entry")
+        if found.index <= self._last:
+            raise VerificationError(f"rotation: expected an index above {self._last}, found {found.index}")
+        check_body("rotation", entry.body)
+        key = open_rotation(entry.body, origin=entry.origin, producer=self._identity, keys=self.keys)
+        self.keys.append(key)
+        self.rotations.append(found)
+        self._last = found.index
+
+
 def prove_rotations(
     items: Sequence[Related], checkpoint: Checkpoint, producer: Producer
 ) -> tuple[tuple[Placed, ...], tuple[Ed25519Verifier, ...]]:
-    """The producer's rotations in the order of the log, and its keys: the enrolled one first.
+    """The producer's rotations in the order of the log, and its keys: the enrolled one first. Whoever shows
+    them shows those that hold.
 
     Raises:
         EvidenceError: one is not in the log, not this producer's, out of order, or not signed by both keys.
     """
-    keys, placed, last = [producer.key], [], producer.placed.index
-    identity = producer.placed.leaf_hash.hex()
+    chain = KeyChain(producer)
     for item in items:
-        found = place_entry(item, checkpoint, "rotation")
-        if (found.entry.kind, found.entry.producer) != ("rotation", identity) or not found.entry.understood:
-            raise VerificationError("rotation: expected a rotation of this producer, found another entry")
-        if found.index <= last:
-            raise VerificationError(f"rotation: expected an index above {last}, found {found.index}")
-        check_body("rotation", found.entry.body)
-        keys.append(open_rotation(found.entry.body, origin=found.entry.origin, producer=identity, keys=keys))
-        placed.append(found)
-        last = found.index
-    return tuple(placed), tuple(keys)
+        chain.take(place_entry(item, checkpoint, "rotation"))
+    return tuple(chain.rotations), tuple(chain.keys)
+
+
+def holding_rotations(
+    items: Sequence[Related], checkpoint: Checkpoint, producer: Producer
+) -> tuple[tuple[Related, ...], tuple[Ed25519Verifier, ...]]:
+    """Those of the entries that a log shows as rotations which hold, and the keys they lead to. The others
+    are passed over: what a log writes or answers cannot take a key from a producer that had it.
+    """
+    chain, held = KeyChain(producer), []
+    for item in items:
+        try:
+            chain.take(place_entry(item, checkpoint, "rotation"))
+        except EvidenceError:
+            continue
+        held.append(item)
+    return tuple(held), tuple(chain.keys)

@@ -58,6 +58,9 @@ class Promised:
     opened: Opened
     """The checkpoint in whose tree the producer is enrolled."""
     rotations: int
+    """How often the key had changed before the one that signed it."""
+    replaced: int | None = None
+    """The index of the rotation that took that key out of force, if it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +98,13 @@ def prove_promise(note: str, opened: Opened, producer: Related, rotations: Seque
         )
     enrolled = prove_producer(producer, checkpoint, promise.producer)
     placed, keys = prove_rotations(rotations, checkpoint, enrolled)
-    for key in keys:
+    for number, key in enumerate(keys):
         try:
             open_promise(note, key)
         except SignatureError:
             continue
-        return Promised(promise, enrolled, opened, len(placed))
+        replaced = placed[number].index if number < len(placed) else None
+        return Promised(promise, enrolled, opened, number, replaced)
     raise SignatureError("promise: expected the signature of a key of its producer, found another")
 
 

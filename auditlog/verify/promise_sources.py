@@ -1,4 +1,4 @@
-"""What a log shows about one promise: by asking it, and by reading everything it serves.
+"""What a log shows about one promise: what it answers, and the leaf hashes it serves.
 
 Spec: auditlog/spec/promise.md, "Asking the log"; auditlog/spec/api.md, "Promises". Everything read here is
 attacker-controlled, and nothing here is a verdict: a `View` holds entries with proofs that
@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from auditlog.core.entry import Entry, parse_entry
-from auditlog.core.losses import declared_lost_covers, gap_covers
 from auditlog.core.members import Members
-from auditlog.core.promise import Promise
 from auditlog.core.receipt import Related
 from auditlog.core.tiles import TILE_WIDTH
 from auditlog.errors import EvidenceError, MalformedError, SourceError
@@ -27,6 +24,15 @@ Progress = Callable[[int, int], None]
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _MAX_LISTED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """A life of a producer that goes on from before the promised number."""
+
+    start: Related
+    base: Related
+    life: Related | None
 
 
 @dataclass(slots=True)
@@ -46,6 +52,8 @@ class View:
     """The first entry of the promised life."""
     gaps: tuple[Related, ...] = ()
     notices: tuple[Related, ...] = ()
+    restart: Restart | None = None
+    """A later life that leaves the promised number out, whatever `next` is: of a reading, of no answer."""
 
 
 class Lookup(Protocol):
@@ -171,108 +179,11 @@ def first_leaves(tree: VerifiedTree, count: int, progress: Progress) -> tuple[by
     return tuple(leaves[:count])
 
 
-@dataclass(slots=True)
-class _Found:
-    """Indices of what a scan has met."""
-
-    producer: int | None = None
-    entry: int | None = None
-    successor: int | None = None
-    life: int | None = None
-    start: tuple[int, str] | None = None
-    rotations: list[int] = field(default_factory=list)
-    gaps: list[int] = field(default_factory=list)
-    notices: list[int] = field(default_factory=list)
-
-
-def read_entry(data: bytes) -> Entry | None:
-    """An entry, or None for bytes that are none: attacker-controlled."""
-    try:
-        return parse_entry(data)
-    except MalformedError:
-        return None
-
-
-def scan(
-    tree: VerifiedTree,
-    checkpoint: str,
-    promise: Promise,
-    progress: Progress,
-    read: Callable[[bytes], Entry | None] = read_entry,
-) -> View:
-    """Read every entry of a tree and keep those that speak of a promise.
-
-    Entries that do not hold the producer's id are passed over unparsed: nothing about the promise is in them.
-    `read` parses one; whoever scans for many promises gives one that remembers.
-
-    Raises:
-        SourceError: entries are not served.
-        EvidenceError: they are not those of the tree.
-    """
-    found, identity = _Found(), promise.producer.encode("ascii")
-    for number in range(-(-tree.checkpoint.tree_size // TILE_WIDTH)):
-        hashes, entries = tree.tile(0, number), tree.bundle(number)
-        for place, data in enumerate(entries):
-            index = number * TILE_WIDTH + place
-            if hashes[place].hex() == promise.producer:
-                found.producer = index
-            elif identity in data and (entry := read(data)) is not None:
-                _take(found, index, entry, promise, hashes[place])
-        progress(number * TILE_WIDTH + len(entries), tree.checkpoint.tree_size)
-    return _view(tree, checkpoint, found)
-
-
-def _take(found: _Found, index: int, entry: Entry, promise: Promise, leaf_hash: bytes) -> None:
-    what = {"producer": promise.producer, "instance": promise.instance, "seq": promise.seq}
-    if declared_lost_covers(entry, **what):  # type: ignore[arg-type]
-        found.notices.append(index)
-    if entry.producer != promise.producer:
-        return
-    if entry.instance == promise.instance:
-        if found.life is None:
-            found.life = index
-        if entry.seq == promise.seq:
-            # Of two entries with one number the one that is not the promised one is the one to show.
-            if found.entry is None or leaf_hash != promise.leaf_hash:
-                found.entry = index
-        elif entry.seq == promise.seq + 1:
-            found.successor = index
-    elif entry.kind == "instance" and found.life is not None and found.start is None:
-        found.start = (index, entry.prev)
-    if entry.kind == "rotation":
-        found.rotations.append(index)
-    elif gap_covers(entry, **what):  # type: ignore[arg-type]
-        found.gaps.append(index)
-
-
-def _view(tree: VerifiedTree, checkpoint: str, found: _Found) -> View:
-    view = View(
-        checkpoint,
-        producer=prove(tree, found.producer),
-        rotations=tuple(item for at in found.rotations if (item := prove(tree, at)) is not None),
-        entry=prove(tree, found.entry),
-        next=prove(tree, found.successor),
-        life=prove(tree, found.life),
-        gaps=tuple(item for at in found.gaps[:4] if (item := prove(tree, at)) is not None),
-        notices=tuple(item for at in found.notices[:4] if (item := prove(tree, at)) is not None),
-    )
-    if view.next is None and found.start is not None:
-        start, prev = found.start
-        view.next = prove(tree, start)
-        base = find_leaves(tree, [bytes.fromhex(prev)], _silent).get(bytes.fromhex(prev))
-        view.base = prove(tree, base)
-    return view
-
-
 def prove(tree: VerifiedTree, index: int | None) -> Related | None:
     """An entry of a tree with its proof; None for no index."""
     if index is None:
         return None
     return Related(tree.entry(index), index, tuple(tree.inclusion(index)))
-
-
-def _silent(_done: int, _size: int) -> None:
-    return None
 
 
 def why_unread(error: SourceError | EvidenceError) -> str:

@@ -8,7 +8,6 @@ there" for a proof, nor its "there" for more than a proof shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from auditlog.core.merkle import hash_leaf
@@ -18,8 +17,9 @@ from auditlog.core.receipt import Related
 from auditlog.core.scalars import parse_time
 from auditlog.core.signed import check_one
 from auditlog.errors import DisclosureError, EvidenceError, QuorumError, SignatureError, SourceError
+from auditlog.verify.promise_candidates import candidates, evidence_of
 from auditlog.verify.promise_evidence import Cause, Earlier, Evidence, Leaf
-from auditlog.verify.promise_keys import place_entry, prove_producer, prove_rotations
+from auditlog.verify.promise_keys import holding_rotations, place_entry, prove_producer
 from auditlog.verify.promise_look import UNREAD, look, look_under
 from auditlog.verify.promise_proofs import (
     NotDatableError,
@@ -101,7 +101,11 @@ class _Check:
         self._step(3, Outcome.PASSED, f"signed by the log, size {opened.checkpoint.tree_size}")
         if (fork := self._fork(opened)) is not None:
             return fork
-        finding = self._authenticate(opened, view) or self._judge(opened, view)
+        finding = self._authenticate(opened, view)
+        if finding is not None and not _is_settled(finding) and (read := self._read(opened)) is not None:
+            view = read  # an answer that leaves the producer's keys out hides nothing where entries are open
+            finding = self._authenticate(opened, view)
+        finding = finding or self._judge(opened, view)
         return finding if _is_settled(finding) else (self._at_public(opened, view) or finding)
 
     def _at_public(self, opened: Opened, view: View) -> Finding | None:
@@ -135,13 +139,13 @@ class _Check:
             return self._undecided("the log does not show who made this promise")
         try:
             producer = prove_producer(view.producer, opened.checkpoint, self._promise.producer)
-            rotations, keys = prove_rotations(view.rotations, opened.checkpoint, producer)
+            held, keys = holding_rotations(view.rotations, opened.checkpoint, producer)
         except EvidenceError as error:
             self._step(4, Outcome.FAILED, str(error))
             return self._undecided(f"what the log shows of the producer does not hold: {error}")
         self._step(4, Outcome.PASSED, f"{producer.name}, enrolled as entry {producer.placed.index}")
         try:
-            promised = prove_promise(self._note, opened, view.producer, view.rotations)
+            promised = prove_promise(self._note, opened, view.producer, held)
         except SignatureError as error:
             self._step(5, Outcome.FAILED, str(error))
             line = split_note(self._note)[1][0]
@@ -152,7 +156,9 @@ class _Check:
         except EvidenceError as error:
             self._step(5, Outcome.FAILED, str(error))
             return self._undecided(f"what the log shows of the producer's keys does not hold: {error}")
-        changed = f" after {len(rotations)} rotation(s)" if rotations else ""
+        # What its key needs, and the rotation that replaced it: a reader should know of that.
+        view.rotations = held[: promised.rotations + 1]
+        changed = f" after {promised.rotations} rotation(s)" if promised.rotations else ""
         self._step(5, Outcome.PASSED, f"signed by {producer.key.name}{changed}")
         self._facts[:] = promise_facts(promised)
         return None
@@ -178,36 +184,10 @@ class _Check:
         """What the entries shown prove by themselves."""
         if view.entry is not None and hash_leaf(view.entry.entry) == self._promise.leaf_hash:
             return self._in_log(opened, view, view.entry)
-        for evidence in self._candidates(opened, view):
+        for evidence in candidates(self._note, opened, view):
             if (finding := self._prove(evidence)) is not None:
                 return finding
         return None
-
-    def _candidates(self, opened: Opened, view: View) -> Iterator[Evidence]:
-        """Evidence there may be, the weightiest first; whether it holds is for the proof to say."""
-        if view.entry is not None:
-            yield self._evidence(Cause.CONFLICT, opened, view, entry=view.entry)
-        if view.next is not None:
-            yield self._evidence(Cause.SKIPPED, opened, view, successor=view.next)
-        for notice in view.notices:
-            yield self._evidence(Cause.DECLARED_LOST, opened, view, notice=notice)
-        for gap in view.gaps:
-            yield self._evidence(Cause.SKIPPED, opened, view, gap=gap)
-        if view.next is not None and view.base is not None:
-            restart = {"start": view.next, "base": view.base}
-            yield self._evidence(Cause.SKIPPED, opened, view, **restart)
-            if view.life is not None:
-                yield self._evidence(Cause.SKIPPED, opened, view, **restart, life=view.life)
-
-    def _evidence(self, cause: Cause, opened: Opened, view: View, **members: object) -> Evidence:
-        return Evidence(
-            verdict=cause,
-            checkpoint=opened.note,
-            promise=self._note,
-            producer=view.producer,
-            rotations=view.rotations,
-            **members,  # type: ignore[arg-type]
-        )
 
     def _prove(self, evidence: Evidence) -> Finding | None:
         try:
@@ -230,7 +210,7 @@ class _Check:
             self._unread.append(f"a proof of the promised entry that holds ({error})")
             return None
         if contradictions(self._promise, placed):
-            return self._prove(self._evidence(Cause.CONFLICT, opened, view, entry=item))
+            return self._prove(evidence_of(Cause.CONFLICT, self._note, opened, view, entry=item))
         late = self._late(opened, view, Leaf(item.index, item.proof))
         if late is not None:
             return late
@@ -253,13 +233,8 @@ class _Check:
             except UNREAD as error:
                 self._unread.append(f"the tiles that join an earlier checkpoint ({why_unread(error)})")
                 return None
-            evidence = self._evidence(
-                Cause.LATE,
-                opened,
-                view,
-                leaf=leaf,
-                earlier=Earlier(other.note, tuple(proof)),
-            )
+            earlier = Earlier(other.note, tuple(proof))
+            evidence = evidence_of(Cause.LATE, self._note, opened, view, leaf=leaf, earlier=earlier)
             if (finding := self._prove(evidence)) is not None:
                 return finding
         return None
@@ -317,8 +292,14 @@ class _Check:
 
     def _by_reading(self, opened: Opened) -> Finding | None:
         """What the log's answer may have left out, where its entries can be read."""
+        view = self._read(opened)
+        if view is None or self._authenticate(opened, view) is not None:
+            return None
+        return self._by_entries(opened, view)
+
+    def _read(self, opened: Opened) -> View | None:
         try:
-            return self._by_entries(opened, self._sight.read(self._promise, opened))
+            return self._sight.read(self._promise, opened)
         except UNREAD as error:
             self._unread.append(f"its entries ({why_unread(error)})")
             return None

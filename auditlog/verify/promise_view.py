@@ -15,7 +15,8 @@ from auditlog.core.receipt import Related
 from auditlog.core.trust import Trust
 from auditlog.errors import ConfigurationError, EvidenceError
 from auditlog.verify.promise_evidence import Cause, Earlier, Evidence
-from auditlog.verify.promise_sources import Lookup, Progress, View, read_entry, scan
+from auditlog.verify.promise_scan import read_entry, scan
+from auditlog.verify.promise_sources import Lookup, Progress, View
 from auditlog.verify.sources import CHECKPOINT_PATH, HttpSource, LogSource
 from auditlog.verify.steps import LogTrust, Opened
 from auditlog.verify.tlogclient import VerifiedTree

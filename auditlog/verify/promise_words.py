@@ -21,6 +21,7 @@ from auditlog.verify.wording import printable
 
 _PRODUCER: Final = "signature of the producer, whose key is enrolled in the log"
 _TREE: Final = "Merkle proofs into checkpoints the log signed"
+_OLD_KEY: Final = "whoever had stolen it could have signed this promise since"
 _PREFIX: Final = {
     Verdict.IN_LOG: "IN THE LOG",
     Verdict.NOT_YET_DUE: "NOT YET DUE",
@@ -40,12 +41,15 @@ class Finding:
     cause: Cause | None = None
     evidence: Evidence | None = None
     index: int | None = None
+    replaced: int | None = None
+    """The rotation that took the key of the promise out of force, if there is one."""
 
 
 def broken(proof: Proof, evidence: Evidence) -> Finding:
     """The finding of a proof that holds."""
     verdict = Verdict.DECLARED_LOST if proof.cause is Cause.DECLARED_LOST else Verdict.BROKEN
-    return Finding(verdict, proof.text, proof.cause, evidence, proof.index)
+    replaced = None if proof.promised is None else proof.promised.replaced
+    return Finding(verdict, proof.text, proof.cause, evidence, proof.index, replaced)
 
 
 def headline(finding: Finding, reservations: tuple[str, ...]) -> str:
@@ -62,6 +66,8 @@ def reservations(finding: Finding, trust: Trust, *, has_quorum: bool) -> tuple[s
         found.append(OPERATOR_ONLY)
     if finding.cause in (Cause.SKIPPED, Cause.ABSENT) and finding.verdict is Verdict.BROKEN:
         found.append("a declaration of loss, if the log has one, would not be part of this evidence")
+    if finding.replaced is not None:
+        found.append(f"its key was replaced by entry {finding.replaced}: {_OLD_KEY}")
     if trust.issuer.role == "operator":
         found.append(f"the trust file came from the operator ({printable(trust.issuer.name)})")
     return tuple(found)
@@ -108,7 +114,16 @@ def promise_facts(promised: Promised) -> tuple[Fact, ...]:
             f"By its own clock it promised this at {promise.time}.",
         ),
         Fact("model", promise.model, Grade.STATED, "the producer", f"It named the model {promise.model}."),
+        *_replaced_facts(promised),
     )
+
+
+def _replaced_facts(promised: Promised) -> tuple[Fact, ...]:
+    """A key out of force may be in other hands, and no log shows when a promise was signed."""
+    if promised.replaced is None:
+        return ()
+    text = f"The key that signed it was replaced by entry {promised.replaced}; {_OLD_KEY}."
+    return (Fact("replaced_key", str(promised.replaced), Grade.PROVEN, _TREE, text),)
 
 
 def proof_facts(proof: Proof) -> tuple[Fact, ...]:

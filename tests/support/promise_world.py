@@ -27,7 +27,8 @@ from auditlog.core.scalars import encode_base64
 from auditlog.core.signed import sign_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text, rotation_text
 from auditlog.core.trust import Trust, parse_trust
-from auditlog.verify.promise_sources import View, parse_lookup, scan
+from auditlog.verify.promise_scan import scan
+from auditlog.verify.promise_sources import View, parse_lookup
 from auditlog.verify.promise_verdict import read_promise
 from auditlog.verify.promise_view import LogSight
 from auditlog.verify.tlogclient import VerifiedTree
