@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from itertools import islice
 
@@ -164,10 +165,17 @@ def _mutated(count: int, seed: int) -> float:
         others = [other for _, _, other in made[number + 1 :] + made[:number]]
         for changed in islice(EvidenceMutator(file, others, random.Random(f"{seed} {number}")), count):
             told = check_evidence(changed, trust)
-            if told.exit_code == 0 and not _is_another(told.headline, made, name):
+            if told.exit_code != 0 or _is_renamed(file, changed):
+                continue
+            if not _is_another(told.headline, made, name):
                 assert gained(original, told) == [], changed
                 same += 1
     return same / (count * len(made))
+
+
+def _is_renamed(file: bytes, changed: bytes) -> bool:
+    """The same entries may break two rules; that they break the other one too is as true."""
+    return bool({**json.loads(changed), "alarm": ""} == {**json.loads(file), "alarm": ""})
 
 
 def _is_another(headline: str, made: list[tuple[str, ClaimWorld, bytes]], name: str) -> bool:
