@@ -12,7 +12,10 @@ from typing import Any
 from auditlog.core import canonical
 from auditlog.core.commitment import commit_body
 from auditlog.core.merkle import hash_leaf, root_hash
+from auditlog.core.note import Ed25519Signer
 from auditlog.core.scalars import encode_base64
+from auditlog.core.signed import sign_one
+from auditlog.core.statements import rotation_text
 from tests.support import format_world as fixed
 from tests.support.evidence_world import LATER_S, MERGE_S, START_S, EvidenceWorld
 from tests.support.vectors_values import Vector
@@ -288,6 +291,20 @@ def keys() -> Iterator[Case]:
     promise = world.promise(world.left_out(5))
     value = world.evidence("CONFLICT", promise, (index := world.rotate(),), entry=index)
     yield "key-rotation-in-the-promised-place", world, value
+    yield from _beside_a_bad_rotation()
+
+
+def _beside_a_bad_rotation() -> Iterator[Case]:
+    """The log holds a rotation that does not hold: it changes no key, and is not shown."""
+    for name, number in (("the-enrolled-key", 0), ("the-key-behind-it", 1)):
+        world = EvidenceWorld()
+        other = Ed25519Signer.from_seed(world.producer_key.name, fixed.seed("a key without leave"))
+        text = rotation_text(fixed.ORIGIN, world.producer, other.vkey)
+        world.life.add(world, "rotation", {"vkey": other.vkey, "notes": [sign_one(text, other)] * 2})
+        rotations = tuple(world.rotate() for _ in range(number))
+        promise = world.promise(world.left_out(5), world.key)
+        value = world.evidence("CONFLICT", promise, rotations, entry=world.decide(6))
+        yield f"key-bad-rotation-beside-{name}", world, value
 
 
 def fork(size: int = 9, *, total: int = 11) -> tuple[EvidenceWorld, dict[str, Any]]:
