@@ -35,6 +35,9 @@ def init(
         str | None,
         typer.Option("--high-water", metavar="FILE", help="Best on another disk; from DIR if not absolute."),
     ] = None,
+    state_dir: Annotated[
+        str, typer.Option("--state-dir", metavar="DIR", help="Where it remembers; from DIR if not absolute.")
+    ] = "states",
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Where it will listen.")
     ] = "127.0.0.1:8710",
@@ -46,7 +49,7 @@ def init(
     """Make a witness: key, configuration, and an empty memory."""
     from auditlog.witness.config import CONFIG, load_config
 
-    signer = make_witness(Plan(directory, name, log or [], high_water, listen, promises))
+    signer = make_witness(Plan(directory, name, log or [], high_water, listen, promises, state_dir))
     config = directory / CONFIG
     if json:
         guard = str(load_config(config).high_water_file)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from auditlog.core.cosignature import CosignatureSigner
     from auditlog.witness.config import WitnessConfig
 
-KEY, VKEY, STATES = "witness.key", "witness.vkey", "states"
+KEY, VKEY = "witness.key", "witness.vkey"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Plan:
     high_water: str | None
     listen: str
     promises: bool
+    state_dir: str = "states"
 
 
 def make_witness(plan: Plan) -> CosignatureSigner:
@@ -114,7 +115,7 @@ def _config_text(plan: Plan, logs: list[tuple[str, str]], high_water: str) -> st
         "[witness]",
         f"key_file = {_quoted(KEY)}",
         f"listen = {_quoted(plan.listen)}  # put TLS in front, and set behind_proxy",
-        f"state_dir = {_quoted(STATES)}  # what was signed: never restore it from a backup",
+        f"state_dir = {_quoted(plan.state_dir)}  # what was signed: never restore it from a backup",
         "# How far the store above had come. Keep it on another disk, out of backups of this folder.",
         f"high_water_file = {_quoted(high_water)}",
     ]

@@ -10,6 +10,7 @@ nobody else. Must never: pass on a request of which two readers could see differ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -97,10 +98,13 @@ class HttpServer:
         asyncio.run(self._serve())
 
     def shutdown(self) -> None:
-        """Stop accepting, let what has arrived be answered; from any thread, or a signal handler."""
+        """Stop accepting, let what has arrived be answered; from any thread, or a signal handler. Twice is
+        once.
+        """
         self._is_stopped = True
         if self._loop is not None and self._stopping is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+            with contextlib.suppress(RuntimeError):  # it has ended by itself meanwhile
+                self._loop.call_soon_threadsafe(self._stopping.set)
 
     def server_close(self) -> None:
         """Let go of the address and the threads. Twice is once."""

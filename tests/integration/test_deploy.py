@@ -30,6 +30,7 @@ BIN = Path(sys.executable).parent
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 UNIT = DEPLOY / "systemd" / "auditlog.service"
+WITNESS_UNIT = DEPLOY / "witness" / "auditlog-witness.service"
 SECRETIVE = re.compile(r"PASSWORD|TOKEN|SECRET|KEY|CREDENTIAL|DATABASE_URL|RPC_URL")
 
 
@@ -66,7 +67,7 @@ def test_the_images_do_not_run_as_root_and_take_no_secret() -> None:
     """Each final stage drops to the fixed user, and nothing secret enters a layer."""
     text = (DEPLOY / "Dockerfile").read_text("utf-8")
     stages = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", text, re.M | re.S))
-    for target in ("service", "demo"):
+    for target in ("service", "witness", "demo"):
         assert "USER 10001:10001" in stages[target]
     for line in re.findall(r"^(?:ENV|ARG) (.*)$", text, re.M):
         assert not SECRETIVE.search(line), line
@@ -105,10 +106,11 @@ def test_the_shell_script_passes_shellcheck() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
-def test_systemd_accepts_the_unit_and_finds_it_contained(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", [UNIT, WITNESS_UNIT], ids=lambda path: path.stem)
+def test_systemd_accepts_the_unit_and_finds_it_contained(source: Path, tmp_path: Path) -> None:
     """No warning from verify; the exposure level of the sandbox is rated OK (below 2.5)."""
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text("utf-8").replace("/opt/auditlog/bin/auditlog", "/bin/true"))
+    unit = tmp_path / source.name
+    unit.write_text(source.read_text("utf-8").replace("/opt/auditlog/bin/auditlog", "/bin/true"))
     done = subprocess.run(
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
     )
@@ -136,6 +138,33 @@ def test_the_unit_says_what_the_service_needs() -> None:
     assert str(EXIT_TRY_AGAIN) not in found["[Service]RestartPreventExitStatus"][0].split()
     assert found["[Unit]StartLimitIntervalSec"] == ["0"], "a node may be away for longer than five starts"
     assert found["[Install]WantedBy"] == ["multi-user.target"]
+
+
+def test_the_witness_of_the_example_serves(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Made as the README says and configured by the example, its paths moved: it listens; its unit and
+    its image start it from there.
+    """
+    from auditlog.cli.witness_serve import Overrides, build
+
+    text = (DEPLOY / "witness" / "witness.toml").read_text("utf-8")
+    etc, states, guard = (tmp_path / name for name in ("etc", "states", "guard/high-water"))
+    init = ["witness", "init", str(etc), "--name", "witness.example.net/w1", "--state-dir", str(states)]
+    assert auditlog([*init, "--high-water", str(guard)]) == 0
+    moved = text.replace("/var/lib/auditlog-witness-guard/high-water", str(guard))
+    moved = moved.replace("/var/lib/auditlog-witness", str(states)).replace("/etc/auditlog-witness", str(etc))
+    (etc / "witness.toml").write_text(moved, "utf-8")
+    running = build(etc / "witness.toml", Overrides(port=0))
+    try:
+        assert running.judging is not None
+        assert running.server.url.startswith("http://127.0.0.1:")
+    finally:
+        running.close()
+    assert "PRIVATE" not in capfd.readouterr().out
+    unit = WITNESS_UNIT.read_text("utf-8")
+    assert "ExecStart=/opt/auditlog/bin/auditlog witness serve /etc/auditlog-witness/witness.toml\n" in unit
+    assert "RestartPreventExitStatus=2 3\n" in unit
+    image = (DEPLOY / "Dockerfile").read_text("utf-8")
+    assert 'CMD ["witness", "serve", "/etc/auditlog-witness/witness.toml"]' in image
 
 
 @pytest.mark.parametrize("name", ["compose", "systemd", "kubernetes"])
@@ -284,6 +313,8 @@ def test_the_compose_configuration_serves(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_readme_names_every_file_and_only_real_commands() -> None:
     """Each file of the folder is in the table; each `auditlog` command in the text exists."""
     text = (DEPLOY / "README.md").read_text("utf-8")
+    assert "`witness/auditlog-witness.service`" in text
+    assert "`witness/witness.toml`" in text
     for name in ("Dockerfile", "compose/compose.yaml", "compose/make-secrets.sh", "systemd/auditlog.service"):
         assert f"`{name}`" in text
     spelling = r"^(?:runuser .*)?(?:/opt/auditlog/bin/)?auditlog ((?:[a-z]+ ?){1,2})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from auditlog.core.keys import format_vkey
 from auditlog.core.merkle import root_hash
 from auditlog.core.note import Signature, format_signature
 from auditlog.errors import ConfigurationError, MalformedError
-from auditlog.witness.config import load_config, parse_config
+from auditlog.witness.config import BoxConfig, WitnessConfig, load_config, parse_config
 from auditlog.witness.cosigner import Cosigner
+from auditlog.witness.dropbox import BoxLimits
 from auditlog.witness.errors import WitnessRefusal
-from auditlog.witness.followed import follow
+from auditlog.witness.followed import FollowedLog, follow
+from auditlog.witness.http import Limits
+from auditlog.witness.metrics import METRICS
 from auditlog.witness.states import States
 from tests.support.build_witness_vectors import LEAVES, LOG, NOW, OTHER, WITNESS, grow, note_of, text_of
 
@@ -118,6 +122,16 @@ def test_two_keys_of_one_origin_are_refused(tmp_path: Path) -> None:
             Cosigner([mine.verifier], WITNESS, states, lambda: NOW)
     finally:
         states.close()
+
+
+def test_the_page_names_every_setting_and_every_metric() -> None:
+    """What can be configured or scraped stands in the specification."""
+    page = (Path(__file__).parents[3] / "auditlog" / "spec" / "witness.md").read_text("utf-8")
+    tables = (WitnessConfig, BoxConfig, Limits, BoxLimits, FollowedLog)
+    named = {field.name for table in tables for field in fields(table)}
+    inside = {"host", "port", "limits", "logs", "box", "keys", "unchecked"}
+    assert sorted(name for name in named - inside if f"`{name}`" not in page) == []
+    assert [metric.name for metric in METRICS if f"`{metric.name}`" not in page] == []
 
 
 class PostQuantum:
