@@ -35,6 +35,8 @@ class Period:
 
     def holds(self, time: str) -> bool:
         """Whether an instant is inside; one spelling per instant, so text order is time order."""
+        if self.since is None and self.until is None:
+            return True
         return not self.is_before(time) and not self.is_after(time)
 
     def clip(self, begin: str, end: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 
 from auditlog.core.checkpoint import Checkpoint
 from auditlog.core.integrate import RightEdge
@@ -95,8 +96,8 @@ class VerifiedTree:
     Not safe to share between threads.
     """
 
-    def __init__(self, source: LogSource, checkpoint: Checkpoint) -> None:
-        """Read and check the right edge: at most one tile a level.
+    def __init__(self, source: LogSource, checkpoint: Checkpoint, *, cached: int = _CACHED_TILES) -> None:
+        """Read and check the right edge: at most one tile a level. `cached` tiles are kept, the last used.
 
         Raises:
             SourceError: a tile cannot be read.
@@ -105,6 +106,7 @@ class VerifiedTree:
         """
         self._source = source
         self._checkpoint = checkpoint
+        self._cached = cached
         edge = RightEdge.read(checkpoint.tree_size, lambda path: fetch_tile(source, path))
         if edge.root_hash() != checkpoint.root_hash:
             raise VerificationError(
@@ -135,7 +137,7 @@ class VerifiedTree:
         if root_hash(hashes) != believed:
             raise VerificationError(f"expected {path} to have the root {believed.hex()}, found another")
         self._tiles[level, index] = hashes
-        if len(self._tiles) > _CACHED_TILES:
+        if len(self._tiles) > self._cached:
             self._tiles.popitem(last=False)
         return hashes
 
@@ -170,13 +172,13 @@ class VerifiedTree:
         """
         hashes = self.tile(0, index)
         entries = fetch_bundle(self._source, TilePath(None, index, len(hashes)))
-        for place, (entry, expected) in enumerate(zip(entries, hashes, strict=True)):
-            if hash_leaf(entry) != expected:
-                at = index * TILE_WIDTH + place
-                raise VerificationError(
-                    f"expected entry {at} to have the leaf hash {expected.hex()}, found another"
-                )
-        return entries
+        if [sha256(b"\x00" + entry).digest() for entry in entries] == hashes:
+            return entries
+        place = next(place for place, entry in enumerate(entries) if hash_leaf(entry) != hashes[place])
+        raise VerificationError(
+            f"expected entry {index * TILE_WIDTH + place} to have the leaf hash {hashes[place].hex()}, "
+            "found another"
+        )
 
     def entry(self, index: int) -> bytes:
         """One entry, checked against the tree."""

@@ -29,6 +29,9 @@ from auditlog.verify.sources import CHECKPOINT_PATH, HttpSource, LogSource
 from auditlog.verify.steps import LogTrust, Opened, check_quorum
 from auditlog.verify.tlogclient import VerifiedTree
 
+CACHED_TILES = 256
+"""A walk goes on and never back; proofs need few more."""
+
 KEPT_CHECKPOINTS = 4096
 """Checkpoints kept of one log, newest first."""
 
@@ -144,7 +147,7 @@ class Follower:
             self._behind(old, new)
             return False
         try:
-            tree = VerifiedTree(self.source, new.checkpoint)
+            tree = VerifiedTree(self.source, new.checkpoint, cached=CACHED_TILES)
             if old is not None and tree.root_at(old.checkpoint.tree_size) != old.checkpoint.root_hash:
                 self._fork(Sight(tree, new.note), old, new)
                 return False
@@ -158,7 +161,7 @@ class Follower:
         """Take it as the newest; the tree of one that was the newest already may have to be read again."""
         if self.tree is None or self.tree.checkpoint != new.checkpoint:
             try:
-                self.tree = VerifiedTree(self.source, new.checkpoint)
+                self.tree = VerifiedTree(self.source, new.checkpoint, cached=CACHED_TILES)
             except (SourceError, EvidenceError) as error:
                 self._unreadable(new, error, look)
                 return False
