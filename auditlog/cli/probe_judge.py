@@ -1,8 +1,8 @@
 """What became of the requests of a probe: each judged, and the rate of omission with its bound.
 
 Spec: auditlog/spec/promise.md, "Probing". Promises: an answer without promise and without receipt is counted
-as what it is, unknown; the bound is given with it and without it. Must never: call an answer omitted that
-nobody can prove omitted.
+as what it is, unknown; the bound is given with it and without it; one decision stands for one answer. Must
+never: call an answer omitted that nobody can prove omitted.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from auditlog.cli.probe_once import Once
 from auditlog.cli.probe_store import Probe, ProbeFolder, Sent
 from auditlog.cli.promise_files import keep_checkpoints, kept_checkpoints
+from auditlog.core.entry import parse_entry
+from auditlog.core.merkle import hash_leaf
+from auditlog.core.receipt import parse_receipt
 from auditlog.core.scalars import parse_base64
 from auditlog.errors import ConfigurationError, MalformedError, SourceError
 from auditlog.verify.bounds import upper_bound
@@ -28,6 +32,8 @@ PROBE_REPORT_VERSION: Final = "auditlog/probe-report@v1"
 BROKEN: Final = ("BROKEN", "declared lost")
 KEPT: Final = ("in the log", "receipt")
 NO_TRACE: Final = "no promise, no receipt"
+REPEATED: Final = "given before"
+NOT_ITS_OWN: Final = "of another time"
 UNANSWERED: Final = "no answer"
 
 
@@ -100,6 +106,11 @@ class ProbeReport:
                 f"if everything not shown to be recorded were omitted ({self.not_shown} of {self.answered}), "
                 f"at most {worst:.2%}"
             )
+        if odd := self.counts[REPEATED] + self.counts[NOT_ITS_OWN]:
+            lines.append(
+                f"{odd} answer(s) came with a promise or receipt that another one had come with, or that was "
+                "made at another time: one decision on record is one answer, and these are not shown"
+            )
         if self.counts[NO_TRACE]:
             lines.append(
                 f"{self.counts[NO_TRACE]} answer(s) came with neither promise nor receipt: whether they are "
@@ -140,73 +151,113 @@ class ProbeReport:
         }
 
 
-def judge(
-    probe: Probe, folder: ProbeFolder, *, trust: Path | None, token_file: Path | None, log: str | None
-) -> ProbeReport:
-    """Judge every request of a probe by what the log shows now; evidence is written beside the promise."""
-    target = log or probe.log
-    sights: dict[str, LogSight] = {}
-    report = ProbeReport()
-    for sent in probe.sent:
-        if sent.status is None or not 200 <= sent.status < 300:
-            report.judged.append(Judged(sent, UNANSWERED, text=sent.error or f"status {sent.status}"))
-        elif note := folder.kept(sent.number, "promise").decode("utf-8", "replace"):
-            report.judged.append(_judge_promise(sent, note, folder, sights, (target, trust, token_file)))
-        else:
-            report.judged.append(_judge_receipt(sent, target, trust))
-    for sight in sights.values():
-        keep_checkpoints(folder.path, sight)
-        sight.close()
-    return report
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The log to look at: URL or folder, and what is believed and shown to it."""
+
+    log: str
+    trust: Path | None
+    token_file: Path | None
 
 
-def _judge_promise(
-    sent: Sent,
-    note: str,
-    folder: ProbeFolder,
-    sights: dict[str, LogSight],
-    where: tuple[str, Path | None, Path | None],
-) -> Judged:
-    from auditlog.cli.promise import open_sight
-    from auditlog.verify.promise_evidence import format_evidence
-    from auditlog.verify.promise_verdict import OwnBytes, check_promise, read_promise
+def judge(probe: Probe, folder: ProbeFolder, where: Where, *, slack_s: int) -> ProbeReport:
+    """Judge every request of a probe by what the log shows now; evidence is written beside the promise.
 
-    origin = read_promise(note).origin
-    target, trust, token_file = where
-    if origin not in sights:
-        sights[origin] = open_sight(origin, target, trust, token_file, kept_checkpoints([], folder.path))
-    own = None
-    if sent.key:
-        bodies = [folder.kept(sent.number, kind) for kind in ("request", "response")]
-        own = OwnBytes(parse_base64(sent.key, "exchange key"), *bodies)
-    report = check_promise(note, sights[origin], now_us=time.time_ns() // 1000, own=own)
-    if report.evidence is not None:
-        with contextlib.suppress(MalformedError):  # too large for a file; the verdict stands
-            folder.keep(sent.number, "evidence", format_evidence(report.evidence))
-    verdict = "other bytes" if report.bytes_differ and report.exit_code == 1 else report.verdict.value
-    return Judged(sent, verdict, report.cause.value if report.cause else "", report.headline)
-
-
-def _judge_receipt(sent: Sent, target: str, trust: Path | None) -> Judged:
-    """No promise came: a receipt shows that the answer was recorded all the same."""
-    from auditlog.cli.promise import believe
-    from auditlog.verify.verifier import Verifier
-
-    prefix = f"{target.rstrip('/')}/receipts/"
-    if not sent.receipt_url.startswith(prefix):
-        return Judged(sent, NO_TRACE, text="neither a promise nor a receipt of this log came with it")
-    from auditlog.verify.sources import HttpSource
-
+    `slack_s` is how many seconds the clock of whoever answered may be from the prober's.
+    """
+    judging = _Judging(folder, where, slack_s)
     try:
-        with HttpSource(target) as source:
-            data = source.fetch(sent.receipt_url.removeprefix(f"{target.rstrip('/')}/"))
-        believed, _ = believe("", target, trust)
-    except (SourceError, ConfigurationError) as error:
-        return Judged(sent, NO_TRACE, text=f"no promise came, and its receipt is not to be had: {error}")
-    report = Verifier(believed).verify(data)
-    found = {fact.value for fact in report.facts if fact.name == "id"}
-    if report.first_failure is not None or (sent.id and sent.id not in found):
-        return Judged(
-            sent, NO_TRACE, text=f"no promise came, and its receipt does not hold: {report.headline}"
-        )
-    return Judged(sent, "receipt", text="recorded, as its receipt shows")
+        return ProbeReport([judging.judge(sent) for sent in probe.sent])
+    finally:
+        judging.close()
+
+
+class _Judging:
+    """The answers of one probe: each decision on record stands for one of them."""
+
+    def __init__(self, folder: ProbeFolder, where: Where, slack_s: int) -> None:
+        self._folder, self._where = folder, where
+        self._once = Once(slack_s)
+        self._sights: dict[str, LogSight] = {}
+
+    def close(self) -> None:
+        for sight in self._sights.values():
+            keep_checkpoints(self._folder.path, sight)
+            sight.close()
+
+    def judge(self, sent: Sent) -> Judged:
+        if sent.status is None or not 200 <= sent.status < 300:
+            return Judged(sent, UNANSWERED, text=sent.error or f"status {sent.status}")
+        if note := self._folder.kept(sent.number, "promise").decode("utf-8", "replace"):
+            return self._promise(sent, note)
+        return self._receipt(sent)
+
+    def _promise(self, sent: Sent, note: str) -> Judged:
+        from auditlog.verify.promise_verdict import read_promise
+
+        promise = read_promise(note)
+        judged = self._kept_or_broken(sent, note, self._sight(promise.origin))
+        return self._counted(judged, promise.leaf_hash, promise.time)
+
+    def _kept_or_broken(self, sent: Sent, note: str, sight: LogSight) -> Judged:
+        from auditlog.verify.promise_evidence import format_evidence
+        from auditlog.verify.promise_verdict import OwnBytes, check_promise
+
+        own = None
+        if sent.key:
+            bodies = [self._folder.kept(sent.number, kind) for kind in ("request", "response")]
+            own = OwnBytes(parse_base64(sent.key, "exchange key"), *bodies)
+        report = check_promise(note, sight, now_us=time.time_ns() // 1000, own=own)
+        if report.evidence is not None:
+            with contextlib.suppress(MalformedError):  # too large for a file; the verdict stands
+                self._folder.keep(sent.number, "evidence", format_evidence(report.evidence))
+        verdict = "other bytes" if report.bytes_differ and report.exit_code == 1 else report.verdict.value
+        return Judged(sent, verdict, report.cause.value if report.cause else "", report.headline)
+
+    def _sight(self, origin: str) -> LogSight:
+        from auditlog.cli.promise import open_sight
+
+        if origin not in self._sights:
+            where, kept = self._where, kept_checkpoints([], self._folder.path)
+            self._sights[origin] = open_sight(origin, where.log, where.trust, where.token_file, kept)
+        return self._sights[origin]
+
+    def _counted(self, judged: Judged, leaf_hash: bytes, made: str) -> Judged:
+        """One decision stands for one answer, and was made when it was asked for."""
+        sent = judged.sent
+        before = self._once.before(sent.number, leaf_hash)
+        if judged.verdict not in (*BROKEN, *KEPT):
+            return judged
+        if before is not None:
+            text = f"what came with it is about the decision of request {before}"
+            return Judged(sent, REPEATED, text=text)
+        if judged.verdict in BROKEN:
+            return judged  # whenever it was made
+        if (span := self._once.outside(sent, made)) is not None:
+            return Judged(sent, NOT_ITS_OWN, text=f"it was made {made}, and asked for {span}")
+        return judged
+
+    def _receipt(self, sent: Sent) -> Judged:
+        """No promise came: a receipt shows that the answer was recorded all the same."""
+        from auditlog.cli.promise import believe
+        from auditlog.verify.sources import HttpSource
+        from auditlog.verify.verifier import Verifier
+
+        base = self._where.log.rstrip("/")
+        if not sent.receipt_url.startswith(f"{base}/receipts/"):
+            return Judged(sent, NO_TRACE, text="neither a promise nor a receipt of this log came with it")
+        try:
+            with HttpSource(self._where.log) as source:
+                data = source.fetch(sent.receipt_url.removeprefix(f"{base}/"))
+            believed, _ = believe("", self._where.log, self._where.trust)
+        except (SourceError, ConfigurationError) as error:
+            text = f"no promise came, and its receipt is not to be had: {error}"
+            return Judged(sent, NO_TRACE, text=text)
+        report = Verifier(believed).verify(data)
+        found = {fact.value for fact in report.facts if fact.name == "id"}
+        if report.first_failure is not None or not found or (sent.id and sent.id not in found):
+            text = f"no promise came, and its receipt does not hold: {report.headline}"
+            return Judged(sent, NO_TRACE, text=text)
+        shown = parse_receipt(data).entry
+        judged = Judged(sent, "receipt", text="recorded, as its receipt shows")
+        return self._counted(judged, hash_leaf(shown), parse_entry(shown).time)

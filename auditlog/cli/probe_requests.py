@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,31 +33,59 @@ _TIMEOUT_S: Final = 120.0
 _FETCH_TRIES: Final = 6
 _FETCH_EVERY_S: Final = 0.5
 _QUESTIONS: Final = (
-    "What is the capital of Portugal?",
-    "Write one sentence about the sea.",
-    "Which is larger, 17 or 71?",
-    "Give me a synonym for happy.",
-    "How many days has a leap year?",
-    "Name a fruit that is yellow.",
-    "Say good morning in French.",
+    "Which is larger, {a} or {b}?",
+    "What is {a} plus {b}?",
+    "Write the number {a} in words.",
+    "How many days are there in {a} weeks?",
+    "Is {a} divisible by 3?",
+    "How many hours are {a} minutes?",
+    "Name a number between {a} and {b}.",
 )
+RANDOM: Final = b"{random}"
+"""In a body of one's own: a number drawn for each request."""
+_NUMBERS: Final = 1_000_000
+
+
+def now_us() -> int:
+    """This machine's clock, in microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How to ask. `body` is one for all requests; else each dialect has ordinary questions."""
+    """How to ask. `body` is one for all requests, but for `RANDOM` in it; else each dialect has ordinary
+    questions. They differ from one another, so that one answer cannot stand for several.
+    """
 
     dialect: str = "openai.chat"
     model: str = "default"
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     wants_key: bool = False
+    draw: Callable[[int], int] = secrets.randbelow
+    """A number below the one given."""
+
+    @property
+    def is_one_for_all(self) -> bool:
+        """Whether every request has the same body."""
+        return self.body is not None and RANDOM not in self.body
 
     def bodies(self) -> Iterator[bytes]:
         """One body after another, for ever."""
+        given: set[bytes] = set()
         while True:
             for question in _QUESTIONS:
-                yield self.body if self.body is not None else _body(self.dialect, self.model, question)
+                body = self._next(question)
+                while body in given and not self.is_one_for_all:
+                    body = self._next(question)
+                given.add(body)
+                yield body
+
+    def _next(self, question: str) -> bytes:
+        if self.body is not None:
+            return self.body.replace(RANDOM, b"%d" % self.draw(_NUMBERS * _NUMBERS))
+        text = question.format(a=self.draw(_NUMBERS), b=self.draw(_NUMBERS))
+        return _body(self.dialect, self.model, text)
 
 
 def _body(dialect: str, model: str, question: str) -> bytes:
@@ -94,8 +123,7 @@ def _send(client: httpx.Client, probe: Probe, folder: ProbeFolder, asking: Askin
     import httpx
 
     body = folder.kept(number, "request")
-
-    sent = Sent(number, format_time(time.time_ns() // 1000))
+    sent = Sent(number, format_time(now_us()))
     headers = {"Content-Type": "application/json", **asking.headers}
     if asking.wants_key:
         headers["Audit-Want"] = "key"
@@ -108,6 +136,7 @@ def _send(client: httpx.Client, probe: Probe, folder: ProbeFolder, asking: Askin
     _take(sent, response, answer, folder, number)
     if not sent.promise and sent.id:
         _fetch_promise(client, probe, folder, sent)
+    sent.answered_at = format_time(now_us())
     return sent
 
 

@@ -33,6 +33,8 @@ class Sent:
     promise: str = ""
     """Where its promise came from: header, comment, log; empty for none."""
     merge_by: str = ""
+    answered_at: str = ""
+    """When the answer was there, and its promise looked for; empty for no answer."""
     key: str = ""
     """The exchange key in base64, where it was asked for."""
 

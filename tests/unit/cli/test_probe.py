@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from auditlog.cli import probe_requests
 from auditlog.cli.main import run
+from auditlog.cli.probe_requests import Asking
 from auditlog.cli.probe_store import ProbeFolder
 from auditlog.core.trust import format_trust
 from tests.support.promise_world import Kept, World, honest_start
@@ -24,6 +26,7 @@ class Endpoint:
     def __init__(self) -> None:
         self.world = honest_start()
         self.ways: list[str] = []
+        self.first: Kept | None = None
         self.requests: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         handler = type("Handler", (_Handler,), {"endpoint": self})
@@ -41,7 +44,9 @@ class Endpoint:
         way = self.ways[(len(self.bodies) - 1) % len(self.ways)]
         if way == "error":
             return 500, {}, b"broken"
-        if way == "dropped":
+        if way == "again":
+            kept = self.first = self.first or self.world.decide()
+        elif way == "dropped":
             with self.world.drop():
                 kept = self.world.decide()
         else:
@@ -87,9 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """A running one."""
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    """A running one; whoever asks it has its clock."""
     found = Endpoint()
+    monkeypatch.setattr(probe_requests, "now_us", lambda: found.world.now_s * 1_000_000)
     yield found
     found.close()
 
@@ -157,6 +163,62 @@ def test_without_promise_or_receipt_nothing_is_concluded(
     assert (report["decided"], report["not_shown"], report["answered"]) == (2, 2, 4)
     run(["probe", "check", str(tmp_path / "probe"), "--trust", str(tmp_path / "trust.json")])
     assert "cannot be proven or disproven from outside" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [(), ("--want-key",)], ids=["ordinary", "with the key"])
+def test_one_promise_is_one_decision(
+    endpoint: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    """One decision is recorded and its promise handed to all: one answer is shown, five are not."""
+    endpoint.ways = ["again"]
+    code, report = probed(capsys, tmp_path, endpoint, *more)
+    assert code == 3
+    if not more:
+        assert report["counts"] == {"given before": 5, "in the log": 1}
+    assert (report["not_shown"], report["answered"]) == (5 if not more else 6, 6)
+    run(["probe", "check", str(tmp_path / "probe"), "--trust", str(tmp_path / "trust.json")])
+    assert more or "5 answer(s) came with a promise or receipt that another" in capsys.readouterr().out
+
+
+def test_one_broken_promise_is_broken_once(
+    endpoint: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A promise that is broken and handed to all is one of one, and the other answers are not shown."""
+    with endpoint.world.drop():
+        endpoint.first = endpoint.world.decide()
+    endpoint.world.decide()
+    endpoint.ways = ["again"]
+    code, report = probed(capsys, tmp_path, endpoint)
+    assert (code, report["counts"]) == (1, {"BROKEN": 1, "given before": 5})
+    assert (report["omitted"], report["decided"], report["not_shown"]) == (1, 1, 6)
+
+
+def test_a_promise_of_another_time_is_not_of_this_request(
+    endpoint: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Made before it was asked for by more than the clocks may differ: not shown; with more slack it is."""
+    endpoint.ways = ["again"]
+    endpoint.first = endpoint.world.decide()
+    endpoint.world.now_s += 31
+    code, report = probed(capsys, tmp_path, endpoint, requests=1)
+    assert (code, report["counts"]) == (3, {"of another time": 1})
+    where = [str(tmp_path / "probe"), "--trust", str(tmp_path / "trust.json")]
+    assert run(["probe", "check", *where, "--clock-slack", "31"]) == 3
+    sent = ProbeFolder(tmp_path / "probe").read().sent[0]
+    assert sent.sent_at == sent.answered_at
+    assert run(["probe", "check", *where, "--clock-slack", "631"]) == 0
+
+
+def test_no_two_requests_are_alike() -> None:
+    """Questions differ even where the numbers drawn do not; so does a body of one's own that asks."""
+    drawn = iter([1, 2, 1, 2, 1, 2] * 50)
+    bodies = Asking(draw=lambda _below: next(drawn)).bodies()
+    assert len({next(bodies) for _ in range(7)}) == 7
+    bodies = Asking(body=b'{"q":"{random}"}').bodies()
+    assert len({next(bodies) for _ in range(50)}) == 50
+    fixed = Asking(body=b'{"q":1}')
+    assert fixed.is_one_for_all
+    assert {body for body, _ in zip(fixed.bodies(), range(3), strict=False)} == {b'{"q":1}'}
 
 
 def test_a_probe_looks_like_a_customer(
