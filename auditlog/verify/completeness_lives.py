@@ -104,6 +104,8 @@ class Lives:
             if life is None:
                 continue
             self._settle(watched, life, until)
+            for account in (watched.dead, life.account):
+                self._unfinished(summary, account)
             for account in [watched.dead, None if life.is_stopped else life.account]:
                 open_claim = None if account is None else account.unsettled()
                 if open_claim is not None and self._period.holds(life.last_time):
@@ -148,6 +150,8 @@ class Lives:
                     entry.time,
                     f"life {before.instance} ended without saying so (a crash, or a kill)",
                 )
+            elif before.account.unfinished() is not None:
+                watched.dead = before.account  # the next life may declare what it left running
         life = Life(entry.instance, entry.time, entry.time, Account(entry.instance))
         watched.life = life
         if self._period.holds(entry.time):
@@ -159,6 +163,13 @@ class Lives:
         account, watched.dead = watched.dead, None
         if account is not None:
             self._contradict(watched.summary, time, account.bury())
+            self._unfinished(watched.summary, account)
+
+    def _unfinished(self, summary: ProducerSummary, account: Account | None) -> None:
+        left = None if account is None else account.unfinished()
+        if account is not None and left is not None:
+            text, numbers = left
+            self._found(Weight.INCOMPLETE, "left_in_flight", summary, account.stopped_at, text, **numbers)
 
     def _contradict(
         self, summary: ProducerSummary, time: str, problems: list[tuple[str, str, dict[str, int]]]
@@ -169,7 +180,8 @@ class Lives:
     def _settle(self, watched: Watched, life: Life, until: str) -> None:
         """A life is over, or all that was looked at."""
         summary = watched.summary
-        life.counters.settle(summary, self._add, late_ms=self.late_ms)
+        if not self._period.is_before(life.last_time) and not self._period.is_after(life.began):
+            life.counters.settle(summary, self._add, late_ms=self.late_ms)
         is_the_services = summary.name == OUTCOMES_PRODUCER and life.is_outcomes_only
         is_counted = life.counters.heartbeat is not None or "no_heartbeats" in life.said
         if is_counted or is_the_services or self._is_brief(watched, life, until):
@@ -243,7 +255,7 @@ class Lives:
             if entry.body["what"] == "stopped":
                 life.is_stopped = True
                 self._bury(watched, entry.time)
-                self._contradict(summary, entry.time, life.account.stop())
+                self._contradict(summary, entry.time, life.account.stop(entry.time))
             self._notice(index, summary.name, entry)
         elif entry.kind == "retirement":
             self._retire(index, entry)

@@ -26,6 +26,7 @@ class Claim:
     time_us: int
     ended: int
     lost: int
+    in_flight: int = 0
 
 
 @dataclass(slots=True)
@@ -41,6 +42,8 @@ class Account:
     open_claim: Claim | None = None
     last_claim: Claim | None = None
     told: frozenset[str] = frozenset()
+    stopped_at: str = ""
+    """When it said that it had stopped; empty until it does."""
 
     def beat(
         self, index: int, time_us: int, body: Mapping[str, Any]
@@ -50,7 +53,8 @@ class Account:
         Returns:
             Contradictions: (kind, text, numbers).
         """
-        claim = Claim(index, time_us, body["finished"] + body["failed"], body["lost"])
+        ended = body["finished"] + body["failed"]
+        claim = Claim(index, time_us, ended, body["lost"], body["in_flight"])
         problems: list[tuple[str, str, dict[str, int]]] = []
         before, self.last_claim = self.open_claim, claim
         if before is None:
@@ -59,8 +63,9 @@ class Account:
             problems, self.open_claim = self._check(before, "by the next heartbeat"), claim
         return problems
 
-    def stop(self) -> list[tuple[str, str, dict[str, int]]]:
+    def stop(self, time: str) -> list[tuple[str, str, dict[str, int]]]:
         """The life says it has stopped: what it claimed last must be there. As `beat`."""
+        self.stopped_at = time
         return [] if self.last_claim is None else self._check(self.last_claim, "when it stopped")
 
     def bury(self) -> list[tuple[str, str, dict[str, int]]]:
@@ -73,6 +78,23 @@ class Account:
             return None
         found = self._missing(self.last_claim, "to the end of what was looked at")
         return None if found is None else found[1:]
+
+    def unfinished(self) -> tuple[str, dict[str, int]] | None:
+        """Calls in flight with the last heartbeat of a life that stopped, of which nothing was said since:
+        (text, numbers). A stop declares what it leaves running.
+        """
+        claim, there = self.last_claim, self.decisions + self.declared
+        if not self.stopped_at or claim is None or self.is_unbounded:
+            return None
+        # What had ended and is missing was told by itself.
+        left = min(claim.in_flight, claim.ended + claim.in_flight - there)
+        if left <= 0:
+            return None
+        text = (
+            f"entry {claim.index}: {claim.in_flight} calls of life {self.instance} were in flight when it "
+            f"stopped, and {left} are neither recorded nor declared lost"
+        )
+        return text, {"in_flight": claim.in_flight, "left": left}
 
     def lose(self, body: Mapping[str, Any]) -> None:
         """A gap entry about this life."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from auditlog.core.scalars import format_time
+from auditlog.verify.completeness import Period
 from auditlog.verify.completeness_report import Weight
 from tests.unit.verify.test_completeness import Host, busy, kinds
 
@@ -213,3 +214,63 @@ def test_a_life_that_ended_without_a_word_lasted_until_the_next() -> None:
         host.restart()
         host.beat()
         assert found(host) == (set(), expected)
+
+
+@pytest.mark.parametrize("declared", [None, 0, 49, 50])
+@pytest.mark.parametrize("is_by_the_next", [False, True], ids=["by itself", "by the next life"])
+def test_calls_in_flight_when_a_life_stopped_are_declared_or_open(
+    declared: int | None, is_by_the_next: bool
+) -> None:
+    """50 calls never end: a stop declares them, or the life behind it; else that is said."""
+    host = busy()
+    host.counts["started"] += 50
+    host.counts["in_flight"] += 50
+    host.beat()
+    life, number = host.world.instance, host.world.seq
+    if declared is not None and not is_by_the_next:
+        host.world.gap(life, number, declared)
+    host.stop()
+    if is_by_the_next:
+        host.restart()
+        if declared is not None:
+            host.world.gap(life, number + 1, declared)
+        host.stop()
+    contradictions, open_ = found(host)
+    assert contradictions == set()
+    assert ("left_in_flight" in open_) == (declared != 50)
+
+
+def test_calls_in_flight_that_are_recorded_before_the_stop_are_no_finding() -> None:
+    """They ended behind the last heartbeat, in order."""
+    host = busy()
+    host.counts["started"] += 2
+    host.counts["in_flight"] += 2
+    host.beat()
+    host.world.decide()
+    host.world.decide()
+    host.stop()
+    assert found(host) == (set(), set())
+
+
+def test_counters_of_a_life_before_the_period_are_not_asked() -> None:
+    """What a life left open that was over before the period began is no finding of it; inside it is."""
+    host = busy()
+    host.counts["started"] += 5
+    host.beat(spool={"entries": 3, "bytes": 1, "oldest_ms": 10**9})
+    host.beat(engine={"vllm:request_success_total": "0"})
+    host.beat(engine={"vllm:request_success_total": "500"})
+    host.counts["in_flight"] += 5
+    host.beat()
+    host.stop()
+    over = host.world.now_s
+    host.world.now_s += 86_400 * 30
+    host.restart()
+    host.cover()
+    for _ in range(3):
+        host.decide()
+        host.beat()
+    host.stop()
+    assert found(host) == (set(), {"spool", "engine", "left_in_flight"})
+    assert found(host, period=Period(since=format_time((over + 1) * 1_000_000))) == (set(), set())
+    until = Period(until=format_time((over + 1) * 1_000_000))
+    assert found(host, period=until) == (set(), {"spool", "engine", "left_in_flight"})
