@@ -82,14 +82,16 @@ class Answering:
             self.guard.call("promised", None, running.promised, id, promise)
 
     def _lose(self, exchange: Exchange) -> None:
-        running, now_us = self._running, self._clock()
-        marked_here = running is not None and exchange.attempt is running.attempts
-        if running is not None and running.is_open and exchange.attempt is not None and marked_here:
+        running, now_us, attempt = self._running, self._clock(), exchange.attempt
+        if attempt is not None and running is not None and running.is_open and attempt is running.attempts:
             # The mark is settled once the gap is durable: dying before that, the next life's gap covers it.
             running.intake.lose(now_us, attempts=1)
             return
-        if exchange.attempt is not None:
-            exchange.attempt.settle()
+        if attempt is not None and attempt.covers_open:
+            # Its life is ending, and has counted this call: the gap there covers what is still open.
+            return
+        if attempt is not None:
+            attempt.settle()
         self._pass(Losses(1, now_us, now_us))
 
     def _record_awaited(self, observation: Observation) -> Waiter | None:

@@ -58,12 +58,15 @@ class AuditMiddleware:
         source: RecorderSource = recorder_of_this_process,
         ticks: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        """Wrap `app`; nothing is opened yet. `ticks` gives nanoseconds for durations."""
+        """Wrap `app`; nothing is opened yet, but what speaks against the settings is said. `ticks` gives
+        nanoseconds for durations.
+        """
         self.app = app
         self._source = RecorderSource.of(recorder) if recorder is not None else source
         self._ticks = ticks
         self._tables: tuple[Recorder, RouteTable] | None = None
         self._look_again = False
+        self._source.announce()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for one connection, observed if it is one that counts."""

@@ -51,6 +51,7 @@ class Attempts:
         self._lock = threading.Lock()
         self._started = self._settled = 0
         self._map: mmap.mmap | None = None
+        self._has_ended = self._is_left = False
         self._path = slot_dir / FOLDER / instance
         with contextlib.suppress(OSError):
             self._map = _create(self._path)
@@ -60,6 +61,13 @@ class Attempts:
     def outstanding(self) -> int:
         """Calls that have begun and are neither written, declared nor dropped."""
         return self._started - self._settled
+
+    @property
+    def covers_open(self) -> bool:
+        """Whether the end of this life declares whatever is open then, or has declared it: nobody else need.
+        False for a forked child, and once the marks were left to the next life.
+        """
+        return not self._is_left
 
     def start(self) -> None:
         """A call begins: marked before the model runs."""
@@ -76,16 +84,19 @@ class Attempts:
 
     def end(self) -> None:
         """This life ended in order, and what it left open is declared: the marks go."""
+        self._has_ended = True
         self._close()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave the marks to the next life. Idempotent."""
+        """Leave the marks to the next life, unless this one has ended. Idempotent."""
+        self._is_left = not self._has_ended
         self._close()
 
     def let_go(self) -> None:
         """In a forked child: the marks are the parent's. The map stays untouched until it is collected."""
+        self._is_left = True
         self._lock, self._map = threading.Lock(), None
 
     def _write(self) -> None:

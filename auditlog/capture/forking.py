@@ -2,8 +2,9 @@
 
 OpenSSL and SQLite hold locks of their own for instants, and a thread that is inside one of them is not in the
 child: the child then finds the lock taken for ever, and its first HMAC, on the event loop, hangs. So our
-threads say when they work, and a fork waits until none does, for `PATIENCE_S` at most: a log that does not
-answer must not keep a server from forking. Must never: be entered by a thread that forks.
+threads say when they work, and so does the application's thread that starts the recorder; a fork waits until
+none does, for `PATIENCE_S` at most: a log that does not answer must not keep a server from forking. Must
+never: be entered by a thread that forks.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def _wiped_page() -> mmap.mmap | None:
 class ForkGate:
     """`with gate:` around what must not be cut in two by a fork. Any number of threads may be inside."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float | None = None) -> None:
+        """A fork waits for `patience_s` at most, by default for `PATIENCE_S`."""
+        self._patience_s = patience_s
         self._changed = threading.Condition(threading.Lock())
         self._busy = 0
         self._is_forking = False
@@ -87,7 +90,8 @@ class ForkGate:
         """A fork is about to happen: nobody enters any more, and those inside are waited for."""
         with self._changed:
             self._is_forking = True
-            self._changed.wait_for(lambda: not self._busy, PATIENCE_S)
+            patience_s = PATIENCE_S if self._patience_s is None else self._patience_s
+            self._changed.wait_for(lambda: not self._busy, patience_s)
 
     def after_in_parent(self) -> None:
         """It happened: go on."""

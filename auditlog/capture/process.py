@@ -20,7 +20,8 @@ from pathlib import Path
 from auditlog.capture.admin_routes import FINGERPRINTS
 from auditlog.capture.forking import SameProcess
 from auditlog.capture.recorder import Recorder
-from auditlog.capture.settings import RouteRule, means_fail_closed, parse_routes
+from auditlog.capture.settings import CaptureSettings, RouteRule, means_fail_closed, parse_routes
+from auditlog.capture.startup import settings_lines
 from auditlog.fingerprint import BackgroundMeasurement, ModelFingerprint, fingerprint_model
 
 logger = logging.getLogger("auditlog.capture")
@@ -37,6 +38,7 @@ class RecorderSource:
         self._lock = threading.Lock()
         self._forked = threading.Lock()
         self._process = SameProcess()
+        self._said: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, recorder: Recorder) -> RecorderSource:
@@ -44,6 +46,26 @@ class RecorderSource:
         source = cls({})
         source._given = recorder
         return source
+
+    def announce(self) -> None:
+        """Say now what speaks against the settings, before anything is made or opened: a server without a
+        lifespan would say it with its first request. Once for this source, its forked workers included.
+
+        A function of AUDITLOG_REDACT is not looked up before the start: its module may just be loading.
+        """
+        try:
+            if self._given is not None:
+                self._given.report_settings()
+                return
+            known = {**self._variables, "AUDITLOG_REDACT": ""}
+            lines = settings_lines(CaptureSettings.from_environ(known), known)
+            for level, line in lines:
+                if line not in self._said:
+                    logger.log(level, "auditlog: %s", line, extra={"event": "problem"})
+            self._said |= {line for _, line in lines}
+        except Exception as failure:  # noqa: BLE001  the boundary to the application
+            name = type(failure).__name__
+            logger.error("auditlog: settings cannot be looked at: %s", name, extra={"event": "problem"})
 
     def made(self) -> Recorder | None:
         """The recorder, if this process has made one already; none is made."""
@@ -109,6 +131,7 @@ class RecorderSource:
 
     def _from_environ(self) -> Recorder:
         recorder = Recorder.from_environ(self._variables)
+        recorder.said = self._said
         if recorder.settings.model_path is not None and recorder.settings.is_usable:
             recorder.adapter_paths = parse_adapters(self._variables.get("AUDITLOG_ADAPTERS", ""))
             measure_model(recorder, adapters=recorder.adapter_paths).start()

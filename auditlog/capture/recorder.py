@@ -24,7 +24,7 @@ from auditlog import __version__
 from auditlog.capture.answering import Answering
 from auditlog.capture.awaiting import Deadlines
 from auditlog.capture.exits import close_at_exit
-from auditlog.capture.forking import SameProcess
+from auditlog.capture.forking import ForkGate, SameProcess
 from auditlog.capture.intake import Losses
 from auditlog.capture.known_models import KnownModels, Modelling
 from auditlog.capture.messages import (
@@ -59,6 +59,8 @@ RETRY_LONGEST_S = 30.0
 """How soon, and how rarely at last, a start that failed is tried again."""
 START_WAIT_S = 2.0
 """How long at most a thread waits for another's first start, which takes milliseconds on a healthy host."""
+FORK_WAIT_S = 10.0
+"""And a fork for such a start: it imports, and reads files, but asks nobody."""
 
 
 class Recorder(Telling, Answering, Modelling):
@@ -88,8 +90,11 @@ class Recorder(Telling, Answering, Modelling):
         self._starter = 0
         self._is_slow = False
         self._running: RunningCapture | None = None
-        self._inherited: RunningCapture | None = None
+        self._opening: RunningCapture | None = None
+        self._inherited: list[RunningCapture | None] = []
         self._process = SameProcess()
+        # Both made here: a fork asks those gates only that were there when it began.
+        self._gate, self._starting = ForkGate(), ForkGate(FORK_WAIT_S)
         self._is_closed = False
         self._ending = threading.Event()
         self._unguarded = Unguarded(settings.state_dir, rng)
@@ -122,10 +127,8 @@ class Recorder(Telling, Answering, Modelling):
 
     def start(self) -> None:
         """Take a slot and start the writer and the sender. Idempotent; never raises, never waits
-        for the log. If it fails a thread tries again until it succeeds.
-
-        Who comes while another thread does this waits for it, so that nothing passes unrecorded: for
-        `START_WAIT_S` at most, and not at all once a start was slower than that.
+        for the log. If it fails a thread tries again until it succeeds. Who comes while another thread does
+        this waits for it, for `START_WAIT_S` at most, and not at all once a start was slower than that.
         """
         self._after_fork()
         if self._running is not None or self._is_closed:
@@ -143,7 +146,7 @@ class Recorder(Telling, Answering, Modelling):
     def _start(self) -> None:
         if self._running is not None or self._is_closed:
             return  # Another thread did it meanwhile.
-        running = self._new_running()
+        running = self._opening = self._new_running()
         close_at_exit(self, within_s=2 * self.settings.close_timeout_s)
         self._starter = threading.get_ident()
         try:
@@ -162,15 +165,16 @@ class Recorder(Telling, Answering, Modelling):
     def _after_fork(self) -> None:
         """In a forked child: locks may have been held, threads are gone, and the queue is the parent's.
 
-        Its files are kept open and untouched: closing them here could undo a transaction of the parent. The
-        lock for this is never taken in the process that forks, so that no child finds it held.
+        Its files are kept open: closing them here could undo a transaction of the parent. The lock for this
+        is never taken in the process that forks, so that no child finds it held.
         """
         if self._process.is_here():
             return
         with self._forked:
             if self._process.is_here():
                 return
-            self._inherited, self._running = self._running, None
+            self._inherited += [self._running, self._opening]
+            self._running = self._opening = None
             self._lock, self._ending = threading.Lock(), threading.Event()
             self._starter, self._is_slow, self._is_closed = 0, False, False
             self.metrics.forget()
@@ -178,9 +182,8 @@ class Recorder(Telling, Answering, Modelling):
             self._process.renew()
 
     def close(self) -> None:
-        """Write what is queued, send for at most `close_timeout_s`, release the slot. Idempotent.
-
-        What passed unrecorded and could not be declared yet is declared now, if a slot can be had.
+        """Write what is queued, send for at most `close_timeout_s`, release the slot. Idempotent. What passed
+        unrecorded and could not be declared yet is declared now, if a slot can be had.
         """
         self._ending.set()
         with self._lock:
@@ -205,16 +208,21 @@ class Recorder(Telling, Answering, Modelling):
             software=SOFTWARE,
             on_gone=self._gone,
             telling=self,
+            gate=self._gate,
         )
 
     def _open(self, running: RunningCapture) -> None:
-        """Open a slot; then say what is known of the model, and declare what passed before."""
-        running.open()
-        if not running.is_open:
-            return
-        for message in self._models.messages():
-            running.intake.push(message)
-        self._declare(running)
+        """Open a slot; then say what is known of the model, and declare what passed before.
+
+        No fork happens meanwhile: a child would find the locks of imports, and OpenSSL's, taken for ever.
+        """
+        with self._starting:
+            running.open()
+            if not running.is_open:
+                return
+            for message in self._models.messages():
+                running.intake.push(message)
+            self._declare(running)
 
     def _declare(self, running: RunningCapture) -> None:
         losses = self._unguarded.take()

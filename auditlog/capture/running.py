@@ -20,6 +20,7 @@ from auditlog.capture.attempts import Attempts
 from auditlog.capture.client import LogClient
 from auditlog.capture.clocks import HostClock
 from auditlog.capture.enrolment import Enrolment
+from auditlog.capture.forking import ForkGate
 from auditlog.capture.frames import Record
 from auditlog.capture.handing import Handing
 from auditlog.capture.intake import Intake, Losses
@@ -70,15 +71,17 @@ class RunningCapture(Handing):
         software: str,
         on_gone: Callable[[RunningCapture, Losses], None],
         telling: Telling,
+        gate: ForkGate,
     ) -> None:
         """`on_gone` is told, from the writer's thread, that the slot's files were deleted, and since when
-        entries may be lost: nothing runs any more then. `telling` is the recorder, which outlives this.
+        entries may be lost: nothing runs any more then. `telling` is the recorder, which outlives this, as
+        `gate` does.
         """
         self._settings = settings
         self._clock = HostClock(clock, on_jump=self._went_back)
         self._wiring = Wiring(
             settings, software, clock=self._clock, rng=rng, metrics=metrics, guard=guard, redactor=redactor,
-            logger=logger,
+            logger=logger, gate=gate,
         )  # fmt: skip
         self._rng = rng
         self._metrics = metrics

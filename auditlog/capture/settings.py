@@ -30,6 +30,9 @@ Mode = Literal["fail_open", "fail_closed"]
 Durability = Literal["local", "log"]
 """What a promise waits for: the disk of this host, or the acknowledgement of the log."""
 
+NO_LOG = "AUDITLOG_LOG: expected the URL of a log, found nothing"
+_NOT_IN_PATHS = re.compile(r"[=;\s]")
+"""What in a path of AUDITLOG_ROUTES is another rule, behind a separator that is none."""
 _METHOD = re.compile(r"\*|[!#$%&'+.^_`|~0-9A-Za-z-]{1,40}")
 _DAY_S = 86_400
 _MAX_LABEL_CHARS = 255
@@ -115,8 +118,8 @@ class CaptureSettings:
         problems: list[str] = []
         enabled = _switch(env, "AUDITLOG_ENABLED", True, problems)
         log_url = _url(env, "AUDITLOG_LOG", problems)
-        if enabled and "AUDITLOG_LOG" not in env:
-            problems.append("AUDITLOG_LOG: expected the URL of a log, found nothing")
+        if enabled and not log_url and not any(problem.startswith("AUDITLOG_LOG:") for problem in problems):
+            problems.append(NO_LOG)
         token_file = env.get("AUDITLOG_TOKEN_FILE")
         if env.get("AUDITLOG_TOKEN") and token_file:
             problems.append("AUDITLOG_TOKEN and AUDITLOG_TOKEN_FILE: expected one of them, found both")
@@ -176,6 +179,8 @@ def _route(item: str) -> RouteRule | None:
     method, space, path = target.strip().partition(" ")
     path, mode = path.strip(), mode.strip()
     if not equals or not space or not path.startswith("/") or not _METHOD.fullmatch(method):
+        return None
+    if _NOT_IN_PATHS.search(path):
         return None
     for known in get_args(RouteMode):
         if mode == known:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import logging
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from auditlog.capture.settings import CaptureSettings
+from auditlog.capture.settings import NO_LOG, CaptureSettings
 
 KNOWN_NAMES = frozenset(
     {
@@ -62,6 +63,17 @@ _METHODS = (
 _ROUND_TRIP_MS = 1000
 """What an acknowledgement by the log takes at least, with room: its commit, and the way there and back."""
 _LEAST_MERGE_BY_S = 60
+
+
+def settings_lines(
+    settings: CaptureSettings, environ: Mapping[str, str] | None = None
+) -> list[tuple[int, str]]:
+    """All that a start says of these settings: level of the log line, and the line."""
+    problems = [f"not recording: {problem}" for problem in settings.problems]
+    if settings.enabled and not settings.log_url and not settings.problems:
+        problems = [f"not recording: {NO_LOG}"]
+    lines = [(logging.ERROR, problem) for problem in problems]
+    return lines + [(logging.WARNING, doubt) for doubt in doubts(settings, environ)]
 
 
 def doubts(settings: CaptureSettings, environ: Mapping[str, str] | None = None) -> list[str]:

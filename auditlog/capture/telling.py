@@ -16,7 +16,7 @@ from auditlog.capture.prometheus import Exporter, RegistrationError, register_if
 from auditlog.capture.running import RunningCapture
 from auditlog.capture.safety import Guard
 from auditlog.capture.settings import CaptureSettings
-from auditlog.capture.startup import doubts
+from auditlog.capture.startup import settings_lines
 from auditlog.capture.vitals import Vitals
 
 
@@ -34,6 +34,8 @@ class Telling:
         self.coverage = Coverage()
         self._exporter: Exporter | None = None
         self._reported: tuple[str, ...] = ()
+        self.said: frozenset[str] = frozenset()
+        """What this process, or the one it was forked from, has logged before there was a recorder."""
         self.environ: Mapping[str, str] | None = None
         """Where the settings came from, to be looked through for slips; None if they came by hand."""
 
@@ -46,14 +48,16 @@ class Telling:
         """Say once, in the application's log and to `auditlog doctor`, what was found wrong."""
         if problem not in self._reported:
             self._reported += (problem,)
-            self.logger.log(level, "auditlog: %s", problem, extra={"event": "problem"})
+            if problem not in self.said:
+                self.logger.log(level, "auditlog: %s", problem, extra={"event": "problem"})
 
     def report_settings(self) -> None:
         """Say, before the first request, all that speaks against the settings: a line each, once."""
-        for problem in self.settings.problems:
-            self.report(f"not recording: {problem}")
-        for doubt in self.guard.call("doubts", list[str](), doubts, self.settings, self.environ):
-            self.report(doubt, logging.WARNING)
+        lines = self.guard.call(
+            "doubts", list[tuple[int, str]](), settings_lines, self.settings, self.environ
+        )
+        for level, line in lines:
+            self.report(line, level)
 
     def _redacted_nothing(self, body_name: str) -> None:
         """Count, and say once, that a body came through whole: perhaps not what the operator meant."""

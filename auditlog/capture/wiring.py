@@ -45,6 +45,7 @@ class Wiring:
         guard: Guard,
         redactor: Redactor | None,
         logger: logging.Logger,
+        gate: ForkGate | None = None,
     ) -> None:
         self._settings = settings
         self._software = software
@@ -56,7 +57,7 @@ class Wiring:
         self._logger = logger
         self._field_roots: FieldRootProcess | None = None
         self._tls: ssl.SSLContext | None = None
-        self.gate = ForkGate()
+        self.gate = gate or ForkGate()
         """Inside it our threads work; a fork waits until they do not."""
 
     def open(self) -> None:
@@ -125,15 +126,16 @@ class Wiring:
         )
 
     def open_client(self) -> LogClient:
-        """A client of the log, for the thread that calls this."""
+        """A client of the log, for the thread that calls this, which is not inside the gate."""
         settings = self._settings
-        return LogClient(
-            settings.log_url,
-            settings.read_token,
-            timeout_s=settings.request_timeout_s,
-            on_time=self._clock.heard,
-            tls=self._tls,
-        )
+        with self.gate:
+            return LogClient(
+                settings.log_url,
+                settings.read_token,
+                timeout_s=settings.request_timeout_s,
+                on_time=self._clock.heard,
+                tls=self._tls,
+            )
 
     def opening(self, slot: Slot, enrolment: Enrolment) -> Opening:
         """What is needed to write entries of an enrolled slot. Raises ConfigurationError, OSError."""

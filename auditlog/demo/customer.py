@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ import httpx
 from auditlog.core.disclosure import Disclosures, disclose_whole, format_disclosures
 from auditlog.core.entry import parse_entry
 from auditlog.core.receipt import parse_receipt
+from auditlog.core.sse import without_promise_comment
+from auditlog.demo.cosigning import WITNESSES
 from auditlog.errors import AuditLogError
 
 _PATIENCE_S = 60.0
 _RECEIPT_TIMEOUT_S = 10.0
-_COMMENT = re.compile(rb"^: audit-promise ([A-Za-z0-9+/=]+)\n\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def ask(client: httpx.Client, url: str, body: dict[str, Any]) -> Answer:
     )
     response.raise_for_status()
     # The comment is no part of what the application answered, and not of what was committed to.
-    content = _COMMENT.sub(b"", response.content)
-    comment = _COMMENT.search(response.content)
-    given = comment[1] if comment else response.headers.get("Audit-Promise", "").encode()
+    content, promise = without_promise_comment(response.content)
+    if promise is None and (given := response.headers.get("Audit-Promise")):
+        promise = base64.b64decode(given).decode()
     try:
         return Answer(
             id=response.headers["Audit-Id"],
@@ -67,7 +67,7 @@ def ask(client: httpx.Client, url: str, body: dict[str, Any]) -> Answer:
             response=content,
             key=base64.b64decode(response.headers["Audit-Key"]),
             receipt_url=response.headers["Audit-Receipt"],
-            promise=base64.b64decode(given).decode() if given else None,
+            promise=promise,
         )
     except KeyError as missing:
         raise AuditLogError(
@@ -114,8 +114,8 @@ def _anchored_receipt(client: httpx.Client, url: str) -> bytes:
 
 
 def _is_complete(receipt: dict[str, Any]) -> bool:
-    """Whether the log's checkpoint in it has a second signature, and a block holds it."""
-    return bool(receipt.get("anchors")) and str(receipt.get("proof")).count("\n\u2014 ") > 1
+    """Whether the log's checkpoint in it has a line of every witness beside its own, and a block holds it."""
+    return bool(receipt.get("anchors")) and str(receipt.get("proof")).count("\n\u2014 ") > len(WITNESSES)
 
 
 def keep_promises(client: httpx.Client, answers: Iterable[Answer], folder: Path) -> list[Path]:
@@ -126,7 +126,10 @@ def keep_promises(client: httpx.Client, answers: Iterable[Answer], folder: Path)
         note = answer.promise or _left_at_the_log(client, answer)
         if note is not None:
             path = folder / f"{answer.id}.promise"
-            path.write_text(note, encoding="utf-8")
+            # Whole or not at all: a monitor reads this folder at any moment.
+            written = path.with_suffix(".new")
+            written.write_text(note, encoding="utf-8")
+            written.rename(path)
             paths.append(path)
     return paths
 

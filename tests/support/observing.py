@@ -133,6 +133,8 @@ class ObservingRecorder:
     def release(self) -> None:
         self.reserved -= 1
 
+    def report_settings(self) -> None: ...
+
     def report(self, problem: str, level: int = logging.ERROR) -> None:
         self.problems.append(problem)
 

@@ -191,3 +191,67 @@ def test_without_any_recorder_the_mode_in_the_environment_decides(
     ):  # fmt: skip
         sent = asyncio.run(drive(app, http_scope(path, method)))
         assert sent[0]["status"] == (503 if is_refused and counts else 200), path
+
+
+BAD = {"AUDITLOG_MODE": "fail_opne", "AUDITLOG_LOG": " "}
+
+
+def problems_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines about settings."""
+    return [record.getMessage() for record in caplog.records if getattr(record, "event", "") == "problem"]
+
+
+def test_settings_are_judged_when_the_middleware_is_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server without a lifespan says it at its start; one with several applications, and the recorder that
+    is made later, do not say it again. Nothing is made on disk.
+    """
+    environ = {**BAD, "AUDITLOG_STATE": str(tmp_path / "state")}
+    source = RecorderSource(environ)
+    app = AuditMiddleware(answering(START, body(b"{}")), source=source)
+    said = problems_in(caplog)
+    assert [line.split(":")[2].strip() for line in said] == ["AUDITLOG_LOG", "AUDITLOG_MODE"]
+    assert source.made() is None
+    assert list(tmp_path.iterdir()) == []
+    AuditMiddleware(answering(), source=source)
+    asyncio.run(drive(app, http_scope()))
+    made = source.made()
+    assert problems_in(caplog) == said
+    assert made is not None
+    assert [f"auditlog: {problem}" for problem in made.problems] == said
+    source.close()
+
+
+def test_a_forked_worker_says_nothing_again(
+    environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the process said that it was forked from; what only the worker finds it says."""
+    source = RecorderSource({**environ, **BAD})
+    AuditMiddleware(answering(), source=source)
+    said = problems_in(caplog)
+    source._process._page, source._process._pid = None, os.getpid() + 1  # what a child finds
+    worker = source.get()
+    assert worker is not None
+    assert problems_in(caplog) == said
+    worker.report("another")
+    assert problems_in(caplog) == [*said, "auditlog: another"]
+    source.close()
+
+
+def test_a_function_that_redacts_is_not_imported_early(
+    environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The module that makes the middleware may be the one that defines it further down."""
+    source = RecorderSource({**environ, "AUDITLOG_REDACT": "not.a.module:function", "AUDITLOG_TOKEN": "t"})
+    AuditMiddleware(answering(), source=source)
+    assert problems_in(caplog) == []
+    source.get()
+    assert "AUDITLOG_REDACT" in "".join(problems_in(caplog))
+    source.close()
+
+
+def test_a_recorder_that_was_handed_in_is_judged_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Settings made by hand without a log record nothing, and say so."""
+    AuditMiddleware(answering(), Recorder(CaptureSettings()))
+    assert "AUDITLOG_LOG: expected the URL of a log, found nothing" in problems_in(caplog)[0]

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from auditlog.capture import CaptureSettings, Recorder, recorder
+from auditlog.capture import CaptureSettings, Recorder, recorder, running, wiring
 from auditlog.capture.audited import audited
+from auditlog.capture.client import LogClient
 from auditlog.capture.process import RecorderSource
 from auditlog.capture.running import RunningCapture
 from tests.support.drafts import sealed
@@ -129,3 +130,33 @@ def test_a_start_that_hangs_holds_nobody_for_long(tmp_path: Path, monkeypatch: p
     assert shared.is_recording
     [gap] = sealed(shared, "gap")
     assert gap["count"] == 4
+
+
+def test_a_fork_waits_for_a_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child finds the locks taken that another thread's start holds (those of imports, OpenSSL's), nor
+    those of the threads that it began.
+    """
+    held, inside = threading.Lock(), threading.Event()
+
+    def hold(seconds: float) -> None:
+        with held:
+            inside.set()
+            time.sleep(seconds)
+
+    class SlowClient(LogClient):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            hold(0.2)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(running, "preload", lambda: hold(0.2))
+    monkeypatch.setattr(wiring, "LogClient", SlowClient)
+    shared = made(tmp_path)
+    starting = threading.Thread(target=shared.new_exchange)
+    starting.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if held.acquire(blocking=False) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    starting.join()
+    shared.close()

@@ -192,6 +192,30 @@ def test_a_record_that_would_not_be_true_is_a_gap(
     assert (counters["started"], counters["finished"], counters["failed"], counters["lost"]) == (2, 1, 1, 1)
 
 
+def test_a_loss_that_races_an_orderly_stop_is_in_the_last_gap(
+    make: Callable[..., Recorder], log: FakeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The life that counted the call declares it: no gap of another life, which would leave it short."""
+    recorder = enrolled(make())
+    exchange = recorder.new_exchange()
+    running = recorder.running
+    assert exchange is not None
+    assert running is not None
+    stop = running.signals.stop
+
+    def stop_and_lose() -> None:
+        stop()
+        recorder.lose(exchange)
+
+    monkeypatch.setattr(running.signals, "stop", stop_and_lose)
+    recorder.close()
+    [gap] = gaps(log)
+    assert (gap["count"], gap["at_most"]) == ("unknown", 1)
+    assert [entry.kind for entry in log.entries()].count("instance") == 1
+    recorder.lose(exchange)
+    assert recorder._unguarded.losses is None
+
+
 def test_before_enrolment_nothing_is_promised(make: Callable[..., Recorder], log: FakeLog) -> None:
     """A draft is durable, but nobody can sign for it."""
     log.is_down = True
