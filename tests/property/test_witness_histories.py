@@ -131,4 +131,4 @@ def test_no_two_inconsistent_cosignatures() -> None:
 @pytest.mark.long
 def test_no_two_inconsistent_cosignatures_in_many_lives() -> None:
     """The same for minutes."""
-    run(60, 50)
+    run(12, 40)
