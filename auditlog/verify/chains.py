@@ -272,6 +272,9 @@ class ChainChecker:
             self._complain(Complaint("broken_chain", index, text, producer.index))
         if is_read and entry.kind not in _WITHOUT_CONTENT:
             producer.take_content(index, entry, self.declared, self._complain)
+        elif entry.kind == "rotation" and entry.understood:
+            text = f"entry {index}: expected a rotation of {producer.name}, found a body that is none"
+            self._complain(Complaint("wrong_key", index, text))
         producer.follow(index, entry, leaf_hash)
         if self._keep_hashes:
             self._keep(entry, bytes.fromhex(leaf_hash))

@@ -13,6 +13,7 @@ from auditlog.core.note import Ed25519Signer
 from auditlog.core.promise import sign_promise
 from auditlog.core.signed import sign_one
 from auditlog.core.statements import MAX_ROTATIONS, rotation_text
+from auditlog.verify.chains import ChainChecker
 from auditlog.verify.promise_evidence import Cause, format_evidence
 from auditlog.verify.promise_judge import judge_evidence
 from auditlog.verify.promise_report import PromiseReport, Verdict
@@ -20,6 +21,7 @@ from auditlog.verify.promise_scan import MAX_STARTS
 from auditlog.verify.promise_verdict import check_promise
 from tests.support import promise_world
 from tests.support.promise_world import MERGE_S, ORIGIN, FakeLookup, Kept, World
+from tests.support.tlog_writer import log_signer
 
 
 def convicted(
@@ -260,3 +262,22 @@ def test_a_promise_by_an_old_key_says_so() -> None:
     assert "replaced by entry 3" in told.headline
     assert "replaced_key" in {fact.name for fact in told.facts}
     assert "replaced" not in judged(world, honest).headline
+
+
+@bad_rotations
+def test_a_rotation_that_does_not_hold_changes_no_key_for_fsck(
+    body: Callable[[World], dict[str, Any]],
+) -> None:
+    """It is the one complaint: the lives and the rotation behind it go on from the key that was in force."""
+    world = World()
+    at = len(world.entries)
+    world.write("rotation", body(world))
+    world.restart()
+    world.rotate()
+    world.restart()
+    world.decide()
+    problems: list[str] = []
+    chains = ChainChecker(ORIGIN, problems.append, vkey=log_signer().vkey)
+    for index, data in enumerate(world.entries):
+        chains.take(index, hash_leaf(data), data)
+    assert [problem.split(":")[0] for problem in problems] == [f"entry {at}"]
