@@ -136,7 +136,7 @@ class AuditMiddleware:
             exchange.raised(error)
             raise
         else:
-            exchange.returned()
+            await exchange.returned()
 
     def _open(
         self, scope: Scope, receive: Receive, send: Send

@@ -19,6 +19,7 @@ MAX_KEPT_BYTES = 1 << 20
 """A longer body is committed to, but not kept: neither values nor field roots."""
 
 
+MAX_EARLY_BYTES = 65_536
 _MAX_CHUNKS = 4096
 """So many are kept apart: a body that comes in single bytes must not cost fifty times its size."""
 
@@ -69,3 +70,10 @@ class BodyTap:
         if self._commitment is not None and self._chunks is not None:
             self._commitment.update(b"".join(self._chunks))
             self._commitment.let_go()
+
+
+def kept_early(early: bytes | None, chunk: bytes) -> bytes | None:
+    """What is read of a body before anyone knows that it belongs to a decision: an inner layer may read it
+    all before the handler is chosen. None once that is too much: a commitment would be over a part.
+    """
+    return None if early is None or len(early) + len(chunk) > MAX_EARLY_BYTES else early + chunk

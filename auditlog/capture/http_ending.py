@@ -68,6 +68,11 @@ class HeldEnding:
         return self._takes_comment and self._finder.allows_comment
 
     @property
+    def is_unsure(self) -> bool:
+        """Whether the end of this stream may not look like one (fail_closed)."""
+        return self._finder.is_unsure
+
+    @property
     def is_overrun(self) -> bool:
         """Whether so much follows what was found that it cannot have been the end."""
         return self.held_bytes > MAX_AFTER_END_BYTES

@@ -16,20 +16,19 @@ keep more than `MAX_KEPT_BYTES` of one body.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from auditlog.capture import otel
-from auditlog.capture.body_tap import BodyTap
+from auditlog.capture.body_tap import BodyTap, kept_early
 from auditlog.capture.facts import facts_from_headers, merged
 from auditlog.capture.http_answer import HttpAnswer
 from auditlog.capture.http_headers import HeaderList, RequestHeaders, ResponseHeaders, own_headers
 from auditlog.capture.observation import Ending, Exchange, Observation, ObservedBody
 from auditlog.capture.outcomes import outcome_by_headers
 from auditlog.capture.request_fields import read_request_fields
-from auditlog.capture.route_names import chosen_handler, route_template
+from auditlog.capture.route_names import chosen_handler, handler_layers, route_template
 from auditlog.capture.routes import MARK_ATTRIBUTE, Mark, RoutePolicy, is_refused
 from auditlog.capture.waiting import fails_closed, hand_over, mint, settle
 
@@ -53,10 +52,10 @@ class HttpExchange:
     """The state of one request. Made per request, used by one task at a time, as ASGI has it."""
 
     __slots__ = (
-        "_added", "_answer", "_asked", "_disconnected", "_done", "_entered", "_exchange", "_is_late",
-        "_is_read", "_listeners", "_policy", "_read_bytes", "_receive", "_recorder", "_request", "_response",
-        "_span", "_started_ns", "_status", "_ticks", "answered", "fails_closed", "is_broken", "must_refuse",
-        "scope", "send",
+        "_added", "_answer", "_asked", "_disconnected", "_done", "_early", "_entered", "_exchange",
+        "_is_late", "_is_read", "_listeners", "_policy", "_read_bytes", "_receive", "_recorder", "_request",
+        "_response", "_span", "_started_ns", "_status", "_ticks", "answered", "fails_closed", "is_broken",
+        "must_refuse", "scope", "send",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +92,7 @@ class HttpExchange:
         self._span: object | None = None
         self._disconnected = self._done = self._entered = self._is_late = self._is_read = False
         self._listeners = self._read_bytes = 0
+        self._early: bytes | None = b""
         if policy is not None:
             self._mint()
 
@@ -110,9 +110,12 @@ class HttpExchange:
                 self._look_for_mark()
             if message["type"] == "http.request":
                 self._is_read = self._is_read or not message.get("more_body", False)
-                if self._request is not None and not self._done and (body := message.get("body")):
+                if not self._done and (body := message.get("body")):
                     self._read_bytes += len(body)
-                    self._request.feed(body)
+                    if self._request is not None:
+                        self._request.feed(body)
+                    else:
+                        self._early = kept_early(self._early, body)
             elif message["type"] == "http.disconnect" and not self._is_over:
                 self.hung_up()
         except Exception as failure:  # noqa: BLE001  the boundary to the application
@@ -218,6 +221,8 @@ class HttpExchange:
     @property
     def has_read_all(self) -> bool:
         """Whether the application read the whole request: only then is the commitment over what was sent."""
+        if self._early is None:
+            return False
         if self._is_read:
             return True
         asked = self._asked or RequestHeaders(self.scope["headers"])
@@ -283,7 +288,9 @@ class HttpExchange:
         """Whether `function`, an `@audited` one being called, is this request's own handler, for the first
         time.
         """
-        if self._entered or not any(function is layer for layer in _layers(self.scope.get("endpoint"))):
+        if self._entered or not any(
+            function is layer for layer in handler_layers(self.scope.get("endpoint"))
+        ):
             return False
         self._look_for_mark()
         self._entered = self._exchange is not None and not self._done
@@ -306,6 +313,8 @@ class HttpExchange:
             for name, body in (("request", exchange.request), ("response", exchange.response))
         )
         self._exchange = exchange
+        if self._early:
+            self._request.feed(self._early)
 
     def _look_for_mark(self) -> None:
         """Adopt the mark on the handler the framework chose, unless the operator's rule says otherwise."""
@@ -387,12 +396,3 @@ class HttpExchange:
             read_request=read_request_fields,
             may_promise=has_read_all and (self._answer is None or not self._answer.is_unsendable),
         )
-
-
-def _layers(endpoint: object) -> list[object]:
-    """The handler and what its decorators wrapped, outermost first."""
-    layers: list[object] = []
-    while endpoint is not None and len(layers) < 20:
-        layers.append(endpoint)
-        endpoint = endpoint.__func__ if inspect.ismethod(endpoint) else getattr(endpoint, "__wrapped__", None)
-    return layers

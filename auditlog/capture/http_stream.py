@@ -8,8 +8,9 @@ nothing else ever is, but for the few last bytes of a chunk that may still becom
 event counts only where it stands alone: its telling line first, after an empty line or at the very start.
 
 In fail_closed an end must not slip out because it looks a little different: `AnyEndFinder` also takes any
-`data` line that says `[DONE]` between blanks, in any stream and whatever the event's name, and the telling
-words of the dialect with blanks around them. No comment goes before those: readers would not look there.
+`data` line that begins with `[DONE]`, in any stream and whatever the event's name, the telling words of the
+dialect with blanks around them, and data that has such a word as its `type`. No comment goes before those:
+readers would not look there. Where events have no names it `is_unsure`.
 
 Promises: a pure function of the bytes, however they are cut; what was let go and what is pending make up what
 was fed. Constant work beyond a few searches per chunk; at most `MAX_PENDING_BYTES` are held before the end is
@@ -39,7 +40,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class TerminalFinder:
     """Finds the terminal event in one stream as it flows. Not fed any more once `found`."""
 
-    __slots__ = ("_before", "_has_ids", "_lines", "_needles", "_started", "found", "pending")
+    __slots__ = ("_before", "_has_ids", "_lines", "_needles", "_started", "found", "is_unsure", "pending")
+    _KEPT_BYTES = _BEFORE_BYTES
 
     def __init__(self, dialect: str) -> None:
         """Look for the end of this dialect; KeyError for one without a marked end."""
@@ -47,7 +49,7 @@ class TerminalFinder:
         self._before = b""
         self._started = self._has_ids = False
         self.pending = b""
-        self.found = False
+        self.found = self.is_unsure = False
 
     @property
     def allows_comment(self) -> bool:
@@ -68,7 +70,7 @@ class TerminalFinder:
         and what follows it if one was `found`, else a few bytes that may become one.
         """
         if not self.pending and self._is_plain(chunk):
-            self._started, self._before = True, chunk[-_BEFORE_BYTES:]
+            self._started, self._before = True, chunk[-self._KEPT_BYTES :]
             return chunk
         text = self.pending + chunk
         window = self._before + text
@@ -139,20 +141,22 @@ class TerminalFinder:
 
     def _remember(self, window: bytes, at: int) -> None:
         """Keep the last bytes that left; until enough of them did, the start of the stream is in sight."""
-        if at > _BEFORE_BYTES:
+        if at > self._KEPT_BYTES:
             self._started = True
-        self._before = window[max(0, at - _BEFORE_BYTES) : at]
+        self._before = window[max(0, at - self._KEPT_BYTES) : at]
 
 
 class AnyEndFinder(TerminalFinder):
     """As `TerminalFinder`, and also finds ends that stand in another form, or in streams of no dialect."""
 
-    __slots__ = ("_is_exact", "_pattern", "_words")
+    __slots__ = ("_is_exact", "_is_named", "_pattern", "_tail", "_types", "_words")
+    _KEPT_BYTES = 64
+    """The longest spelling of a telling type, with blanks: it may be cut."""
 
     def __init__(self, dialect: str | None) -> None:
         """Look for the end of this dialect, and for `[DONE]` in any."""
         self._before = b""
-        self._started = self._has_ids = self.found = False
+        self._started = self._has_ids = self.found = self.is_unsure = False
         self.pending = b""
         lines = TERMINAL_LINES.get(dialect or "", ())
         self._look_for(lines)
@@ -160,21 +164,46 @@ class AnyEndFinder(TerminalFinder):
         self._needles = tuple(sorted({*self._needles, _DONE}))
         events = {line.partition(b":")[2].strip() for line in lines if line.startswith(_EVENT)}
         self._words = {_DATA: frozenset({_DONE}), _EVENT: frozenset(events)}
-        self._pattern = _ends_of(frozenset(events))
+        self._pattern, self._types = _ends_of(frozenset(events)), _types_of(frozenset(events))
+        self._tail, self._is_named = b"\n", False
 
     @property
     def allows_comment(self) -> bool:
         """Whether the end found is one that readers of the comment know, too."""
         return self._is_exact and not self._has_ids
 
+    def feed(self, chunk: bytes) -> bytes:
+        """As `TerminalFinder.feed`; also sees whether the stream names its events as the dialect does."""
+        if self._types is not None and not self.is_unsure:
+            self._look_at_names(chunk)
+        return super().feed(chunk)
+
     def _terminal(self, window: bytes, offset: int) -> int | None:
         if not any(needle in window for needle in self._needles):
             return None
         exact, match = super()._terminal(window, offset), self._pattern.search(window, offset)
-        if match is None:
-            return exact
-        self._is_exact = self._is_exact and exact == match.start()
-        return match.start() if exact is None else min(exact, match.start())
+        places = (exact, None if match is None else match.start(), self._typed(window, offset))
+        first = min((place for place in places if place is not None), default=None)
+        self._is_exact = self._is_exact and first == exact
+        return first
+
+    def _typed(self, window: bytes, offset: int) -> int | None:
+        """Where the first line begins that is still here and has a telling `type` in its data."""
+        for found in () if self._types is None else self._types.finditer(window):
+            if found.end() > offset:
+                line = max(window.rfind(end, 0, found.start()) for end in _LINE_ENDS) + 1
+                return max(line, offset)
+        return None
+
+    def _look_at_names(self, chunk: bytes) -> None:
+        """An event without a name may be the last one, its type spelled as no search finds it."""
+        text = self._tail + chunk
+        for found in _FIELD.finditer(text):
+            if found.end() > len(self._tail):  # else it was seen with the chunk before
+                is_data = found[1] == b"data"
+                self.is_unsure = self.is_unsure or (is_data and not self._is_named)
+                self._is_named = not is_data
+        self._tail = text[-_FIELD_BYTES:]
 
     def _possible(self, window: bytes, offset: int) -> int:
         start, end = self._last_line(window, offset), len(window)
@@ -199,10 +228,21 @@ class AnyEndFinder(TerminalFinder):
 
 
 _DATA, _EVENT, _DONE = b"data:", b"event:", b"[DONE]"
+_FIELD = re.compile(rb"(?:[\r\n]|\xef\xbb\xbf)(data|event):")
+_FIELD_BYTES = len(b"\nevent:") - 1
 
 
 def _ends_of(events: frozenset[bytes]) -> re.Pattern[bytes]:
     """A telling line at the start of any line, in whatever event, its end included."""
-    named = rb"|event:[ \t]*(?:" + b"|".join(sorted(map(re.escape, events))) + rb")" if events else b""
+    words = b"|".join(sorted(map(re.escape, events)))
+    named = rb"|event:[ \t]*(?:" + words + rb")[ \t]*[\r\n]" if events else b""
     start = rb"(?:(?<![^\r\n])|(?<=\A\xef\xbb\xbf))"
-    return re.compile(start + rb"(?:data:[ \t]*\[DONE\]" + named + rb")[ \t]*[\r\n]")
+    # Common clients take whatever begins with [DONE] for the end.
+    return re.compile(start + rb"(?:data:[ \t]*\[DONE\][ \t]*[^ \t]" + named + rb")")
+
+
+def _types_of(events: frozenset[bytes]) -> re.Pattern[bytes] | None:
+    """A telling type as a member of the data: clients read it there, whatever the event is called."""
+    if not events:
+        return None
+    return re.compile(rb'"type"[ \t]*:[ \t]*"(?:' + b"|".join(sorted(map(re.escape, events))) + rb')"')

@@ -51,6 +51,15 @@ def chosen_handler(scope: Mapping[str, Any]) -> object | None:
     return None if "app_root_path" in scope and _is_application(endpoint) else endpoint
 
 
+def handler_layers(endpoint: object) -> list[object]:
+    """The handler and what its decorators wrapped, outermost first."""
+    layers: list[object] = []
+    while endpoint is not None and len(layers) < 20:
+        layers.append(endpoint)
+        endpoint = endpoint.__func__ if inspect.ismethod(endpoint) else getattr(endpoint, "__wrapped__", None)
+    return layers
+
+
 def _is_application(endpoint: object) -> bool:
     """Whether this is an ASGI application rather than a function or class that handles a route."""
     while isinstance(endpoint, partial):

@@ -90,6 +90,9 @@ class WebSocketExchange:
         self._receive, self._send = receive, send
         self._fails_closed = fails_closed(recorder)
         self._turn_ends = TURN_ENDS.get(policy.dialect or "", ())
+        # What is in every message that ends a turn: a word, or an escape that may be a part of it.
+        words = (*self._turn_ends, "\\u") if self._turn_ends else ()
+        self._telling = tuple(word.encode() for word in words)
         self._span = otel.current_span()
         self._asked = RequestHeaders(scope["headers"])
         self._first_id: str | None = None
@@ -140,12 +143,15 @@ class WebSocketExchange:
                 self._refused(message.get("status", _REFUSED))
             await self._send(message)
 
-    def returned(self) -> None:
-        """The application returned: what was said since the last turn is recorded.
+    async def returned(self) -> None:
+        """The application returned: what was said since the last turn is recorded, and in fail_closed the
+        server's own close waits for that.
 
         Raises:
-            AnswerWithheld: fail_closed had ended the connection.
+            AnswerWithheld: fail_closed had ended the connection, or does so now.
         """
+        if self._fails_closed and self._is_accepted and not self._is_gone and self._turn is not None:
+            await self._settle("ok")
         self._finish("client_disconnected" if self._is_hang_up() else "ok")
         if self._is_cut:
             raise withheld()
@@ -170,18 +176,20 @@ class WebSocketExchange:
     async def _end_with(self, message: Message, ending: Ending) -> None:
         """Record the turn that this message ends: before it leaves in fail_closed, else after."""
         if self._fails_closed and self._turn is not None:
-            observation = self._observation(ending)
-            settled = None if observation is None else await settle(self._recorder, observation)
-            if settled is None or not settled.is_durable:
-                if not self._is_cut:
-                    self._cut()
-                raise withheld()
-            if observation is not None:
-                otel.annotate(
-                    observation.exchange.id, "promised" if settled.promise else "deferred", self._span
-                )
+            await self._settle(ending)
         await self._send(message)
         self._finish(ending, is_over=message["type"] == "websocket.close")
+
+    async def _settle(self, ending: Ending) -> None:
+        observation = self._observation(ending)
+        settled = None if observation is None else await settle(self._recorder, observation)
+        if settled is None or not settled.is_durable:
+            if not self._is_cut:
+                self._cut()
+            raise withheld()
+        if observation is not None:
+            is_promised = settled.promise is not None
+            otel.annotate(observation.exchange.id, "promised" if is_promised else "deferred", self._span)
 
     def _accepted(self, message: Message) -> Message:
         version = str(self.scope.get("asgi", {}).get("spec_version", "2.0"))
@@ -231,11 +239,14 @@ class WebSocketExchange:
 
     def _ends_turn(self, message: Message) -> bool:
         """Whether the server's message is the event that ends a turn."""
-        text = message.get("text")
-        if text is None or not any(end in text for end in self._turn_ends):
+        if not self._telling:
             return False
         try:
-            return _event.decode(text).type in self._turn_ends
+            text = message.get("text")
+            content = bytes(message.get("bytes") or b"") if text is None else text.encode()
+            if not any(word in content for word in self._telling):
+                return False
+            return _event.decode(content).type in self._turn_ends
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return False
 

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from auditlog.capture import CaptureSettings
+from auditlog.capture.asgi import AuditMiddleware
 from auditlog.capture.routes import Mark
+from auditlog.capture.settings import parse_routes
 from auditlog.capture.unrecordable import AnswerWithheld
 from tests.support.observing import (
     START,
     ObservingRecorder,
     answering,
     body,
+    http_scope,
     lost,
     run,
     silent,
@@ -292,3 +295,114 @@ def test_a_refused_head_has_no_body() -> None:
     handler.__auditlog_mark__ = Mark("classify", True)  # type: ignore[attr-defined]
     sent = run(answering(START, body(b""), endpoint=handler), recorder, path="/own", method="HEAD")
     assert (sent[0]["status"], sent[1]["body"]) == (503, b"")
+
+
+LOCATION = (b"location", b"/approved")
+EMPTY, END = body(b"", more=True), body(b"")
+ONLY_HEADERS: dict[str, tuple[str, int, list[tuple[bytes, bytes]], list[Any]]] = {
+    "HEAD": ("HEAD", 200, [], [body(b"abc", more=True), body(b"def")]),
+    "204": ("POST", 204, [], [EMPTY, EMPTY, END]),
+    "205": ("POST", 205, [], [EMPTY, END]),
+    "304": ("POST", 304, [], [EMPTY, END]),
+    "303": ("POST", 303, [LOCATION], [EMPTY, END]),
+    "302 with a body": ("POST", 302, [LOCATION], [body(b"moved", more=True), body(b" there")]),
+    "no length": ("POST", 200, [(b"content-length", b"0")], [EMPTY, END]),
+    "no bytes": ("POST", 200, [(b"x-decision", b"yes")], [EMPTY, EMPTY, END]),
+}
+
+
+def headed(name: str, recorder: ObservingRecorder, *, pause_s: float = 0.0) -> list[Any]:
+    """What an application sends that answers so, having waited for its caller meanwhile."""
+    method, status, headers, bodies = ONLY_HEADERS[name]
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({**START, "status": status, "headers": headers})
+        listening = asyncio.ensure_future(receive()) if pause_s else None
+        await asyncio.sleep(pause_s)
+        for message in bodies:
+            await send(message)
+        if listening is not None:
+            listening.cancel()
+
+    return run_waiting(app, recorder, method)
+
+
+def run_waiting(app: Any, recorder: ObservingRecorder, method: str) -> list[Any]:
+    """Drive it for a caller who says nothing behind the request."""
+    sent: list[Any] = []
+
+    async def main() -> None:
+        asked = [{"type": "http.request", "body": b"{}"}]
+
+        async def receive() -> Any:
+            return asked.pop() if asked else await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = http_scope("/v1/chat/completions" if method == "POST" else "/score", method)
+        await AuditMiddleware(app, recorder)(scope, receive, send)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    return sent
+
+
+@pytest.mark.parametrize("name", list(ONLY_HEADERS))
+def test_an_answer_of_headers_only_waits_whole(name: str) -> None:
+    """Also where the application says it in pieces: its headers are what the caller acts on."""
+    rules = parse_routes("* /score=record", [])
+    sent = headed(name, closed(lost, routes=rules))
+    assert [message.get("status") for message in sent] == [503, None]
+    recorder = closed(routes=rules)
+    method, status, _, bodies = ONLY_HEADERS[name]
+    sent = headed(name, recorder)
+    assert sent[0]["status"] == status
+    assert b"audit-promise" in dict(sent[0]["headers"])
+    whole = b"".join(message["body"] for message in bodies)
+    assert method == "HEAD" or b"".join(message["body"] for message in sent[1:]) == whole
+    assert [message["more_body"] for message in sent[1:]][-1] is False
+
+
+@pytest.mark.parametrize("name", ["HEAD", "204", "303"])
+def test_a_start_that_says_all_waits_while_the_application_listens(name: str) -> None:
+    """Frameworks listen for a hang-up all the while: no reason to let it leave before its record."""
+    sent = headed(name, closed(lost, routes=parse_routes("* /score=record", [])), pause_s=0.15)
+    assert sent[0]["status"] == 503
+
+
+def test_a_long_body_behind_a_redirect_is_a_stream() -> None:
+    """What is kept is bounded: then the start leaves, and no byte is lost."""
+    chunks = [b"x" * 30_000, b"y" * 30_000, b"z" * 30_000]
+    start = {**START, "status": 303, "headers": []}
+    app = answering(start, *(body(chunk, more=True) for chunk in chunks), body(b""))
+    sent = run(app, closed())
+    assert b"".join(message.get("body", b"") for message in sent) == b"".join(chunks)
+    with pytest.raises(AnswerWithheld):
+        run(app, closed(lost))
+
+
+def test_an_event_stream_opens_with_its_first_message() -> None:
+    """The caller of a stream waits for its headers, not for its first event."""
+    seen: list[int] = []
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(SSE)
+        await send(body(b"", more=True))
+        seen.append(len(sent))
+        await send(body(EVENT))
+
+    sent: list[Any] = []
+
+    async def main() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"{}"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await AuditMiddleware(app, closed())(http_scope(), receive, send)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    assert seen[0] >= 1

@@ -9,6 +9,7 @@ import pytest
 
 from auditlog.capture import CaptureSettings
 from auditlog.capture.asgi import AuditMiddleware
+from auditlog.capture.audited import audited
 from auditlog.capture.redaction import Redactor
 from auditlog.capture.settings import parse_routes
 from auditlog.capture.unrecordable import AnswerWithheld
@@ -320,3 +321,40 @@ def test_another_event_loop_is_served_without_waiting(recorder: ObservingRecorde
         with pytest.raises(StopIteration):
             without_loop.send(None)
     assert [seen.ended for seen in recorder.observations] == ["ok", "ok"]
+
+
+class Reads:
+    """An inner layer that reads the whole request before the handler is chosen."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        parts = []
+        while not parts or parts[-1].get("more_body"):
+            parts.append(await receive())
+
+        async def again() -> Any:
+            return parts.pop(0)
+
+        await self.app(scope, again, send)
+
+
+@pytest.mark.parametrize(("size", "may_promise"), [(9, True), (70_000, False)])
+def test_a_body_that_was_read_before_the_handler_was_chosen(size: int, may_promise: bool) -> None:
+    """It is what the commitment is over; too long to be kept until then, nothing is promised of it."""
+
+    @audited(recorder=ObservingRecorder())  # type: ignore[arg-type]
+    def decide() -> None: ...
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["endpoint"] = decide
+        await answering(START, body(b"{}"))(scope, receive, send)
+
+    recorder, sent = ObservingRecorder(), b"x" * size
+    run(Reads(app), recorder, path="/decide", method="GET", chunks=[sent[:4], sent[4:]])
+    seen = recorder.only()
+    key = seen.exchange.exchange_key
+    assert (seen.exchange.request.digest() == commit_body(key, "request", sent)) is may_promise
+    assert seen.may_promise is may_promise
+    assert seen.request.data == (sent if may_promise else None)

@@ -67,6 +67,11 @@ def with_line(name: bytes, value: bytes) -> Any:
     return {**SSE, "headers": [(b"content-type", b"text/event-stream"), (name, value)]}
 
 
+MESSAGES = "/v1/messages"
+NAMED = b'event: message_delta\ndata: {"type":"message_delta"}\n\n'
+NAMELESS = b'data: {"type":"ping"}\r\n\r\n'
+STOP = b'data: {"type" : "message_stop"}\n\n'
+COMPLETED = b'data: {"type":"response.completed","response":{}}\n\n'
 CUT: dict[str, tuple[str, Any, list[bytes], bytes]] = {
     "json, then an empty message": (CHAT, START, [b'{"label":"approved"}', b""], b""),
     "lines of json": ("/api/chat", NDJSON, [b'{"a":1}\n', b'{"done":true}\n', b""], b'{"a":1}\n'),
@@ -80,6 +85,27 @@ CUT: dict[str, tuple[str, Any, list[bytes], bytes]] = {
     "blanks after a name": ("/v1/messages", SSE, [EVENT, b"event: message_stop \ndata: {}\n\n", b""], EVENT),
     "events of no dialect": (OTHER, SSE, [EVENT, EVENT * 2, b""], EVENT),
     "the usual end in no dialect": (OTHER, SSE, [EVENT, EVENT, DONE, b": bye\n\n", b""], EVENT * 2),
+    "the usual end and more": (CHAT, SSE, [EVENT, b"data: [DO", b"NE]x\n\n", b""], EVENT),
+    "the type in the data": (
+        MESSAGES,
+        SSE,
+        [NAMED, b"event: x\n" + STOP, b": bye\n\n", b""],
+        NAMED + b"event: x\n",
+    ),
+    "a type in two pieces": (
+        MESSAGES,
+        SSE,
+        [NAMED, b"event: x\n" + STOP[:19], STOP[19:], b"\n", b""],
+        NAMED + b"event: x\n" + STOP[:19],
+    ),
+    "no names": ("/v1/responses", SSE, [NAMELESS, COMPLETED, b"data: [D", b""], NAMELESS),
+    "no names, the end alone": ("/v1/responses", SSE, [COMPLETED, b": bye\n\n", b""], b""),
+    "no names, an escape": (
+        MESSAGES,
+        SSE,
+        [NAMED, NAMELESS, STOP.replace(b"_", b"\\u005f"), b""],
+        NAMED + NAMELESS,
+    ),
     "no line end": (CHAT, SSE, [EVENT, b"data: [DONE]", b""], EVENT),
 }
 
@@ -116,6 +142,10 @@ def test_known_streams_are_not_behind() -> None:
     chunks = [EVENT, EVENT, DONE, b""]
     assert streamed(closed(), CHAT, SSE, chunks)[0][:3] == [EVENT, EVENT * 2, EVENT * 2]
     assert streamed(closed(), OTHER, NDJSON, chunks)[0][:3] == [b"", EVENT, EVENT * 2]
+    chunks = [NAMED, NAMED[:30], NAMED[30:], b"event: message_stop\n" + STOP, b""]
+    after = streamed(closed(), MESSAGES, SSE, chunks)[0]
+    assert [len(left) for left in after[:4]] == [len(NAMED), len(NAMED) + 30, 2 * len(NAMED), 2 * len(NAMED)]
+    assert b": audit-promise " in after[4]
 
 
 def test_an_application_that_stops_without_its_last_message() -> None:
@@ -189,3 +219,17 @@ def test_a_record_that_fails_in_the_middle_cuts_at_once(monkeypatch: pytest.Monk
     monkeypatch.setattr(BodyTap, "feed", broken)
     recorder.guard = type(recorder.guard)(recorder.metrics, recorder.guard._logger)
     assert streamed(recorder, CHAT, SSE, [EVENT, EVENT, EVENT, b""])[1:] == (EVENT, True)
+
+
+NAMES = NAMED + b"event: other\r\n" + STOP + b": bye\n\n"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, len(NAMES)), max_size=12))
+def test_every_cut_of_an_event_whose_data_says_the_end(places: list[int]) -> None:
+    """The line with the telling `type` never leaves whole before the record."""
+    chunks = [*(NAMES[a:b] for a, b in pairwise([0, *sorted(places), len(NAMES)])), b""]
+    _, left, is_cut = streamed(closed(lost), MESSAGES, SSE, chunks)
+    assert is_cut
+    assert NAMES.startswith(left)
+    assert len(left) < NAMES.index(b'stop"') + 5

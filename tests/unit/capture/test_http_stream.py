@@ -161,8 +161,8 @@ def any_reference(dialect: str | None, stream: bytes) -> int | None:
         at += len(line)
         field, _, value = text.partition(b":")
         value = value.strip(b" \t")
-        is_end = (field == b"data" and value == b"[DONE]") or (field == b"event" and value in words)
-        if is_end and b":" in text and at < len(stream):
+        is_end = (field == b"data" and value.startswith(b"[DONE]")) or (field == b"event" and value in words)
+        if is_end and b":" in text and (at < len(stream) or (value.startswith(b"[DONE]") and len(value) > 6)):
             return start
     return None
 
@@ -170,7 +170,9 @@ def any_reference(dialect: str | None, stream: bytes) -> int | None:
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from([None, *sorted(TERMINAL_LINES)]),
-    st.lists(st.sampled_from([*PIECES, b"data:\t[DONE]\t", b" ", b"event:  message_stop "]), max_size=14),
+    st.lists(
+        st.sampled_from([*PIECES, b"data:\t[DONE]\t", b" ", b"x", b"event:  message_stop "]), max_size=14
+    ),
     st.lists(st.integers(0, 160), max_size=12),
 )
 @example("anthropic.messages", [b"\xef\xbb\xbfevent: message_stop\n"], [2, 10])

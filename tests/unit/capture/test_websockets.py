@@ -75,10 +75,11 @@ def converse(
     *,
     incoming: Iterable[Message] = (),
     error: BaseException | None = None,
+    sent: list[Message] | None = None,
     **members: Any,
 ) -> list[Message]:
     """Run an application that sends the dicts among `steps` and receives at each "<"; what was sent."""
-    queue, sent = [CONNECT, *incoming], []
+    queue, sent = [CONNECT, *incoming], [] if sent is None else sent
 
     async def receive() -> Message:
         return queue.pop(0) if queue else gone()
@@ -302,6 +303,38 @@ def test_fail_closed_cuts_at_a_turn_that_is_not_durable() -> None:
     recorder, done = closed(lost), event("response.done")
     with pytest.raises(AnswerWithheld):
         converse(recorder, ["<", ACCEPT, "<", say("delta"), say(done), CLOSE], incoming=[said("hi")])
+
+
+@pytest.mark.parametrize(
+    "end",
+    [b'{"type":"response.done"}', '{"type":"response\\u002edone"}', b'{"t\\u0079pe":"response.d\\u006fne"}'],
+)
+def test_the_end_of_a_turn_in_another_form(end: str | bytes) -> None:
+    """A binary frame, or escapes in the JSON: a client reads the same event."""
+    sent: list[Message] = []
+    with pytest.raises(AnswerWithheld):
+        converse(closed(lost), ["<", ACCEPT, "<", say("delta"), say(end)], incoming=[said("hi")], sent=sent)
+    assert sent[1:] == [say("delta")]
+    recorder = closed()
+    converse(recorder, ["<", ACCEPT, "<", say(end), "<", say(end), CLOSE], incoming=[said("a"), said("b")])
+    assert [dict(seen.facts or {})["turn"] for seen in recorder.observations] == [1, 2]
+
+
+@pytest.mark.parametrize("outcome", [None, lost])
+def test_an_application_that_returns_without_a_close_waits(outcome: Any) -> None:
+    """The server's own close is the end of what was said; what the client left is not waited for."""
+    recorder, sent = closed(outcome), list[Message]()
+    steps = ["<", ACCEPT, "<", say('{"type":"response.output_text.done"}')]
+    if outcome is None:
+        converse(recorder, steps, incoming=[said("hi")], sent=sent)
+        assert recorder.shown == [DECISION_ID.format(1)]
+    else:
+        with pytest.raises(AnswerWithheld):
+            converse(recorder, steps, incoming=[said("hi")], sent=sent)
+        assert recorder.metrics.get("refused.503") == 1
+        converse(recorder, [*steps, "<"], incoming=[said("hi")])
+        assert recorder.observations[1].ended == "client_disconnected"
+    assert recorder.observations[0].ended == "ok"
 
 
 def test_fail_closed_needs_room_for_each_turn() -> None:
