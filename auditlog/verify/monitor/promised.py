@@ -33,6 +33,9 @@ LONGEST_WAIT_S: Final = 86_400
 _SETTLED: Final = (Verdict.IN_LOG, Verdict.BROKEN, Verdict.DECLARED_LOST, Verdict.NO_PROMISE)
 _LEADS: Final = ("audit-promise:", ": audit-promise", ":audit-promise", "audit-promise")
 
+_Row = tuple[str, str, int, int, str, str, int]
+"""Of the table `promise`: digest, origin, tries, when it is judged next, verdict, headline, is settled."""
+
 
 class Promised:
     """The promises of one log in one folder. Not for several threads."""
@@ -46,6 +49,16 @@ class Promised:
         """Judge what is due."""
         if not look.is_current:
             return
+        kept: list[_Row] = []
+        try:
+            self._judge_due(follower, look, kept)
+        finally:
+            if kept:
+                # Alarms are in the book before a promise counts as settled: dying between is judging again.
+                follower.books.commit(follower.sight())
+                _keep(follower, kept)
+
+    def _judge_due(self, follower: Follower, look: Look, kept: list[_Row]) -> None:
         now_us, judged = follower.clock_us(), 0
         sight: LogSight | None = None
         for digest, note in self._notes(follower.log.origin):
@@ -59,11 +72,12 @@ class Promised:
                 continue
             merge_us = parse_time(read_promise(note).merge_by)
             if merge_us > now_us:
-                _keep(follower, digest, 0, merge_us, None)
+                kept.append((digest, follower.log.origin, 0, merge_us, *_words(None), 0))
                 continue
             sight = sight or self._sight(follower)
             judged += 1
-            self._settle(digest, check_promise(note, sight, now_us=now_us), tries, follower, look)
+            report = check_promise(note, sight, now_us=now_us)
+            kept.append(self._settle(digest, report, tries, follower, look))
 
     def _sight(self, follower: Follower) -> LogSight:
         kept = [follower.opened.note] if follower.opened is not None else []
@@ -75,16 +89,16 @@ class Promised:
             kept=kept,
         )
 
-    def _settle(self, digest: str, report: PromiseReport, tries: int, follower: Follower, look: Look) -> None:
+    def _settle(self, digest: str, report: PromiseReport, tries: int, follower: Follower, look: Look) -> _Row:
+        """Raise what is wrong; what to remember of it."""
         if report.verdict in (Verdict.BROKEN, Verdict.DECLARED_LOST):
             self._raise(digest, report, follower)
         elif report.verdict not in _SETTLED:
             look.unread.append(f"promise {digest[:16]}: {report.headline}")
         wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S << min(tries, 12))
         next_us = follower.clock_us() + wait_s * 1_000_000
-        # The alarm is in the book before the promise counts as settled: dying between is judging again.
-        follower.books.commit(follower.sight())
-        _keep(follower, digest, tries + 1, next_us, report)
+        is_settled = report.verdict in _SETTLED
+        return (digest, follower.log.origin, tries + 1, next_us, *_words(report), int(is_settled))
 
     def _raise(self, digest: str, report: PromiseReport, follower: Follower) -> None:
         evidence: bytes | None = None
@@ -147,14 +161,16 @@ def _known(follower: Follower, digest: str) -> tuple[int, int, bool]:
     return (int(rows[0][0]), int(rows[0][1]), bool(rows[0][2])) if rows else (0, 0, False)
 
 
-def _keep(follower: Follower, digest: str, tries: int, next_us: int, report: PromiseReport | None) -> None:
-    """Remember what became of a promise; None for one that is not due yet."""
-    verdict, headline = (Verdict.NOT_YET_DUE.value, "") if report is None else _words(report)
-    is_settled = report is not None and report.verdict in _SETTLED
-    row = (digest, follower.log.origin, tries, next_us, verdict, headline, int(is_settled))
+def _keep(follower: Follower, rows: list[_Row]) -> None:
+    """Remember what became of promises, in one transaction: a sync of the disk each would take longer than
+    judging them.
+    """
     with follower.store.transaction() as connection:
-        connection.execute("INSERT OR REPLACE INTO promise VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        connection.executemany("INSERT OR REPLACE INTO promise VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def _words(report: PromiseReport) -> tuple[str, str]:
+def _words(report: PromiseReport | None) -> tuple[str, str]:
+    """Verdict and headline; None for a promise that is not due yet."""
+    if report is None:
+        return Verdict.NOT_YET_DUE.value, ""
     return report.verdict.value, report.headline
