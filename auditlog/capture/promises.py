@@ -69,10 +69,13 @@ class PromiseMaker:
         return f"{text}\n{self.signer.sign(text)}"
 
     def sign_again(self, record: Record) -> tuple[str, str] | None:
-        """Decision id and promise for a sealed record; None if it is no decision of ours."""
+        """Decision id and promise for a sealed record; None if it is no decision of ours, or one that may
+        have got none: its entry says only where values are kept that the request was seen whole.
+        """
         try:
             entry: Entry = parse_entry(record.payload)
-            if entry.kind != DECISION:
+            body = entry.body
+            if entry.kind != DECISION or body["values"] != "kept" or body["capture"] == "in_process":
                 return None
             return str(entry.body["id"]), self.sign(record, hash_leaf(record.payload), entry.body)
         except (AuditLogError, KeyError, TypeError, ValueError):

@@ -301,9 +301,14 @@ def test_who_does_not_wait_finds_the_promise_at_the_log(make: Callable[..., Reco
 
 
 def test_an_earlier_lifes_promises_are_made_again(make: Callable[..., Recorder], log: FakeLog) -> None:
-    """What a life could not send is promised again, byte for byte, when the next one has sent it."""
+    """What a life could not send is promised again, byte for byte, when the next one has sent it; but nothing
+    whose entry does not say that the request was read whole, or that had no caller.
+    """
     recorder = enrolled(make(close_timeout_s=0.2))
     log.is_down = True
+    part, promised = wait(recorder, request=ObservedBody(), may_promise=False)
+    assert promised == Settled(None, is_durable=True)
+    call, _ = wait(recorder, capture="in_process", may_promise=False)
     observation, settled = wait(recorder)
     recorder.close()
     assert settled is not None
@@ -311,6 +316,7 @@ def test_an_earlier_lifes_promises_are_made_again(make: Callable[..., Recorder],
     make()
     until(lambda: observation.exchange.id in (log.promises or {}))
     assert (log.promises or {})[observation.exchange.id] == settled.promise
+    assert not {part.exchange.id, call.exchange.id} & (log.promises or {}).keys()
 
 
 def test_a_log_without_a_place_for_promises_gets_the_entries(
