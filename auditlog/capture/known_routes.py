@@ -195,27 +195,10 @@ ADMIN_OF_ENGINES = frozenset(
     }
 )  # fmt: skip
 """Admin routes that any application might have for something else: they change what is loaded only where a
-route of a model server (`is_of_an_engine`) is served beside them. Elsewhere a call of them is a decision.
+package of `ENGINES` answers them. Elsewhere a call of them is a decision.
 """
 
-_ENGINE_WORDS = (
-    "/chat",
-    "/completion",
-    "/generate",
-    "/responses",
-    "/messages",
-    "/embed",
-    "/infer",
-    "/pooling",
+ENGINES = frozenset(
+    {"vllm", "vllm_omni", "sglang", "ray", "kserve", "mlserver", "litserve", "lmdeploy", "frontend.fastapi"}
 )
-_ENGINE_ROUTES = frozenset(
-    {path for path in LITERAL if any(word in path for word in _ENGINE_WORDS)}
-    | {path for path, _ in TEMPLATES if path.startswith("/v2/")}
-    | {"/invocations", "/v1/rerank", "/v1/score", "/v1/audio/transcriptions", "/infill"}
-    | {"/v1/models/{model}:predict", "/v1/realtime"}
-)
-
-
-def is_of_an_engine(template: str) -> bool:
-    """Whether this route is one that servers of models have, and hardly anyone else."""
-    return template in _ENGINE_ROUTES
+"""Packages of model servers whose handlers are in this process, Triton's OpenAI frontend among them."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from auditlog.capture.coverage import RouteRecord
-from auditlog.capture.known_routes import is_of_an_engine
+from auditlog.capture.known_routes import ENGINES
 from auditlog.capture.routes import (
     MARK_ATTRIBUTE,
     SKIP,
@@ -22,7 +22,7 @@ from auditlog.capture.routes import (
     WEBSOCKET,
     Mark,
     RouteTable,
-    known_route,
+    admin_route,
 )
 from auditlog.capture.settings import RouteRule
 
@@ -54,6 +54,8 @@ class SeenRoute(NamedTuple):
     method: str
     path: str
     mark: Mark | None = None
+    module: str = ""
+    """Where its handler is defined."""
 
 
 def describe_routes(app: object, table: RouteTable) -> list[RouteLine]:
@@ -75,12 +77,16 @@ def unmatched_rules(app: object, table: RouteTable) -> list[RouteRule]:
 
 def table_for(app: object, rules: Iterable[RouteRule]) -> RouteTable:
     """The operator's rules and the known routes, with what can be seen of this application: where others are
-    mounted in it, and whether it serves models as the known servers do.
+    mounted in it, and which admin routes of model servers it has.
     """
     mounts: list[str] = []
     seen = list_routes(app, mounts)
-    tails = (tail for route in seen for tail in _below(route.path, mounts))
-    return RouteTable(rules, mounts=mounts, is_engine=any(map(_is_of_an_engine, tails)))
+    plain, own = RouteTable((), mounts=mounts), dict[str, bool]()
+    for route in seen:
+        for tail in plain.tails(_PARAMETER.sub(_SAMPLE, route.path)):
+            if (known := admin_route(tail)) is not None and known.route is not None:
+                own[known.route] = own.get(known.route, False) or _is_of_an_engine(route.module)
+    return RouteTable(rules, mounts=mounts, own_admin=own if seen else None)
 
 
 def list_routes(app: object, mounts: list[str] | None = None) -> list[SeenRoute]:
@@ -137,15 +143,8 @@ def describe_route(route: SeenRoute, table: RouteTable) -> RouteLine:
     return RouteLine(route.method, route.path, record, policy.operation, policy.dialect, is_known)
 
 
-def _below(path: str, mounts: Iterable[str]) -> Iterator[str]:
-    yield path
-    yield from (path[len(mount) :] for mount in mounts if path.startswith(mount + "/"))
-
-
-def _is_of_an_engine(template: str) -> bool:
-    """Names of parameters are everyone's own."""
-    known = known_route(_PARAMETER.sub(_SAMPLE, template))
-    return known is not None and is_of_an_engine((known.route or "").removeprefix("/openai"))
+def _is_of_an_engine(module: str) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in ENGINES)
 
 
 def _walk(routes: Iterable[object], prefix: str, depth: int, mounts: list[str]) -> Iterator[SeenRoute]:
@@ -173,12 +172,13 @@ def _methods(route: object, path: str) -> Iterator[SeenRoute]:
     endpoint, methods = getattr(route, "endpoint", None), getattr(route, "methods", None)
     found = getattr(endpoint, MARK_ATTRIBUTE, None)
     mark = found if isinstance(found, Mark) else None
+    module = str(getattr(endpoint, "__module__", ""))
     if methods is None:
         # A route for websockets, or a class whose methods only it knows.
         is_socket = "websocket" in type(route).__name__.lower()
         methods = (WEBSOCKET,) if is_socket else _ANY
     for method in sorted(set(methods) - _HIDDEN_METHODS):
-        yield SeenRoute(str(method), path, mark)
+        yield SeenRoute(str(method), path, mark, module)
 
 
 def _routes_of(app: object) -> list[object]:

@@ -7,8 +7,8 @@ GET, HEAD, OPTIONS, TRACE or CONNECT, and every other websocket, is recorded wit
 
 The server's own root path is taken off first. A known route counts under every mount of the application that
 can be seen too, and one of `/v1` or `/v2` under any prefix (`/openai`, a gateway's, a tenant's). Admin routes
-are believed by their path where only servers of models have it, else if the application has a route of such a
-server beside it (`known_routes.ADMIN_OF_ENGINES`).
+are believed where the application has that very route (or its routes cannot be seen): by the path where only
+servers of models have it, else if such a server's package answers it (`known_routes.ADMIN_OF_ENGINES`).
 
 A rule `METHOD /path=values|record|skip|model`; `*` is any method, WEBSOCKET a websocket. `model` says that
 the route changes what is loaded: its calls are no decisions, and after each the model is measured again.
@@ -17,7 +17,7 @@ the route changes what is loaded: its calls are no decisions, and after each the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -88,12 +88,16 @@ class RouteTable:
     """
 
     def __init__(
-        self, rules: Iterable[RouteRule] = (), *, mounts: Iterable[str] = (), is_engine: bool = False
+        self,
+        rules: Iterable[RouteRule] = (),
+        *,
+        mounts: Iterable[str] = (),
+        own_admin: Mapping[str, bool] | None = None,
     ) -> None:
         """Compile the operator's rules; the first that matches wins. Rules were checked by the settings.
 
-        `mounts` are the templates below which the application has others; `is_engine` says that it serves
-        models as the known servers do.
+        `mounts` are the templates below which the application has others; `own_admin` the known admin routes
+        that it has itself, and whether a model server answers them; None where its routes cannot be seen.
         """
         self._rules = [(rule, compile_template(rule.path)) for rule in rules]
         self._mounts = [
@@ -101,7 +105,7 @@ class RouteTable:
             for mount in dict.fromkeys(mounts)
             if mount.strip("/")
         ]
-        self._is_engine = is_engine
+        self._own_admin = own_admin
 
     @property
     def rules(self) -> tuple[RouteRule, ...]:
@@ -119,7 +123,7 @@ class RouteTable:
             return found
         if method in _NO_ORDERS:
             return None
-        for tail in self._tails(path):
+        for tail in self.tails(path):
             known = _by_get(tail) if method == "GET" else known_route(tail)
             known = known or self._admin(method, tail)
             if known is not None:
@@ -131,10 +135,10 @@ class RouteTable:
         found = self._rule_for(WEBSOCKET, path)
         if found is not None:
             return found
-        known = (_SOCKETS.get(tail) for tail in self._tails(path))
+        known = (_SOCKETS.get(tail) for tail in self.tails(path))
         return next(filter(None, known), UNKNOWN_SOCKET)
 
-    def _tails(self, path: str) -> Iterator[str]:
+    def tails(self, path: str) -> Iterator[str]:
         """The path, and what is left of it below each prefix under which known routes may be served."""
         yield path
         for mount in self._mounts:
@@ -147,9 +151,13 @@ class RouteTable:
 
     def _admin(self, method: str, path: str) -> RoutePolicy | None:
         policy = admin_route(path) if method == "POST" or path in known_routes.ADMIN_BY_GET else None
-        if policy is None or self._is_engine or policy.route not in known_routes.ADMIN_OF_ENGINES:
-            return policy
-        return None
+        if policy is None or policy.route is None:
+            return None
+        # A route that takes any path answers a stranger's request for this one, too: nothing is loaded then.
+        own = self._own_admin
+        if policy.route in known_routes.ADMIN_OF_ENGINES:
+            return policy if own is not None and own.get(policy.route) else None
+        return policy if own is None or policy.route in own else None
 
     def rule_of(self, method: str, path: str) -> RouteRule | None:
         """The operator's rule that decides about a request."""

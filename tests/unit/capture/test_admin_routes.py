@@ -48,7 +48,8 @@ def post(recorder: Any, path: str, members: Any = None, *, status: int = 200, qu
     """One request through the middleware, answered with `status`."""
     data = b"" if members is None else json.dumps(members).encode()
     app = answering({**OK, "status": status}, body(b"{}"))
-    app.routes = [SimpleNamespace(path="/v1/chat/completions", endpoint=app, methods={"POST"})]
+    app.__module__ = "vllm.entrypoints"
+    app.routes = [SimpleNamespace(path=path, endpoint=app, methods={"POST"})]
     asyncio.run(drive(AuditMiddleware(app, recorder), http_scope(path, query_string=query), [data]))
 
 

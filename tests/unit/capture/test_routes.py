@@ -17,7 +17,15 @@ from auditlog.capture import known_routes, routes
 from auditlog.capture.asgi import AuditMiddleware
 from auditlog.capture.route_list import table_for
 from auditlog.capture.route_names import request_path, route_template
-from auditlog.capture.routes import SKIP, UNKNOWN_POST, RouteTable, compile_template, is_refused, known_route
+from auditlog.capture.routes import (
+    SKIP,
+    UNKNOWN_POST,
+    RouteTable,
+    admin_route,
+    compile_template,
+    is_refused,
+    known_route,
+)
 from auditlog.capture.settings import parse_routes
 from tests.support.observing import ObservingRecorder, drive, http_scope
 
@@ -106,9 +114,11 @@ def test_mounts_are_taken_off() -> None:
 
 @pytest.mark.parametrize("path", ["/sleep", "/api/create", "/models/load", "/v1/models/m/unload"])
 def test_an_ordinary_applications_own_route_is_no_admin_route(path: str) -> None:
-    """Such paths change what is loaded only beside a route of a model server, or where a rule says so."""
+    """Such paths change what is loaded only where a model server answers them, or where a rule says so."""
     assert RouteTable().match("POST", path) is UNKNOWN_POST
-    engine = RouteTable(is_engine=True).match("POST", path)
+    route = admin_route(path).route  # type: ignore[union-attr]
+    assert RouteTable(own_admin={str(route): False}).match("POST", path) is UNKNOWN_POST
+    engine = RouteTable(own_admin={str(route): True}).match("POST", path)
     assert engine is not None
     assert engine.is_admin
     ruled = table(f"POST {path}=model").match("POST", path)
@@ -116,14 +126,35 @@ def test_an_ordinary_applications_own_route_is_no_admin_route(path: str) -> None
     assert ruled.admin == engine.admin
 
 
-def test_routes_of_engines_are_told_from_those_of_others() -> None:
-    """Seen in the application, below its mounts too."""
-    ordinary = Starlette(routes=[Route("/sleep", print), Route("/predict", print), Route("/", print)])
-    engine = Starlette(routes=[Mount("/llm", routes=[Route("/v1/chat/completions", print)])])
+def handler_of(module: str) -> Any:
+    """A handler that this module defines."""
+
+    async def handler() -> None: ...
+
+    handler.__module__ = module
+    return handler
+
+
+def test_admin_routes_of_engines_are_told_from_those_of_others() -> None:
+    """By the package of the handler, below mounts too: a diary of sleep beside a chat is none."""
+    diary, vllm = handler_of("diary.views"), handler_of("vllm.entrypoints.sleep")
+    chat = Route("/v1/chat/completions", diary)
+    ordinary = Starlette(routes=[Route("/sleep", diary), chat])
+    engine = Starlette(routes=[Mount("/llm", routes=[Route("/sleep", vllm), chat])])
     assert table_for(ordinary, ()).match("POST", "/sleep") is UNKNOWN_POST
     found = table_for(engine, ()).match("POST", "/llm/sleep")
     assert found is not None
     assert found.is_admin
+
+
+def test_a_route_for_any_path_is_no_admin_route() -> None:
+    """A page that answers every path with 200 would have a stranger's files measured as the model."""
+    page, own = handler_of("shop.views"), Route("/x/v1/load_lora_adapter", handler_of("mine"))
+    everything = Starlette(routes=[Route("/{path:path}", page), Route("/v1/chat/completions", page)])
+    for path in ("/load_lora_adapter", "/update_weights_from_disk", "/sleep"):
+        assert table_for(everything, ()).match("POST", path) is UNKNOWN_POST
+    assert table_for(Starlette(routes=[own]), ()).match("POST", "/x/v1/load_lora_adapter").is_admin  # type: ignore[union-attr]
+    assert table_for(object(), ()).match("POST", "/load_lora_adapter").is_admin  # type: ignore[union-attr]
 
 
 def test_the_docstring_lists_the_table() -> None:
