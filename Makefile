@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := tree proofs verify capture middleware ingest footprint fsck witness
+BENCHMARKS := tree proofs verify capture middleware ingest footprint fsck witness monitor
 
 .PHONY: demo test test-long lint bench figures vectors clean
 

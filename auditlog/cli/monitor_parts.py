@@ -138,6 +138,7 @@ def _watch(
     from auditlog.verify.monitor.clocks import Limits
     from auditlog.verify.monitor.following import Follower
     from auditlog.verify.monitor.promised import Promised
+    from auditlog.verify.monitor.reading import Readers
     from auditlog.verify.monitor.running import Watch
     from auditlog.verify.sources import open_source
     from auditlog.verify.steps import LogTrust
@@ -158,6 +159,8 @@ def _watch(
         clock_us=clock_us,
         channels=",".join([CHANNELS, *_channels(wanted)]),
         progress=progress(origin),
+        readers=Readers(target, token),
+        reopen=lambda: open_source(target, token),
     )
     url = target if target.lower().startswith(("http://", "https://")) else None
     anchors = []

@@ -134,8 +134,7 @@ class ChainChecker:
         """
         entry = read_plain(data, self._origin)
         if entry is not None:
-            self.kinds[entry.kind] += 1
-            self._take_producer(index, leaf_hash.hex(), entry, is_read=True)
+            self.take_plain(index, leaf_hash, entry)
             return entry
         try:
             entry = parse_entry(data)
@@ -156,6 +155,11 @@ class ChainChecker:
         else:
             self._take_producer(index, leaf_hash.hex(), entry, is_read=is_read)
         return entry
+
+    def take_plain(self, index: int, leaf_hash: bytes, entry: Entry) -> None:
+        """The next entry, where `read_plain` has read it already."""
+        self.kinds[entry.kind] += 1
+        self._take_producer(index, leaf_hash.hex(), entry, is_read=True)
 
     def _begin(self, genesis: Entry) -> None:
         self.ours = True

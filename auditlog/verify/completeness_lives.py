@@ -73,7 +73,8 @@ class Lives:
 
     def take(self, index: int, entry: Entry, *, is_read: bool) -> None:
         """An entry of a producer."""
-        self.newest = max(self.newest, entry.time)
+        kind, time = entry.kind, entry.time
+        self.newest = max(self.newest, time)
         watched = self.producers.get(entry.producer)
         if watched is None:
             return  # the chain check has said so
@@ -82,12 +83,12 @@ class Lives:
             life = self._begin(watched, entry)
         else:
             self._go_on(index, watched.summary, life, entry)
-        life.account.decisions += entry.kind == "decision"
-        life.is_outcomes_only = life.is_outcomes_only and entry.kind in _NO_CALLS
+        life.account.decisions += kind == "decision"
+        life.is_outcomes_only = life.is_outcomes_only and kind in _NO_CALLS
         self._count(watched.summary, entry)
-        if is_read and entry.kind not in _UNREAD:
+        if is_read and kind not in _UNREAD:
             self._read(index, watched, life, entry)
-        life.last_time = max(life.last_time, entry.time)
+        life.last_time = max(life.last_time, time)
 
     def _go_on(self, index: int, summary: ProducerSummary, life: Life, entry: Entry) -> None:
         """Another entry of a life. After its last word only the end of its producer follows."""
@@ -209,6 +210,12 @@ class Lives:
         """Nothing from this producer for longer than its heartbeats allow, unless it had stopped."""
         if life.interval_s is None or life.is_stopped:
             return
+        # Within one minute, or ten seconds, of each other: most entries, and no time to be read.
+        last = life.last_time
+        if (time[:18] == last[:18] and life.interval_s >= 4) or (
+            time[:16] == last[:16] and life.interval_s >= 24
+        ):
+            return
         begin, end = self._period.clip(life.last_time, time)
         silent_s = (parse_time(end) - parse_time(begin)) / 1_000_000
         if silent_s <= SILENCE_INTERVALS * life.interval_s:
@@ -221,19 +228,20 @@ class Lives:
         self._add(Weight.INCOMPLETE, "silence", summary.name, text, seconds=silent_s, since=life.last_time)
 
     def _count(self, summary: ProducerSummary, entry: Entry) -> None:
-        self.decisions += entry.kind == "decision"
-        if not self._period.holds(entry.time):
+        kind, time = entry.kind, entry.time
+        self.decisions += kind == "decision"
+        if not self._period.holds(time):
             return
         summary.entries += 1
-        summary.first = summary.first or entry.time
-        summary.last = entry.time
-        if entry.kind == "decision":
+        summary.first = summary.first or time
+        summary.last = time
+        if kind == "decision":
             summary.decisions += 1
             mode = _word(entry.body.get("mode"))
             summary.modes[mode] = summary.modes.get(mode, 0) + 1
-        elif entry.kind == "outcome":
+        elif kind == "outcome":
             summary.outcomes += 1
-        elif entry.kind == "heartbeat":
+        elif kind == "heartbeat":
             summary.heartbeats += 1
 
     def _read(self, index: int, watched: Watched, life: Life, entry: Entry) -> None:

@@ -130,6 +130,11 @@ class HttpSource:
             headers=headers, timeout=_SILENCE_S, transport=httpx.HTTPTransport(retries=2)
         )
 
+    @property
+    def has_given_up(self) -> bool:
+        """Whether everything is unreachable from now on: whoever goes on for months opens another."""
+        return bool(self._given_up)
+
     def fetch(self, path: str) -> bytes:
         """GET one object; raises `SourceError`."""
         if self._given_up:

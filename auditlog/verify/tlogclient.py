@@ -136,10 +136,17 @@ class VerifiedTree:
         believed = self.tile(level + 1, index // TILE_WIDTH)[index % TILE_WIDTH]
         if root_hash(hashes) != believed:
             raise VerificationError(f"expected {path} to have the root {believed.hex()}, found another")
-        self._tiles[level, index] = hashes
+        self._keep((level, index), hashes)
+        return hashes
+
+    def remember(self, index: int, hashes: list[bytes]) -> None:
+        """Keep a full tile of leaf hashes that another reader of this same tree has checked."""
+        self._keep((0, index), hashes)
+
+    def _keep(self, place: tuple[int, int], hashes: list[bytes]) -> None:
+        self._tiles[place] = hashes
         if len(self._tiles) > self._cached:
             self._tiles.popitem(last=False)
-        return hashes
 
     def node(self, level: int, index: int) -> bytes:
         """Hash of the complete subtree of 2**level leaves from leaf index * 2**level on."""
@@ -149,7 +156,7 @@ class VerifiedTree:
 
     def leaf_hash(self, index: int) -> bytes:
         """Hash of one leaf."""
-        return self.node(0, index)
+        return self.tile(0, index // TILE_WIDTH)[index % TILE_WIDTH]
 
     def inclusion(self, index: int, tree_size: int | None = None) -> list[bytes]:
         """Inclusion proof into this tree, or into the smaller tree of its first `tree_size` leaves."""

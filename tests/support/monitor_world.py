@@ -21,6 +21,7 @@ from auditlog.verify.monitor.following import Follower
 from auditlog.verify.monitor.outbox import Channel, Outbox
 from auditlog.verify.monitor.promised import Promised
 from auditlog.verify.monitor.prove import Prover
+from auditlog.verify.monitor.reading import Readers
 from auditlog.verify.monitor.running import Monitor, Watch
 from auditlog.verify.monitor.status import LogStatus
 from auditlog.verify.monitor.store import Store
@@ -49,7 +50,9 @@ class Bench:
         promises: Path | None = None,
         channels: dict[str, Channel] | None = None,
         limits: Limits | None = None,
+        readers: Readers | None = None,
     ) -> None:
+        self.readers = readers
         self.folder, self.trust, self.source, self.origin = folder, trust, source, origin
         self.now_us = START_US
         self.beside, self.promises, self.channels = beside, promises, channels or {}
@@ -67,6 +70,7 @@ class Bench:
             Prover(self.trust, MONITOR_KEY, lambda: self.now_us),
             clock_us=lambda: self.now_us,
             channels=",".join([CHANNELS, *self.channels]),
+            readers=self.readers,
         )
         promised = None if self.promises is None else Promised(self.promises, None)
         watch = Watch(follower, self.beside, promised, limits=self.limits)
@@ -223,3 +227,36 @@ def honest(steps: int = 3) -> HostWorld:
         world.answer(3)
         world.beat()
     return world
+
+
+def eventful() -> HostWorld:
+    """A log of some tiles in which a lot happens, good and bad."""
+    world = honest()
+    for number in range(6):
+        world.answer(90)
+        first = world.seq
+        world.answer(2)
+        world.beat(head=world.head(first))
+        if number == 1:
+            world.again()
+        if number == 2:
+            world.rotate()
+            world.model()
+        if number == 3:
+            world.model("cd" * 32)
+            world.anchor(100)
+            world.beat(recorded=world.started + 1)
+        if number == 4:
+            world.entries.append(b"no entry")
+            world.enrol("gpu-1")
+            world.anchor(200, "ee" * 32)
+    return world
+
+
+def comparable(monitor: Bench) -> dict[str, Any]:
+    """What two monitors of one log must agree on: all but the files, which are of the tree looked at."""
+    tables = monitor.tables()
+    lines = [(key, alarm, json.loads(line)["detail"]) for key, alarm, line in tables["alarm"]]
+    status = monitor.monitor.statuses[ORIGIN]
+    facts = (status.tree_size, status.entries_size, status.kinds, status.declared, status.facts)
+    return {"alarms": lines, "producer": tables["producer"], "instance": tables["instance"], "facts": facts}

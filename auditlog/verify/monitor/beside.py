@@ -23,6 +23,9 @@ from auditlog.verify.sources import HttpSource, LogSource
 from auditlog.verify.steps import Opened
 from auditlog.verify.tlogclient import VerifiedTree
 
+ANSWER_S: Final = 10.0
+"""Within which a witness or a peer answers."""
+
 BEHIND_S: Final = 3600.0
 """A witness that is so long behind a checkpoint of the log is reported."""
 
@@ -48,6 +51,11 @@ def checkpoint_path(origin: str) -> str:
     return f"{sha256(origin.encode('utf-8')).hexdigest()}/checkpoint"
 
 
+def quick_source(url: str) -> LogSource:
+    """Of one who has to answer with one small object: not waited for as for a log."""
+    return HttpSource(url, object_s=ANSWER_S)
+
+
 class Beside:
     """All witnesses and peers of one log. Not for several threads."""
 
@@ -55,7 +63,7 @@ class Beside:
         self,
         others: list[Other],
         *,
-        open_source: Callable[[str], LogSource] = HttpSource,
+        open_source: Callable[[str], LogSource] = quick_source,
         behind_s: float = BEHIND_S,
     ) -> None:
         self.others = others
@@ -74,6 +82,10 @@ class Beside:
                 look.unread.append(f"{other.name}: {error}")
 
     def _fetch(self, other: Other, follower: Follower) -> Opened:
+        if isinstance(other.source, HttpSource) and other.source.has_given_up:
+            # It was too slow once; it is asked again as if for the first time.
+            other.source.close()
+            other.source = None
         if other.source is None:
             other.source = self._open_source(other.url)
         note = other.source.fetch(checkpoint_path(follower.log.origin)).decode("utf-8", "replace")

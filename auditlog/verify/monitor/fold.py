@@ -108,6 +108,14 @@ class EntryFold:
         if entry.kind not in _QUICK:
             self._look(index, entry)
 
+    def take_plain(self, index: int, leaf_hash: bytes, entry: Entry) -> None:
+        """The next entry, where `read_plain` has read it already: a decision or an outcome, well formed."""
+        self._index = index
+        self._chains.take_plain(index, leaf_hash, entry)
+        self._lives.take(index, entry, is_read=True)
+        if entry.time < self._late_before:
+            self._late(index, entry)
+
     def _late(self, index: int, entry: Entry) -> None:
         size, seen_by, note = self._late_mark
         # One of a run is enough: what a spool held back comes together.

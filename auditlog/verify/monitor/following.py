@@ -22,6 +22,7 @@ from auditlog.verify.monitor.kept import Producers
 from auditlog.verify.monitor.prefetch import Ahead
 from auditlog.verify.monitor.prove import Prover, Sight
 from auditlog.verify.monitor.raised import Raised
+from auditlog.verify.monitor.reading import Readers
 from auditlog.verify.monitor.standing import Standing, load_standing
 from auditlog.verify.monitor.store import Store
 from auditlog.verify.monitor.walking import Progress, Walk
@@ -62,14 +63,21 @@ class Follower:
         clock_us: Callable[[], int],
         channels: str = CHANNELS,
         progress: Progress | None = None,
+        readers: Readers | None = None,
+        reopen: Callable[[], LogSource] | None = None,
     ) -> None:
-        """Go on where the store stands.
+        """Go on where the store stands. `readers` start a second process where there is much to read;
+        `reopen` opens the source anew, once it has given up on a log that was too slow.
 
         Raises:
             ConfigurationError: the store holds this log under another key.
         """
         self.log, self.store, self.clock_us = log, store, clock_us
-        self.source = Ahead(source) if isinstance(source, HttpSource) else source
+        self.source = _ahead(source)
+        self._reopen = reopen
+        self._readers = readers
+        self.is_stopped: Callable[[], bool] = lambda: False
+        """Asked after each batch: whether to leave the rest for another time."""
         self._progress: Progress = progress or (lambda _done, _size: None)
         self._prover, self._channels = prover, channels
         self._vkeys = "\n".join(sorted(key.vkey for key in log.keys))
@@ -113,6 +121,7 @@ class Follower:
     def look(self) -> Look:
         """One look at the log itself. The sides are asked by whoever runs this."""
         look = Look(self.log.origin)
+        self._renew()
         self.books.book.begin()
         opened = self._newest(look)
         if opened is not None and self._accept(opened, look):
@@ -121,6 +130,18 @@ class Follower:
         if self.books.standing.entries_why:
             look.unread.append(f"the entries were not checked: {self.books.standing.entries_why}")
         return look
+
+    def _renew(self) -> None:
+        """A source that gave up once would do so for ever."""
+        source = self.source
+        if self._reopen is not None and isinstance(source, Ahead) and source.has_given_up:
+            source.close()
+            self.source = _ahead(self._reopen())
+            self.tree = None
+
+    def again(self) -> None:
+        """Back to what is on disk, after something went wrong in the middle."""
+        self.books = self._load()
 
     def sight(self) -> Sight | None:
         """The tree that was read last, for evidence."""
@@ -231,7 +252,15 @@ class Follower:
     def _catch_up(self, look: Look) -> None:
         assert self.tree is not None
         assert self.opened is not None
-        walk = Walk(self.books, self.tree, self.opened.note, self.log.trust, progress=self._progress)
+        walk = Walk(
+            self.books,
+            self.tree,
+            self.opened.note,
+            self.log.trust,
+            progress=self._progress,
+            readers=self._readers,
+            is_stopped=self.is_stopped,
+        )
         try:
             reached_end = walk.run(self.source)
         except BaseException:
@@ -239,7 +268,8 @@ class Follower:
             self.books = self._load()
             raise
         if not reached_end:
-            look.unread.append("the tree could not be read to its end")
+            why = "stopped before" if self.is_stopped() else "the tree could not be read to"
+            look.unread.append(f"{why} its end")
             return
         standing = self.books.standing
         if standing.range().root_hash() != self.opened.checkpoint.root_hash:
@@ -265,6 +295,10 @@ class Follower:
     def now(self) -> str:
         """This machine's clock in the text form of entries."""
         return format_time(self.clock_us())
+
+
+def _ahead(source: LogSource) -> LogSource:
+    return Ahead(source) if isinstance(source, HttpSource) else source
 
 
 def fork_of(

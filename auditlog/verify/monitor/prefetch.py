@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from auditlog.verify.sources import LogSource
+from auditlog.verify.sources import HttpSource, LogSource
 
 AHEAD = 16
 _THREADS = 8
@@ -25,6 +25,11 @@ class Ahead:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="auditlog-ahead")
         self._coming: OrderedDict[str, Future[bytes]] = OrderedDict()
         self._plan: Iterator[str] = iter(())
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether nothing will come from here any more."""
+        return isinstance(self._source, HttpSource) and self._source.has_given_up
 
     def plan(self, paths: Iterator[str]) -> None:
         """The paths that will be asked for from now on, in that order; an earlier plan is dropped."""
@@ -55,3 +60,5 @@ class Ahead:
         """Wait for nothing that is still on its way."""
         self._drop()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if isinstance(self._source, HttpSource):
+            self._source.close()

@@ -73,24 +73,21 @@ class Monitor:
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._first_alarm = self._last_number() + 1
+        for watch in watches:
+            watch.follower.is_stopped = self._stop.is_set
 
     def _last_number(self) -> int:
         return int(self.store.read("SELECT coalesce(max(number), 0) FROM alarm")[0][0])
 
     def once(self) -> None:
-        """One look at every log. Raises StorageError."""
-        for watch in self.watches:
-            self._look(watch)
+        """One look at every log, all at the same time. Raises StorageError."""
+        self._together(self._look_once)
         self.outbox.deliver()
+        self._check()
 
     def follow(self, interval_s: float, on_alarm: Callable[[dict[str, Any]], None]) -> None:
         """Look at every log again and again until `stop`. Raises StorageError."""
-        threads = [
-            threading.Thread(target=self._keep_looking, args=(watch, interval_s), name=f"log-{number}")
-            for number, watch in enumerate(self.watches)
-        ]
-        for thread in threads:
-            thread.start()
+        threads = self._threads(lambda watch: self._keep_looking(watch, interval_s))
         try:
             while not self._stop.wait(min(1.0, interval_s)):
                 for line in self.outbox.deliver():
@@ -101,12 +98,49 @@ class Monitor:
                 thread.join()
         for line in self.outbox.deliver():
             on_alarm(line)
+        self._check()
+
+    def _threads(self, work: Callable[[Watch], None]) -> list[threading.Thread]:
+        """One a log, started."""
+        threads = [
+            threading.Thread(target=work, args=(watch,), name=f"log-{number}")
+            for number, watch in enumerate(self.watches)
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _together(self, work: Callable[[Watch], None]) -> None:
+        if len(self.watches) == 1:
+            work(self.watches[0])
+            return
+        threads = self._threads(work)
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            # A Ctrl-C: the batches in hand are finished, then it goes on to whoever asked.
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+            raise
+
+    def _check(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            failure, self._failure = self._failure, None
+            raise failure
 
     def stop(self) -> None:
         """End `follow` after the batches in hand. From any thread, or a signal handler."""
         self._stop.set()
+
+    def _look_once(self, watch: Watch) -> None:
+        try:
+            self._look(watch)
+        except BaseException as error:
+            if len(self.watches) == 1:
+                raise
+            self._failure = error
 
     def _keep_looking(self, watch: Watch, interval_s: float) -> None:
         try:
@@ -125,6 +159,13 @@ class Monitor:
         except AuditLogError as error:
             logger.warning("%s: %s", watch.follower.log.origin, error)
             look = Look(watch.follower.log.origin, unread=[str(error)])
+        except Exception as error:
+            # A fault of this code, found by one log: the others are followed on, and this one is tried again
+            # from what is on disk.
+            logger.exception("%s", watch.follower.log.origin)
+            watch.follower.again()
+            text = f"this monitor failed on it ({type(error).__name__}): see its own log"
+            look = Look(watch.follower.log.origin, unread=[text])
         self.statuses[look.origin] = status_of(watch.follower, look, watch.beside)
 
     def new_alarms(self) -> list[tuple[str, str]]:

@@ -20,6 +20,8 @@ from auditlog.verify.monitor.books import Books
 from auditlog.verify.monitor.prefetch import Ahead
 from auditlog.verify.monitor.prove import Sight
 from auditlog.verify.monitor.raised import Raised
+from auditlog.verify.monitor.reader import Piece
+from auditlog.verify.monitor.reading import Readers, Reading
 from auditlog.verify.sources import LogSource
 from auditlog.verify.tlogclient import VerifiedTree
 
@@ -34,10 +36,22 @@ class Walk:
     """One pass from where the books stand to the end of a tree."""
 
     def __init__(
-        self, books: Books, tree: VerifiedTree, note: str, trust: Trust, *, progress: Progress
+        self,
+        books: Books,
+        tree: VerifiedTree,
+        note: str,
+        trust: Trust,
+        *,
+        progress: Progress,
+        readers: Readers | None = None,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`tree` is that of `note`, which extends what the books know."""
+        """`tree` is that of `note`, which extends what the books know. `is_stopped` is asked after each
+        batch.
+        """
         self._books, self._tree, self._progress = books, tree, progress
+        self._readers, self._is_stopped = readers, is_stopped
+        self._reading: Reading | None = None
         self._size, self._trust = tree.checkpoint.tree_size, trust
         self._sight = Sight(tree, note, books.producers.chains)
         self._range = books.standing.range()
@@ -49,34 +63,70 @@ class Walk:
         return self._sight
 
     def run(self, source: LogSource) -> bool:
-        """Go to the end; False where the tree itself could not be read to its end."""
+        """Go to the end; False where the tree itself could not be read to its end, or a stop came first."""
         standing = self._books.standing
         standing.entries_why = ""
         number = min(standing.entries_size, standing.tree_size) // TILE_WIDTH
-        self._plan(source, number)
+        if self._readers is not None:
+            self._reading = self._readers.start(self._tree.checkpoint, number)
+        if self._reading is None:
+            self._plan(source, number)
+        try:
+            return self._go(number, source)
+        finally:
+            self._end_reading()
+
+    def _go(self, number: int, source: LogSource) -> bool:
         unsaved = 0
         while number * TILE_WIDTH < self._size:
+            piece = self._piece(number, source)
             try:
-                hashes = self._tree.tile(0, number)
+                hashes = self._tree.tile(0, number) if piece is None else self._hashes(piece)
             except (SourceError, EvidenceError) as error:
                 self._broken("tile", number, error)
                 self._commit()
                 return False
-            number = self._one(number, hashes, source)
+            number = self._one(number, hashes, piece, source)
             unsaved += 1
             if unsaved >= BATCH_TILES:
                 self._commit()
                 unsaved = 0
                 self._progress(min(self._size, number * TILE_WIDTH), self._size)
+                if self._is_stopped():
+                    return False
         self._commit()
         self._progress(self._size, self._size)
         return True
 
-    def _one(self, number: int, hashes: list[bytes], source: LogSource) -> int:
+    def _piece(self, number: int, source: LogSource) -> Piece | None:
+        """What the reader has read of a tile; from where it ends, everything is read here."""
+        if self._reading is None:
+            return None
+        piece = self._reading.take(number)
+        if piece is None:
+            self._end_reading()
+            self._plan(source, number)
+        return piece
+
+    def _hashes(self, piece: Piece) -> list[bytes]:
+        hashes = piece.leaf_hashes()
+        # Heads and evidence ask for them again.
+        self._tree.remember(piece.number, hashes)
+        return hashes
+
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    def _one(self, number: int, hashes: list[bytes], piece: Piece | None, source: LogSource) -> int:
         """Take in one tile and its entries; returns the next tile to read."""
         standing, first = self._books.standing, number * TILE_WIDTH
         self._extend(first, hashes)
         if not self._with_entries or standing.entries_size >= first + len(hashes):
+            return number + 1
+        if piece is not None:
+            self._take_piece(first, hashes, piece)
             return number + 1
         self._with_entries = self._entries(number, first, hashes)
         if self._with_entries:
@@ -126,6 +176,18 @@ class Walk:
             fold.take(first + place, hashes[place], entries[place])
         standing.entries_size = first + len(entries)
         return True
+
+    def _take_piece(self, first: int, hashes: list[bytes], piece: Piece) -> None:
+        """Fold what the reader has read."""
+        standing, fold = self._books.standing, self._books.fold
+        take, take_plain = fold.take, fold.take_plain
+        for place in range(max(0, standing.entries_size - first), len(hashes)):
+            entry = piece.entries[place]
+            if isinstance(entry, bytes):
+                take(first + place, hashes[place], entry)
+            else:
+                take_plain(first + place, hashes[place], entry)
+        standing.entries_size = first + len(hashes)
 
     def _broken(self, what: str, number: int, error: SourceError | EvidenceError) -> None:
         """A part of the signed tree that is not served, or is not the tree's."""

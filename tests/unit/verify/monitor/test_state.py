@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,33 +18,8 @@ from auditlog.verify.monitor import outbox, walking
 from auditlog.verify.monitor.clocks import Limits
 from auditlog.verify.monitor.store import Store
 from tests.support.memory_source import MemorySource
-from tests.support.monitor_world import Bench, HostWorld, honest
+from tests.support.monitor_world import Bench, comparable, eventful, honest
 from tests.support.tlog_writer import ORIGIN, log_files, log_signer
-
-
-def eventful() -> HostWorld:
-    """A log of some tiles in which a lot happens, good and bad."""
-    world = honest()
-    for number in range(6):
-        world.answer(90)
-        first = world.seq
-        world.answer(2)
-        world.beat(head=world.head(first))
-        if number == 1:
-            world.again()
-        if number == 2:
-            world.rotate()
-            world.model()
-        if number == 3:
-            world.model("cd" * 32)
-            world.anchor(100)
-            world.beat(recorded=world.started + 1)
-        if number == 4:
-            world.entries.append(b"no entry")
-            world.enrol("gpu-1")
-            world.anchor(200, "ee" * 32)
-    return world
-
 
 WORLD = eventful()
 
@@ -65,15 +39,6 @@ def bench(folder: Path, size: int) -> Bench:
     """A monitor that has not looked yet."""
     limits = Limits(anchor_s=1e9, stale_s=1e9, slack_s=1e9)
     return Bench(folder, WORLD.trust(0), serve(size), origin=ORIGIN, limits=limits)
-
-
-def comparable(monitor: Bench) -> dict[str, Any]:
-    """What two monitors of one log must agree on: all but the files, which are of the tree looked at."""
-    tables = monitor.tables()
-    lines = [(key, alarm, json.loads(line)["detail"]) for key, alarm, line in tables["alarm"]]
-    status = monitor.monitor.statuses[ORIGIN]
-    facts = (status.tree_size, status.entries_size, status.kinds, status.declared, status.facts)
-    return {"alarms": lines, "producer": tables["producer"], "instance": tables["instance"], "facts": facts}
 
 
 @pytest.fixture(scope="module")
