@@ -41,6 +41,7 @@ bench: $(READY)
 
 figures: $(READY)
 	$(BIN)/python -m tests.support.readme demo
+	$(BIN)/python -m tests.support.readme attacks
 	$(BIN)/python -m tests.support.readme figures
 
 vectors: $(READY)

@@ -17,6 +17,7 @@ import typer
 
 from auditlog.cli import (
     anchor,
+    attack,
     completeness,
     disclose,
     doctor,
@@ -63,6 +64,7 @@ app.command("fsck")(fsck.fsck)
 app.command("completeness")(completeness.completeness)
 app.command("probe")(probe.probe)
 app.command("monitor")(monitor.monitor)
+app.command("attack")(attack.attack)
 app.command("disclose")(disclose.disclose)
 app.command("find")(find.find)
 app.command("routes")(routes.routes)

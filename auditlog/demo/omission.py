@@ -1,8 +1,8 @@
 """The operator drops one promised decision, in each of the four ways there are; the promise convicts it.
 
-Every way is a world of its own: the honest log and the witness as they were before the decision was cosigned.
-The operator never lets the entry into what it shows the witness, signs everything after it anew, and gets
-its cosignature, since nothing that was cosigned before is contradicted. Another process then judges, from
+Every way is a world of its own: the honest log and the witnesses as they were before the decision was
+cosigned. The operator never lets the entry into what it shows the witnesses, signs everything after it anew,
+and gets both cosignatures, since nothing cosigned before is contradicted. Another process then judges, from
 the promise in a customer's hands, the trust file and the public folder; a third one judges the evidence.
 """
 
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auditlog.attack import resealing
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.promise import Promise
 from auditlog.core.scalars import parse_time
-from auditlog.demo import cheats, resealing
+from auditlog.demo import cheats
 from auditlog.demo.cheating import Check
-from auditlog.demo.cosigning import DemoWitness
+from auditlog.demo.cosigning import DemoWitnesses
 from auditlog.demo.operator import ORIGIN, Operator
 from auditlog.demo.processes import Servers, run_auditlog
 from auditlog.errors import AuditLogError
@@ -49,11 +50,11 @@ class OmissionCheck(Check):
 
 @dataclass(frozen=True)
 class _World:
-    """A folder with a public log that the operator writes as it likes, and a witness that it cannot."""
+    """A folder with a public log that the operator writes as it likes, and witnesses that it cannot."""
 
     folder: Path
     operator: Operator
-    witness: DemoWitness
+    witnesses: DemoWitnesses
 
     @property
     def log(self) -> Path:
@@ -64,39 +65,39 @@ class _World:
         cheats.write_log(self.log, entries, origin=ORIGIN, signer=self.operator.signer())
         path = self.log / "checkpoint"
         leaf_hashes = [hash_leaf(entry) for entry in entries]
-        path.write_text(self.witness.cosign(path.read_text("utf-8"), leaf_hashes), "utf-8")
+        path.write_text(self.witnesses.cosign(path.read_text("utf-8"), leaf_hashes), "utf-8")
 
 
 class Omissions:
-    """The four worlds. Making them starts their witnesses; judging waits until every promise is due."""
+    """The four worlds. Making them starts their witnesses, and may be long before the log has its end;
+    judging waits until every promise is due.
+    """
 
-    def __init__(
-        self,
-        operator: Operator,
-        scratch: Path,
-        servers: Servers,
-        witness: DemoWitness,
-        promises: Sequence[Path],
-    ) -> None:
-        """`witness` is a copy from before some of the `promises`, which are in the order they were given.
+    def __init__(self, operator: Operator, scratch: Path, servers: Servers, witnesses: DemoWitnesses) -> None:
+        """`witnesses` are copies from before some promise was in the log."""
+        self._operator, self._servers = operator, servers
+        self._known = max(witnesses.known_sizes())
+        self._entries: list[bytes] = []
+        self._young: list[tuple[int, Path]] = []
+        self._worlds = {cause: self._world(scratch / f"world-{cause}", witnesses) for cause in self._ways()}
+
+    def _world(self, folder: Path, witnesses: DemoWitnesses) -> _World:
+        world = _World(folder, self._operator, witnesses.copy(folder))
+        world.witnesses.start(self._servers)
+        return world
+
+    def take(self, promises: Sequence[Path]) -> None:
+        """Read the log as it is now; the operator may break any of `promises`.
 
         Raises:
-            AuditLogError: no promise is younger than what the witness had cosigned.
+            AuditLogError: no promise is younger than what the witnesses had cosigned.
         """
-        self._operator, self._servers = operator, servers
-        self._entries = cheats.read_entries(operator.public_log)
+        self._entries = cheats.read_entries(self._operator.public_log)
         places = {hash_leaf(entry): index for index, entry in enumerate(self._entries)}
-        known = witness.known_size()
         found = [(places.get(_read(path).leaf_hash, -1), path) for path in promises]
-        self._young = sorted(each for each in found if each[0] >= known)
+        self._young = sorted(each for each in found if each[0] >= self._known)
         if not self._young:
-            raise AuditLogError(f"expected a promise of an entry after {known}, found none")
-        self._worlds = {cause: self._world(scratch / f"world-{cause}", witness) for cause in self._ways()}
-
-    def _world(self, folder: Path, witness: DemoWitness) -> _World:
-        world = _World(folder, self._operator, witness.copy(folder / "witness"))
-        world.witness.start(self._servers, folder.name)
-        return world
+            raise AuditLogError(f"expected a promise of an entry after {self._known}, found none")
 
     def _ways(self) -> dict[str, tuple[str, Callable[[_World], tuple[Path, list[Path]]]]]:
         return {
@@ -115,7 +116,7 @@ class Omissions:
         """Drop the decision in one of the ways, and see whether that is caught."""
         name, way = self._ways()[cause]
         world = self._worlds[cause]
-        world.witness.wait(self._servers, world.folder.name)
+        world.witnesses.wait(self._servers)
         self._wait_until_due()
         promise, kept = way(world)
         trust, evidence = str(self._operator.folder / "trust.json"), world.folder / "evidence.json"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from auditlog.attack import resealing
 from auditlog.cli.main import run
 from auditlog.core.merkle import hash_leaf
-from auditlog.demo import cheats, resealing
+from auditlog.demo import cheats
 from auditlog.demo.assistant_model import MODEL_NAME, convert
-from auditlog.demo.cosigning import WITNESS
+from auditlog.demo.cosigning import WITNESSES
 from auditlog.demo.customer import ask, collect_receipts, keep_promises, wait_until_recording
 from auditlog.demo.operator import ORIGIN, Operator
 from auditlog.demo.processes import Servers, run_auditlog
@@ -42,14 +45,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 
 def test_demo_leaves_the_honest_end_state(demo: tuple[Path, dict[str, Any]]) -> None:
-    """A receipt and a promise a decision, a trust file that demands witness and devnet and says that the
-    operator made it, the log as tiles, its vkey.
+    """A receipt and a promise a decision, a trust file that demands both witnesses and devnet and says that
+    the operator made it, the log as tiles, its vkey.
     """
     folder, result = demo
     assert len(list((folder / "receipts").glob("*.json"))) == result["decisions"] == 40
     assert len(list((folder / "promises").glob("*.promise"))) == 40
     trust = json.loads((folder / "trust.json").read_text())
-    assert f"group witnesses 1 {WITNESS}" in trust["policy"]
+    assert f"group witnesses 2 {' '.join(WITNESSES)}" in trust["policy"]
     assert sorted(trust["require"]) == ["devnet", "quorum"]
     assert trust["issuer"]["role"] == "operator"
     assert (folder / "log" / "checkpoint").exists()
@@ -58,20 +61,53 @@ def test_demo_leaves_the_honest_end_state(demo: tuple[Path, dict[str, Any]]) -> 
 
 
 def test_the_readme_opens_with_what_the_demo_prints(demo: tuple[Path, dict[str, Any]]) -> None:
-    """Every line of the story has a line of its shape in the README, in the README's 32 lines."""
+    """Every line of the story has a line of its shape in the README, in the README's 37 lines."""
     _, result = demo
     printed = [readme.shape(line) for line in result["story"].splitlines() if line.strip()]
     shown = readme.demo_output().splitlines()
     assert set(printed) <= {readme.shape(line) for line in shown}
-    assert len(shown) <= 32
+    assert len(shown) <= 37
 
 
 def test_demo_catches_every_cheat(demo: tuple[Path, dict[str, Any]]) -> None:
-    """The controls pass, each of the four cheats makes the verifier exit 1, and so do the four omissions."""
+    """The controls pass, each of the four cheats makes the verifier exit 1, and so do the four omissions; the
+    monitor exits 1 for what it is shown.
+    """
     _, result = demo
     codes = {check["name"]: check["exit_code"] for check in result["checks"]}
     assert result["as_expected"] is True
-    assert sorted(codes.values()) == [0] * 3 + [1] * 8
+    assert sorted(codes.values()) == [0] * 4 + [1] * 11
+
+
+def test_the_headline_says_that_both_witnesses_cosigned(demo: tuple[Path, dict[str, Any]]) -> None:
+    """In the verdict on one applicant's receipt, which the story prints; and that nobody is bound by it."""
+    _, result = demo
+    (headline,) = [check["said"] for check in result["checks"] if check["name"].startswith("one applicant")]
+    assert "cosigned by 2 of 2 independent witnesses" in headline
+    assert headline.partition(". ")[0] in result["story"]
+    assert "none of them binds it" in result["story"]
+
+
+def test_the_monitor_saw_all_of_the_honest_log_and_raised_nothing(
+    demo: tuple[Path, dict[str, Any]],
+) -> None:
+    """It checked every entry that was ever published, and every promise, beside both witnesses."""
+    folder, result = demo
+    entries = len(cheats.read_entries(folder / "log"))
+    assert result["monitor"] == {"entries": entries, "promises": 40, "alarms": 0}
+    assert not (folder / "monitor" / "alarms.jsonl").exists()
+    report = json.loads((folder / "operator" / "output" / "monitor.log").read_text().partition("\n")[2])
+    assert report["exit_code"] == 0
+    (log,) = report["logs"]
+    assert {other["name"] for other in log["others"]} == set(WITNESSES) == set(log["cosigned"])
+
+
+def test_the_monitor_catches_what_it_is_shown(demo: tuple[Path, dict[str, Any]]) -> None:
+    """A fork is proven to a third process; that entries are gone is the monitor's word, and said to be."""
+    _, result = demo
+    told = [(check["alarm"], check["evidence_exit_code"]) for check in result["checks"] if "alarm" in check]
+    assert told == [("fork", 0), ("rewind", 3), ("fork", 0)]
+    assert "REWIND, its word alone" in result["story"]
 
 
 def test_a_dropped_decision_is_caught_in_each_of_the_four_ways(demo: tuple[Path, dict[str, Any]]) -> None:
@@ -102,7 +138,7 @@ def test_only_the_promise_shows_what_was_dropped(demo: tuple[Path, dict[str, Any
         assert run(["completeness", *where]) == 0
 
 
-def test_the_witness_refuses_what_it_has_seen_otherwise(
+def test_the_witnesses_refuse_what_they_have_seen_otherwise(
     demo: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     """Once the entry was cosigned, no log without it is: of the same size, smaller or larger."""
@@ -111,15 +147,16 @@ def test_the_witness_refuses_what_it_has_seen_otherwise(
     entries = cheats.read_entries(operator.public_log)
     edited = [*entries[:8], cheats.edit_decision(entries[8]), *entries[9:]]
     dropped = resealing.give_number_away(entries, 8)
-    witness = operator.witness.copy(tmp_path / "witness")
-    with Servers(tmp_path / "output") as servers:
-        witness.start(servers)
-        witness.wait(servers)
+    witnesses = operator.witnesses.copy(tmp_path)
+    with Servers(tmp_path / "output", drains=False) as servers:
+        witnesses.start(servers)
+        witnesses.wait(servers)
         for forged in (edited, dropped, [*dropped, *entries[-3:]]):
             cheats.write_log(tmp_path / "log", forged, origin=ORIGIN, signer=operator.signer())
             note = (tmp_path / "log" / "checkpoint").read_text()
-            with pytest.raises(AuditLogError, match="expected a cosignature, found status 4"):
-                witness.cosign(note, [hash_leaf(entry) for entry in forged])
+            for witness in witnesses.each:
+                with pytest.raises(AuditLogError, match="expected a cosignature, found status 4"):
+                    witness.cosign(note, [hash_leaf(entry) for entry in forged])
 
 
 def test_every_receipt_verifies_and_the_log_passes_fsck(demo: tuple[Path, dict[str, Any]]) -> None:
@@ -144,6 +181,35 @@ def test_demo_refuses_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, or a kill, while its servers run: all of them end with it."""
+    command = [sys.executable, "-m", "auditlog.cli.main", "demo", "--dir", str(tmp_path / "demo"), "--no-llm"]
+    with (tmp_path / "said").open("wb") as said:
+        demo = subprocess.Popen(command, stdout=said, stderr=said)
+    output = tmp_path / "demo" / "operator" / "output"
+    try:
+        # The monitor starts last but for the cheats.
+        while demo.poll() is None and not (output / "monitor.log").exists():
+            time.sleep(0.05)
+        assert len(_processes_of(tmp_path)) >= 4
+        demo.send_signal(number)
+        assert demo.wait(timeout=60) == 130
+    finally:
+        demo.terminate()
+        demo.wait(timeout=60)
+    assert _processes_of(tmp_path) == []
+    assert "Traceback" not in (tmp_path / "said").read_text()
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Command lines of live processes that name something in the folder."""
+    lines = subprocess.run(
+        ["ps", "-eww", "-o", "stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    return [line for line in lines.splitlines() if str(folder) in line and not line.startswith("Z")]
+
+
 @pytest.fixture(scope="module")
 def assistant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """SmolLM2 behind the middleware, with a real log service."""
@@ -152,7 +218,8 @@ def assistant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     model = convert()
     environment = dict(os.environ)
     with Servers(operator.home / "output") as servers:
-        operator.witness.start(servers)
+        operator.witnesses.start(servers)
+        operator.witnesses.wait(servers)
         operator.start_log(servers)
         servers.wait("log", f"http://127.0.0.1:{operator.log_port}/health")
         operator.start_assistant(servers, model, MODEL_NAME)

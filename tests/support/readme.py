@@ -1,6 +1,7 @@
 """Keeps the README true: its demo output and figures are written by this program, its commands run by a test.
 
 python -m tests.support.readme demo      runs `auditlog demo` and writes what it printed
+python -m tests.support.readme attacks   runs `auditlog attack` on a copy of the demo's log, and on exports
 python -m tests.support.readme figures   runs every benchmark, keeps results.json, writes the table
 """
 
@@ -9,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ RESULTS = ROOT / "tests" / "benchmarks" / "results.json"
 PROGRAMS = ("tree", "proofs", "verify", "capture", "middleware", "ingest", "footprint", "fsck")
 
 _DEMO = re.compile(r"(<!-- demo output:.*?-->\n```text\n)(.*?)(```\n)", re.DOTALL)
+_ATTACKS = re.compile(r"(<!-- attack output:.*?-->\n```text\n)(.*?)(```\n)", re.DOTALL)
+_TOOLS = re.compile(r"(<!-- tools output:.*?-->\n```text\n)(.*?)(```\n)", re.DOTALL)
 _FIGURES = re.compile(r"(<!-- figures:.*?-->\n)(.*?)(\n## )", re.DOTALL)
 
 
@@ -31,6 +36,20 @@ def blocks(language: str) -> list[str]:
 def demo_output() -> str:
     """What the README says `make demo` prints."""
     found = _DEMO.search(README.read_text("utf-8"))
+    assert found is not None
+    return found.group(2)
+
+
+def attack_table() -> str:
+    """What the README says `auditlog attack` prints."""
+    found = _ATTACKS.search(README.read_text("utf-8"))
+    assert found is not None
+    return found.group(2)
+
+
+def tool_tables() -> str:
+    """What the README says it prints about other tools."""
+    found = _TOOLS.search(README.read_text("utf-8"))
     assert found is not None
     return found.group(2)
 
@@ -78,6 +97,19 @@ def write_demo() -> None:
     _replace(_DEMO, done.stdout.replace(f"{ROOT}/", "").lstrip("\n"))
 
 
+def write_attacks() -> None:
+    """Attack a copy of the log that the demo left in its default folder, and exports of other tools."""
+    from tests.support.attacked_log import tools_summary
+
+    with tempfile.TemporaryDirectory() as folder:
+        copied = shutil.copytree(ROOT / "auditlog-demo" / "log", Path(folder) / "copy")
+        command = [sys.executable, "-m", "auditlog.cli.main", "attack", "--target", str(copied)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        _replace(_ATTACKS, done.stdout)
+        os.environ["ATTESTROOT_HOME"] = f"{folder}/home"
+        _replace(_TOOLS, tools_summary(Path(folder)))
+
+
 def write_figures() -> None:
     """Run every benchmark in full and keep the results."""
     results = {}
@@ -91,4 +123,4 @@ def write_figures() -> None:
 
 
 if __name__ == "__main__":
-    {"demo": write_demo, "figures": write_figures}[sys.argv[1]]()
+    {"demo": write_demo, "attacks": write_attacks, "figures": write_figures}[sys.argv[1]]()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from auditlog.attack import resealing
 from auditlog.core.canonical import parse
 from auditlog.core.entry import format_time, parse_entry
 from auditlog.core.merkle import hash_leaf, root_hash
 from auditlog.core.signed import open_one
 from auditlog.core.statements import parse_instance_text
-from auditlog.demo import resealing
 from tests.support.promise_world import World
 
 COUNTS = ("started", "finished", "recorded")
