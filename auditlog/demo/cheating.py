@@ -1,7 +1,7 @@
 """The cheats, and who notices: each runs on copies, and a separate process judges what an outsider can see.
 
 A check names the evidence the verifier was given. It never has the operator's database, and the forged logs
-are perfect inside themselves (see `auditlog.demo.cheats`).
+are perfect inside themselves (see `auditlog.attack.forging`).
 """
 
 from __future__ import annotations
@@ -128,10 +128,10 @@ class SwappedModel:
         self._copy = operator.copy(scratch / "swapped")
         self._receipts = scratch / "swapped-receipts"
         cheats.swap_weights(self._copy.loan_model / loan_model.WEIGHTS_FILE)
-        self._copy.witness.start(servers)
-        self._copy.witness.wait(servers)
-        self._copy.start_log(servers)
+        self._copy.witnesses.start(servers)
         self._copy.start_loan_api(servers)
+        self._copy.witnesses.wait(servers)
+        self._copy.start_log(servers)
 
     def judge(self, application: dict[str, float], model: str) -> Check:
         """One decision by the swapped model; its receipt is genuine, but names another fingerprint."""

@@ -81,6 +81,8 @@ def wait_until_recording(client: httpx.Client, url: str, body: dict[str, Any]) -
     while True:
         try:
             return ask(client, url, body)
+        except httpx.ConnectError:  # it served before it was asked, so it has ended
+            raise
         except (AuditLogError, httpx.TransportError):
             if time.monotonic() > deadline:
                 raise

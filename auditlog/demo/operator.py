@@ -2,7 +2,8 @@
 
 DIR/log/            the public log, all that an outsider may read
 DIR/operator/       its own: configuration, keys, database, spools, models; the verifier never sees this
-DIR/witness/        the witness that cosigns the log: a process of its own, but on the operator's machine
+DIR/witness-a/, b/  the witnesses that cosign the log: processes of their own, but on the operator's machine
+DIR/monitor/        what a monitor remembers of the log: another process, on that machine as well
 DIR/receipts/, DIR/promises/   what its customers hold
 DIR/trust.json      what a customer trusts, DIR/log.vkey the log's public key
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditlog.core.keys import Ed25519Signer
-from auditlog.demo.cosigning import DemoWitness
+from auditlog.demo.cosigning import DemoWitnesses
 from auditlog.demo.processes import Servers, free_port, run_auditlog
 from auditlog.errors import AuditLogError
 
@@ -34,12 +35,13 @@ class Operator:
     log_port: int
     loan_port: int
     assistant_port: int
-    witness_port: int
+    witnesses: DemoWitnesses
+    """Other parties'; here they run on the operator's machine."""
 
     @classmethod
     def at(cls, folder: Path) -> Operator:
         """Choose ports; nothing is written."""
-        return cls(folder, free_port(), free_port(), free_port(), free_port())
+        return cls(folder, free_port(), free_port(), free_port(), DemoWitnesses.at(folder))
 
     @property
     def home(self) -> Path:
@@ -52,11 +54,6 @@ class Operator:
         return self.folder / "log"
 
     @property
-    def witness(self) -> DemoWitness:
-        """The witness of the log. It is another party's; here it runs on the operator's machine."""
-        return DemoWitness(self.folder / "witness", self.witness_port)
-
-    @property
     def loan_model(self) -> Path:
         """The folder of the mortgage model's files."""
         return self.home / "models" / "loan"
@@ -65,6 +62,10 @@ class Operator:
     def log_url(self) -> str:
         """Prefix of the log on the service."""
         return f"http://127.0.0.1:{self.log_port}/logs/main"
+
+    def published_size(self) -> int:
+        """How many entries the published checkpoint covers."""
+        return int((self.public_log / "checkpoint").read_text(encoding="utf-8").split("\n")[1])
 
     def signer(self) -> Ed25519Signer:
         """The log's signing key: an operator has it, so a cheating one does too."""
@@ -77,14 +78,16 @@ class Operator:
         return Ed25519Signer.from_private_key(path.read_text(encoding="utf-8").strip())
 
     def prepare(self) -> None:
-        """Make witness and service with their commands, as anyone would; anchor every second.
+        """Make witnesses and service with their commands, as anyone would; anchor every second.
 
         Raises:
             AuditLogError: a command failed; the message is what it said.
         """
-        witness = self.witness
         arguments = ["init", str(self.home), "--origin", ORIGIN, "--visibility", "public"]
-        arguments += ["--witness", f"{witness.make()}={witness.url}", "--max-merge-delay", str(MERGE_BY_S)]
+        arguments += [part for witness in self.witnesses.make() for part in ("--witness", witness)]
+        # Both must have cosigned before anything is shown: no state of the log is the operator's word alone.
+        arguments += ["--quorum", str(len(self.witnesses.each)), "--when-no-quorum", "hold"]
+        arguments += ["--max-merge-delay", str(MERGE_BY_S)]
         arguments += ["--port", str(self.log_port), "--public-dir", str(self.public_log)]
         made = run_auditlog([*arguments, "--high-water", str(self.folder / "high-water")], folder=self.folder)
         if made.exit_code:
@@ -94,7 +97,7 @@ class Operator:
         config.write_text(text, encoding="utf-8")
         for name in ("trust.json", "log.vkey"):
             shutil.copy(self.home / name, self.folder / name)
-        witness.follow((self.folder / "log.vkey").read_text(encoding="utf-8"))
+        self.witnesses.follow((self.folder / "log.vkey").read_text(encoding="utf-8"))
 
     def start_log(self, servers: Servers) -> None:
         """Start the log service; returns before it answers."""
@@ -135,9 +138,12 @@ class Operator:
     def copy(self, folder: Path) -> Operator:
         """Copy everything the operator has, for a cheat; the original stays as it is."""
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("receipts", "promises"))
+        others = shutil.ignore_patterns("receipts", "promises", "monitor")
+        shutil.copytree(self.folder, folder, ignore=others)
         config = folder / "operator" / "auditlog.toml"
         copied = Operator.at(folder)
         text = config.read_text(encoding="utf-8").replace(str(self.folder), str(folder))
-        config.write_text(text.replace(self.witness.url, copied.witness.url), encoding="utf-8")
+        for honest, twin in zip(self.witnesses.each, copied.witnesses.each, strict=True):
+            text = text.replace(honest.url, twin.url)
+        config.write_text(text, encoding="utf-8")
         return copied

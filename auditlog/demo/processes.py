@@ -1,7 +1,7 @@
-"""Child processes of the demo: the log service, the model servers, the verifier.
+"""Child processes of the demo: the log service, witnesses, monitor, model servers, the verifier.
 
-Each runs in its own process group and is ended with it, so nothing outlives the demo. Output goes to a file
-per process, quoted only when something fails.
+Each server runs in its own process group and is ended with it, so nothing outlives the demo. Output goes to
+a file per process, quoted only when something fails.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,12 +69,28 @@ def run_auditlog(arguments: Sequence[str], *, folder: Path) -> Outcome:
     return Outcome(finished.returncode, finished.stdout + finished.stderr)
 
 
-class Servers:
-    """The running servers of a demo. Use as a context manager: leaving it ends every process."""
+@contextmanager
+def threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that begin nothing new once whoever waits for them was interrupted."""
+    pool = ThreadPoolExecutor(number)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
-    def __init__(self, log_folder: Path) -> None:
-        self._log_folder = log_folder
+
+class Servers:
+    """The running servers of a demo. Use as a context manager: leaving it ends every process.
+
+    With `drains` those that still run at the end are asked to end, the youngest first; without it, and where
+    an error or an interrupt ends the demo, they are killed. `start` is safe from several threads.
+    """
+
+    def __init__(self, log_folder: Path, *, drains: bool = True) -> None:
+        self._log_folder, self._drains = log_folder, drains
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._starting = threading.Lock()
+        self._is_over = False
         log_folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Servers:
@@ -80,12 +99,21 @@ class Servers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in list(reversed(self._running)):
-            self.stop(name)
+        try:
+            if kind is None and self._drains:
+                for name in list(reversed(self._running)):
+                    self.stop(name)
+        finally:
+            with self._starting:
+                self._is_over = True
+            for process in self._running.values():
+                _kill(process)
 
     def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start `python ARGUMENTS` in the background."""
-        with (self._log_folder / f"{name}.log").open("ab") as output:
+        """Start `python ARGUMENTS` in the background; raises AuditLogError if everything was ended."""
+        with self._starting, (self._log_folder / f"{name}.log").open("ab") as output:
+            if self._is_over:
+                raise AuditLogError(f"expected to start {name} while the demo runs, found it over")
             self._running[name] = subprocess.Popen(  # noqa: S603 - see run_auditlog
                 [sys.executable, *arguments],
                 env={**os.environ, **environment},
@@ -122,17 +150,30 @@ class Servers:
             f"expected {name} to answer within {_START_TIMEOUT_S:.0f} s: {self._last_words(name)}"
         )
 
-    def stop(self, name: str) -> None:
-        """End a server: ask first, so that it drains; then insist."""
-        process = self._running.pop(name)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
+    def stop(self, *names: str) -> list[int]:
+        """End servers, all at once: ask first, so that they drain; then insist. The exit status of each."""
+        processes = [self._running[name] for name in names]
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for name, process in zip(names, processes, strict=True):
             try:
                 process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                _kill(process)
+            del self._running[name]
+        return [process.returncode for process in processes]
+
+    def names(self) -> list[str]:
+        """Those that were started and not stopped, the oldest first."""
+        return list(self._running)
 
     def _last_words(self, name: str) -> str:
         text = (self._log_folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
         return text[-2000:]
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

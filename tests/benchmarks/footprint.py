@@ -38,7 +38,8 @@ def main() -> None:
 def _decide(operator: Operator, decisions: int) -> list[Answer]:
     real = loan_model.held_out()
     with Servers(operator.home / "output") as servers, httpx.Client() as client:
-        operator.witness.start(servers)
+        operator.witnesses.start(servers)
+        operator.witnesses.wait(servers)
         operator.start_log(servers)
         loan_model.train(operator.loan_model)
         operator.start_loan_api(servers)
