@@ -38,8 +38,10 @@ class LogSight:
         lookup: Lookup | None = None,
         kept: Sequence[str] = (),
         progress: Progress | None = None,
+        trees: dict[str, VerifiedTree] | None = None,
     ) -> None:
         """`kept` are notes of checkpoints seen earlier, by whomever; those of other logs are passed over.
+        `trees` are those of checkpoints, by their notes: for one who looks many times, and kept there.
 
         Raises:
             ConfigurationError: the trust file has no such log.
@@ -52,7 +54,7 @@ class LogSight:
         self.progress: Progress = progress or (lambda _done, _size: None)
         self._source, self._lookup = source, lookup
         self._read = lru_cache(_REMEMBERED)(read_entry)
-        self._trees: dict[str, VerifiedTree] = {}
+        self._trees: dict[str, VerifiedTree] = {} if trees is None else trees
         self.seen: dict[str, Opened] = {}
         """Every checkpoint of this log that was shown, by its note, in the order it was."""
         self.public: Opened | None = None

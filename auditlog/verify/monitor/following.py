@@ -193,7 +193,9 @@ class Follower:
         with self.store.transaction() as connection:
             row = (self.log.origin, checkpoint.tree_size, checkpoint.root_hash, self.clock_us(), new.note)
             connection.execute(
-                "INSERT OR IGNORE INTO checkpoint (origin, size, root, seen_us, note) VALUES (?, ?, ?, ?, ?)",
+                # Of one checkpoint the note shown last: later cosignatures date it later.
+                "INSERT INTO checkpoint (origin, size, root, seen_us, note) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (origin, size, root) DO UPDATE SET note = excluded.note",
                 row,
             )
             connection.execute(

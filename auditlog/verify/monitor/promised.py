@@ -24,6 +24,7 @@ from auditlog.verify.promise_report import PromiseReport, Verdict
 from auditlog.verify.promise_sources import HttpLookup
 from auditlog.verify.promise_verdict import check_promise, read_promise
 from auditlog.verify.promise_view import LogSight
+from auditlog.verify.tlogclient import VerifiedTree
 
 MAX_NOTE_BYTES: Final = 64 * 1024
 MAX_JUDGED: Final = 256
@@ -60,7 +61,9 @@ class Promised:
 
     def _judge_due(self, follower: Follower, look: Look, kept: list[_Row]) -> None:
         now_us, judged = follower.clock_us(), 0
-        sight: LogSight | None = None
+        trees = (
+            {} if follower.tree is None or follower.opened is None else {follower.opened.note: follower.tree}
+        )
         for digest, note in self._notes(follower.log.origin):
             if judged >= MAX_JUDGED:
                 look.unread.append(f"more than {MAX_JUDGED} promises: the rest is judged at the next looks")
@@ -74,19 +77,19 @@ class Promised:
             if merge_us > now_us:
                 kept.append((digest, follower.log.origin, 0, merge_us, *_words(None), 0))
                 continue
-            sight = sight or self._sight(follower)
+            sight = self._sight(follower, merge_us, trees)
             judged += 1
             report = check_promise(note, sight, now_us=now_us)
             kept.append(self._settle(digest, report, tries, follower, look))
 
-    def _sight(self, follower: Follower) -> LogSight:
-        kept = [follower.opened.note] if follower.opened is not None else []
+    def _sight(self, follower: Follower, merge_us: int, trees: dict[str, VerifiedTree]) -> LogSight:
         return LogSight(
             follower.log.trust,
             follower.log.origin,
             follower.source,
             lookup=None if self._url is None else HttpLookup(self._url),
-            kept=kept,
+            kept=_notes_about(follower, merge_us),
+            trees=trees,
         )
 
     def _settle(self, digest: str, report: PromiseReport, tries: int, follower: Follower, look: Look) -> _Row:
@@ -134,6 +137,23 @@ class Promised:
                 continue
             found[sha256(note.encode("utf-8")).hexdigest()] = note
         return list(found.items())
+
+
+def _notes_about(follower: Follower, merge_us: int) -> list[str]:
+    """Checkpoints by which a promise due at that time may prove late: the last one first seen before it, and
+    of those after it ever fewer, and the newest; all of them extend each other.
+    """
+    origin, notes = follower.log.origin, []
+    query = "SELECT max(number) FROM checkpoint WHERE origin = ? AND seen_us < ?"
+    ((before,),) = follower.store.read(query, (origin, merge_us))
+    query = "SELECT number FROM checkpoint WHERE origin = ? AND seen_us >= ? ORDER BY number"
+    after = [row[0] for row in follower.store.read(query, (origin, merge_us))]
+    chosen = [before, *after[:2], *(after[(1 << step) - 1] for step in range(2, len(after).bit_length()))]
+    for number in chosen:
+        query = "SELECT note FROM checkpoint WHERE number = ?"
+        notes += [row[0] for row in follower.store.read(query, (number,))]
+    newest = follower.opened
+    return notes if newest is None or newest.note in notes else [*notes, newest.note]
 
 
 def _read(path: Path) -> str | None:

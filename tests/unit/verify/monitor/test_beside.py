@@ -163,6 +163,40 @@ def test_a_broken_promise_is_proven(tmp_path: Path, broken: Any) -> None:
     bench.close()
 
 
+def test_a_late_promise_is_proven_by_a_checkpoint_of_long_ago(tmp_path: Path) -> None:
+    """Handed in long after: a kept checkpoint was dated after merge-by, and lacks the entry."""
+    world = honest()
+    bench = Bench(
+        tmp_path / "s", world.trust(), world.serve(), origin=ORIGIN, promises=tmp_path / "p",
+        limits=WITHOUT_ANCHORS,
+    )  # fmt: skip
+    (tmp_path / "p").mkdir()
+    before = (list(world.entries), world.seq, world.prev, world.started)
+    kept = world.answer()
+    held = world.entries[-1]
+    world.entries = list(before[0])
+    for _ in range(12):
+        world.now_s += 10
+        world.write_log("notice", {"what": "restored"})
+        world.serve(bench.source)  # type: ignore[arg-type]
+        bench.now_us = world.now_s * 1_000_000
+        bench.look()
+    world.entries.append(held)
+    for _ in range(6):
+        world.now_s += 10
+        world.answer()
+        world.serve(bench.source)  # type: ignore[arg-type]
+        bench.now_us = world.now_s * 1_000_000
+        bench.look()
+    bench.restart()
+    (tmp_path / "p" / "mine").write_text(kept.note)
+    bench.look()
+    line = next(line for line in bench.lines() if line["alarm"] == "promise_broken")
+    told = check_evidence(bench.evidence(line), world.trust())
+    assert (told.exit_code, told.verdict) == (0, "LATE")
+    bench.close()
+
+
 def test_a_lost_promise_is_a_notice(tmp_path: Path) -> None:
     """What the log has declared lost is told, and is no broken promise."""
     world, lost = declared_lost()
