@@ -31,6 +31,8 @@ COMPOSE = DEPLOY / "compose" / "compose.yaml"
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 UNIT = DEPLOY / "systemd" / "auditlog.service"
 WITNESS_UNIT = DEPLOY / "witness" / "auditlog-witness.service"
+MONITOR = DEPLOY / "monitor"
+MONITOR_UNIT = MONITOR / "auditlog-monitor.service"
 SECRETIVE = re.compile(r"PASSWORD|TOKEN|SECRET|KEY|CREDENTIAL|DATABASE_URL|RPC_URL")
 
 
@@ -87,9 +89,39 @@ def test_the_yaml_passes_yamllint() -> None:
     check(BIN / "yamllint", "--strict", "-c", DEPLOY / ".yamllint", DEPLOY)
 
 
-def test_the_compose_file_is_valid() -> None:
+@pytest.mark.parametrize("file", [COMPOSE, MONITOR / "compose.yaml"], ids=lambda path: path.parent.name)
+def test_the_compose_file_is_valid(file: Path) -> None:
     """Against the schema of the Compose specification, offline."""
-    check(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
+    check(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", file)
+
+
+def test_the_monitor_of_the_examples_runs(tmp_path: Path) -> None:
+    """The command of the unit, and that of the container, its paths moved: one look at a log, and exit 0."""
+    from tests.support.monitor_world import honest
+    from tests.support.tlog_writer import log_signer
+
+    world, log = honest(), tmp_path / "log"
+    for path, content in world.serve().files.items():
+        (log / path).parent.mkdir(parents=True, exist_ok=True)
+        (log / path).write_bytes(content)
+    (tmp_path / "etc").mkdir()
+    policy = f"log {log_signer().vkey}\nquorum none\n"
+    trust = {"v": "auditlog/trust@v1", "policy": policy, "issuer": {"name": "x", "role": "regulator"}}
+    (tmp_path / "etc" / "trust.json").write_text(json.dumps(trust))
+    unit = re.findall(r"^ExecStart=/opt/auditlog/bin/auditlog (.*)$", MONITOR_UNIT.read_text("utf-8"), re.M)
+    service = yaml.safe_load((MONITOR / "compose.yaml").read_text("utf-8"))["services"]["monitor"]
+    assert service["command"] == unit[0].split()
+    moved = unit[0].replace("/etc/auditlog-monitor", str(tmp_path / "etc"))
+    moved = moved.replace("/var/lib/auditlog-monitor", str(tmp_path / "state"))
+    arguments = [*moved.split(), str(log), "--once", "--stale-after", "1e12", "--anchor-after", "1e12"]
+    told = auditlog([*arguments, "--json"])
+    alarms = tmp_path / "state" / "alarms.jsonl"
+    words = [json.loads(line)["alarm"] for line in alarms.read_text().splitlines()] if alarms.exists() else []
+    # The log is of January: that its host is silent since is all there is to say.
+    assert (told, words) in ((0, []), (1, ["silent"]))
+    text = (DEPLOY / "README.md").read_text("utf-8")
+    assert all(f"`monitor/{name}`" in text for name in ("auditlog-monitor.service", "compose.yaml"))
+    assert "/var/lib/auditlog-monitor" in (DEPLOY / "Dockerfile").read_text("utf-8")
 
 
 def test_the_kubernetes_manifests_are_valid() -> None:
@@ -106,7 +138,7 @@ def test_the_shell_script_passes_shellcheck() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
-@pytest.mark.parametrize("source", [UNIT, WITNESS_UNIT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", [UNIT, WITNESS_UNIT, MONITOR_UNIT], ids=lambda path: path.stem)
 def test_systemd_accepts_the_unit_and_finds_it_contained(source: Path, tmp_path: Path) -> None:
     """No warning from verify; the exposure level of the sandbox is rated OK (below 2.5)."""
     unit = tmp_path / source.name
