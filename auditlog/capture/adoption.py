@@ -63,7 +63,7 @@ def begin_drafts(
     records = [book.begin(software, now_us)]
     if unclean is not None:
         records.append(book.add("gap", unclean.gap(now_us), now_us)[0])
-    drafts.append(records)
+    drafts.append(records, is_whole=unclean is not None)
     return book
 
 
@@ -77,7 +77,9 @@ def begin_sealed(spool: Spool, opening: Opening, instance: str, unclean: Unclean
     records = [book.begin(opening.signer, opening.software, now_us)]
     if unclean is not None:
         records.append(book.add("gap", unclean.gap(now_us), now_us)[0])
-    spool.append(records)
+    # Dying here must not leave the start without the gap: the next life would declare what this one lost, and
+    # nobody what the one before it did.
+    spool.append(records, is_whole=unclean is not None)
     return book
 
 

@@ -135,8 +135,9 @@ class Spool:
         with self._lock:
             return self._handle is None or os.fstat(self._handle).st_nlink > 0
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Write a group; all of it is durable when this returns.
+    def append(self, records: Sequence[Record], *, is_whole: bool = False) -> None:
+        """Write a group; all of it is durable when this returns. Of a group that `is_whole` a crash leaves
+        all or nothing: it begins a segment, which gets its name last.
 
         Raises:
             OSError: nothing of the group counts. Call again with the same records: they go to a new segment,
@@ -147,7 +148,7 @@ class Spool:
             return
         frames = b"".join(map(encode_record, records))
         last = records[-1]
-        self._write(frames, len(records))
+        self._write(frames, len(records), is_whole=is_whole)
         self._mark(self._next - len(records), records[0].time_us)
         self._tip = Tip(last.instance, last.seq, hash_leaf(last.payload), last.time_us)
 
@@ -223,9 +224,9 @@ class Spool:
             if not self._marks or time_us - self._marks[-1][1] >= _MARK_US:
                 self._marks.append((number, time_us))
 
-    def _write(self, frames: bytes, count: int) -> None:
+    def _write(self, frames: bytes, count: int, *, is_whole: bool = False) -> None:
         try:
-            current = self._appendable(len(frames))
+            current = None if is_whole else self._appendable(len(frames))
             if current is None:
                 self._write_new(frames, count)
                 return

@@ -138,30 +138,33 @@ class Lives:
         before, summary = watched.life, watched.summary
         if before is not None:
             self._settle(watched, before, entry.time)
-            self._bury(watched, entry.time)
             if not before.is_stopped:
-                watched.dead = before.account
                 self._silence(
                     summary, before, entry.time, "between a life that ended without a word and the next"
                 )
-                self._found(
-                    Weight.NOTE,
-                    "no_end",
-                    summary,
-                    entry.time,
-                    f"life {before.instance} ended without saying so (a crash, or a kill)",
-                )
-            elif before.account.unfinished() is not None:
-                watched.dead = before.account  # the next life may declare what it left running
+                text = f"life {before.instance} ended without saying so (a crash, or a kill)"
+                self._found(Weight.NOTE, "no_end", summary, entry.time, text)
+            self._succeed(watched, before, entry.time)
         life = Life(entry.instance, entry.time, entry.time, Account(entry.instance))
         watched.life = life
         if self._period.holds(entry.time):
             summary.instances += 1
         return life
 
+    def _succeed(self, watched: Watched, before: Life, time: str) -> None:
+        """Another life begins, which may declare what is lost with a dead one, or what one left running."""
+        if before.account.decisions:
+            self._bury(watched, time)
+        if watched.dead is not None:
+            watched.heir = (
+                before.instance
+            )  # it died before it was heard: what it should declare may still come
+        elif not before.is_stopped or before.account.unfinished() is not None:
+            watched.dead = before.account
+
     def _bury(self, watched: Watched, time: str) -> None:
-        """The life after a dead one has had its say: its gaps stand at its start."""
-        account, watched.dead = watched.dead, None
+        """A life after a dead one has had its say: its gaps stand at its start."""
+        account, watched.dead, watched.heir = watched.dead, None, ""
         if account is not None:
             self._contradict(watched.summary, time, account.bury())
             self._unfinished(watched.summary, account)

@@ -3,7 +3,7 @@
 Spec: auditlog/spec/promise.md, "Completeness". Heartbeats are counted at sealing, and pass the same queue as
 the decisions: what had ended when one was sealed and was not recorded yet is recorded or declared before the
 next one is, so that is the whole allowance. Of a life that stopped in order, everything is there by its
-`stopped`; of one that died, the gap of the next life bounds what is not. All of it is stated by the producer.
+`stopped`; of one that died, a gap of a later life bounds what is not. All of it is stated by the producer.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Account:
         return [] if self.last_claim is None else self._check(self.last_claim, "when it stopped")
 
     def bury(self) -> list[tuple[str, str, dict[str, int]]]:
-        """The life ended without a word, and the next has declared what was lost with it. As `beat`."""
-        return [] if self.last_claim is None else self._check(self.last_claim, "or in gaps of the next life")
+        """The life ended without a word, and a later one has declared what was lost with it. As `beat`."""
+        return [] if self.last_claim is None else self._check(self.last_claim, "or in gaps of later lives")
 
     def unsettled(self) -> tuple[str, dict[str, int]] | None:
         """Calls of the last heartbeat that nothing after it shows yet: (text, numbers)."""

@@ -1,4 +1,4 @@
-"""What is remembered of one producer between entries: its present life, the dead one before it, its totals.
+"""What is remembered of one producer between entries: its present life, a dead one before it, its totals.
 
 Spec: auditlog/spec/promise.md, "Completeness". Plain records of bounded size, so that one who follows a log
 for months can keep them. Must never: decide anything (`auditlog.verify.completeness_lives` does).
@@ -38,14 +38,20 @@ class Watched:
     summary: ProducerSummary
     life: Life | None = None
     dead: Account | None = None
-    """A life that ended without a word, until the next has had its say."""
+    """A life that ended without a word, until a later one has had its say."""
     interval_s: int | None = None
     """The shortest interval it ever stated."""
     workers: int = 0
     """Workers of its host, the most it ever stated."""
     is_retired: bool = False
+    heir: str = ""
+    """The newest life that ended behind the dead one, and had no say either."""
 
     def account_of(self, instance: object) -> Account | None:
-        """The account of an instance, if it is the current one or the dead one before it."""
-        accounts = (self.life.account if self.life else None, self.dead)
-        return next((each for each in accounts if each is not None and each.instance == instance), None)
+        """The account of an instance, if it is the current one or the dead one before it; what is lost behind
+        the newest life that died unheard is lost behind that dead one.
+        """
+        if self.life is not None and self.life.instance == instance:
+            return self.life.account
+        dead = self.dead
+        return dead if dead is not None and instance in {dead.instance, self.heir or dead.instance} else None

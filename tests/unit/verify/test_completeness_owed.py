@@ -274,3 +274,43 @@ def test_counters_of_a_life_before_the_period_are_not_asked() -> None:
     assert found(host, period=Period(since=format_time((over + 1) * 1_000_000))) == (set(), set())
     until = Period(until=format_time((over + 1) * 1_000_000))
     assert found(host, period=until) == (set(), {"spool", "engine", "left_in_flight"})
+
+
+@pytest.mark.parametrize(
+    ("about", "at_most", "is_said"),
+    [("a", 2, False), ("b", 2, False), ("a", 1, True), ("b", 1, True), (None, 0, True)],
+)
+def test_a_life_that_died_before_it_was_heard_leaves_the_declaring_to_a_later_one(
+    about: str | None, at_most: int, is_said: bool
+) -> None:
+    """A dies, B dies at once, C declares: about A, or about B, behind which it is lost as well. Or not."""
+    host = busy()
+    leave_out(host, 2)
+    host.beat()
+    ended = {"a": (host.world.instance, host.world.seq)}
+    host.restart()
+    ended["b"] = (host.world.instance, host.world.seq)
+    for _ in range(3):
+        host.restart()
+        if about == "b":
+            ended["b"] = (host.world.instance, host.world.seq)
+    host.restart()
+    assert found(host) == (set(), {"unrecorded"})
+    now = format_time(host.world.now_s * 1_000_000)
+    if about is not None:
+        instance, after = ended[about]
+        body = {"instance": instance, "after_seq": after, "from": now, "to": now, "count": "unknown"}
+        host.world.write("gap", body | {"at_most": at_most})
+    host.beat()
+    assert ("unrecorded" in found(host)[0]) == is_said
+
+
+def test_a_life_that_recorded_and_declared_nothing_has_had_its_say() -> None:
+    """Lives without heartbeats do not put the account of a dead one off for ever."""
+    host = busy()
+    leave_out(host, 50)
+    host.beat()
+    for _ in range(2):
+        host.restart()
+        host.decide()
+    assert "unrecorded" in found(host)[0]
