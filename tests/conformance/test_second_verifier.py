@@ -303,13 +303,16 @@ def _of(*folders: str) -> list[Any]:
 
 
 def test_no_vector_is_left_out() -> None:
-    """Every folder of vectors, and every operation on the log layer, has a function here."""
+    """Every folder of vectors, and every operation on the log layer, has a function here; the pairs of the
+    witness protocol are spoken over sockets in test_witness_protocol.
+    """
     assert {path.parent.name for path in FILES} == {
         *FORMATS,
         "log",
         "receipt",
         "proof",
         "evidence",
+        "witness",
     }
     assert {_read(path)["operation"] for path in FILES if path.parent.name == "log"} == {*OPERATIONS}
     assert not [path for path in VECTORS.rglob("*") if path.is_file() and path not in FILES]
