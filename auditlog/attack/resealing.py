@@ -26,6 +26,7 @@ Fields = dict[str, Any]
 Signers = Mapping[str, NoteSigner]
 """By producer, the hex of its leaf hash: the key in force."""
 
+_ENVELOPE = frozenset({"kind", "origin", "producer", "instance", "seq", "prev", "body"})
 _HASH = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -119,9 +120,8 @@ class Rewriting:
     def add(self, entry: bytes, change: Callable[[Fields], None] | None) -> None:
         """Add an entry of the honest log, standing on what is there now. What is no entry stays as it is."""
         data = _HASH.sub(lambda found: self._hashes.get(found[0], found[0]), entry)
-        try:
-            fields = parse(data)
-        except MalformedError:
+        fields = _fields(data)
+        if fields is None:
             self.entries.append(entry)
             return
         if change is not None:
@@ -175,16 +175,23 @@ class Rewriting:
     def _note_number(self, data: bytes) -> None:
         if self._signers is None:
             return
-        try:
-            fields = parse(data)
+        fields = _fields(data)
+        if fields is not None:
             self._numbers[fields["producer"], fields["instance"], fields["seq"]] = hash_leaf(data)
-        except (MalformedError, KeyError, TypeError):
-            return
 
     def _anchor(self, body: Fields) -> None:
         """The devnet is the operator's: it may as well have anchored this tree."""
         body["size"] = min(body["size"], len(self.entries))
         body["root"] = root_hash([hash_leaf(entry) for entry in self.entries[: body["size"]]]).hex()
+
+
+def _fields(data: bytes) -> Fields | None:
+    """The members of an entry; None for what is none."""
+    try:
+        fields = parse(data)
+    except MalformedError:
+        return None
+    return fields if isinstance(fields, dict) and fields.keys() >= _ENVELOPE else None
 
 
 def _say_less(heartbeat: Fields, *, by: int) -> None:

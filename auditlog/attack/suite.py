@@ -21,6 +21,7 @@ from auditlog.attack.scene import Scene
 from auditlog.attack.target import Target
 from auditlog.attack.twin import arm
 from auditlog.attack.world import World, make_world
+from auditlog.errors import EvidenceError
 
 ATTACKS: Final[tuple[Attack, ...]] = (*history.ATTACKS, *writing.ATTACKS, *handing.ATTACKS)
 """All of them. Names are never changed: results are compared by them."""
@@ -60,8 +61,11 @@ def run_suite(
         UnfitTargetError: the copy is no log that can be attacked, or no such attack.
     """
     attacks = chosen(only)
-    armed = arm(target)
-    world = make_world(armed, folder / "world")
+    try:
+        world = make_world(arm(target), folder / "world")
+    except (EvidenceError, KeyError, TypeError, AttributeError, ValueError) as error:
+        # What is in a copy is attacker-controlled, and this one is not of a log that could be gone on with.
+        raise UnfitTargetError(f"expected a log that can be gone on with, found: {error}") from error
     progress("the honest control", 0, len(attacks) + 1)
     control = honest(world, folder / "honest", guard)
     outcomes = []
@@ -73,7 +77,7 @@ def run_suite(
     progress("done", len(attacks) + 1, len(attacks) + 1)
     if keep is not None:
         _keep(keep, world, outcomes)
-    return Results(target.origin, len(target.entries), armed.is_twin, control, tuple(outcomes))
+    return Results(target.origin, len(target.entries), world.is_twin, control, tuple(outcomes))
 
 
 def _keep(folder: Path, world: World, outcomes: Sequence[Outcome]) -> None:
@@ -110,14 +114,14 @@ def _for(attack: Attack, found: Noticed) -> Noticed:
     return replace(found, is_noticed=False, said=f"something else: {found.said}") if other else found
 
 
-def honest(world: World, folder: Path, guard: RollbackCheck | None) -> Control:
+def honest(world: World, folder: Path, guard: RollbackCheck | None, *, rounds: int = ROUNDS) -> Control:
     """The log goes on honestly for some rounds, and is looked at by everybody."""
     folder.mkdir(parents=True)
     scene = Scene(world, folder)
     pen = scene.pen()
     pen.now_s += 1
     scene.promise = pen.decide().promise
-    for number in range(ROUNDS):
+    for number in range(rounds):
         pen.decide()
         pen.beat()
         if number % 2:
@@ -134,4 +138,4 @@ def honest(world: World, folder: Path, guard: RollbackCheck | None) -> Control:
         bad = any(not is_notice(word) for word in each.alarms) if each.alarms else each.is_noticed
         if bad:
             raised.append(f"{each.piece.value}: {each.said}")
-    return Control(ROUNDS, len(pen.entries), tuple(raised), found)
+    return Control(rounds, len(pen.entries), tuple(raised), found)

@@ -64,6 +64,8 @@ class World:
     monitor_key: Ed25519Signer
     before: tuple[str, ...]
     """Alarm words that the monitor raised over the copy as it is."""
+    is_twin: bool
+    """Whether its keys are the suite's."""
 
     @property
     def log(self) -> LogTrust:
@@ -133,6 +135,7 @@ def make_world(armed: Armed, folder: Path) -> World:
         devnet=devnet,
         monitor_key=monitor_key,
         before=(*before, *(f"not read: {why}" for why in unread)),
+        is_twin=armed.is_twin,
     )
 
 

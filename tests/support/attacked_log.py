@@ -14,7 +14,7 @@ from tests.support.monitor_world import HostWorld, honest
 from tests.support.tlog_writer import ORIGIN, log_signer, write_log
 
 
-def small_log(folder: Path, *, with_keys: bool = False) -> HostWorld:
+def small_log(folder: Path, *, with_keys: bool = False, is_stopped: bool = False) -> HostWorld:
     """Write a log of two hosts, a rotation, an anchor and 30 entries or so; its keys beside it if asked."""
     world = honest(steps=3)
     world.rotate()
@@ -25,6 +25,8 @@ def small_log(folder: Path, *, with_keys: bool = False) -> HostWorld:
     world.again()
     world.answer(3)
     world.beat()
+    if is_stopped:
+        world.stop()
     write_log(folder / "log", world.entries)
     if with_keys:
         keys = {"log": log_signer(), "host": world.key, "old": _first_key(world)}

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from auditlog.attack.errors import UnfitTargetError
 from auditlog.attack.results import Piece, Results
-from auditlog.attack.suite import ATTACKS, run_suite
+from auditlog.attack.suite import ATTACKS, honest, run_suite
 from auditlog.attack.table import attack_line, control_line
 from auditlog.attack.target import read_target
+from auditlog.attack.twin import arm
+from auditlog.attack.world import make_world
 from auditlog.cli.attack import rollback_guard
 from auditlog.cli.main import run
 from auditlog.core.trust import parse_trust
 from auditlog.verify.evidence_check import check_evidence
 from tests.support import readme
 from tests.support.attacked_log import small_log
+from tests.support.tlog_writer import numbered_entries, write_log
 
 NOBODY_CAN = {"unpromised-call", "stolen-receipt-bare"}
 ASKED_FOR = {
@@ -129,6 +133,34 @@ def test_the_command_lists_and_plays(tmp_path: Path, capsys: pytest.CaptureFixtu
     (played,) = json.loads(capsys.readouterr().out)["attacks"]
     assert played["name"] == "fork"
     assert played["as_it_should_be"] is True
+
+
+@pytest.mark.long
+def test_the_honest_control_over_a_long_run(tmp_path: Path) -> None:
+    """Two hundred rounds, with a restart of witness and monitor in each: nobody raises anything."""
+    # A host that goes silent for half an hour would be raised, and rightly.
+    small_log(tmp_path / "copy", is_stopped=True)
+    world = make_world(arm(read_target(tmp_path / "copy", look_s=0)), tmp_path / "world")
+    control = honest(world, tmp_path / "honest", rollback_guard, rounds=200)
+    assert control.raised == ()
+    assert control.entries > 500
+
+
+def test_a_copy_that_is_no_log_of_ours_is_unfit(tmp_path: Path) -> None:
+    """Entries of no kind, and a log whose own entries are odd: refused, or attacked and said so."""
+    write_log(tmp_path / "other", numbered_entries(20))
+    with pytest.raises(UnfitTargetError, match="genesis"):
+        run_suite(read_target(tmp_path / "other", look_s=0), tmp_path / "a")
+    world = small_log(tmp_path / "copy")
+    odd = [*world.entries, b"[]", b'{"kind":"decision"}', b"no entry"]
+    write_log(tmp_path / "odd", odd)
+    found = run_suite(read_target(tmp_path / "odd", look_s=0), tmp_path / "b", only=("edit",))
+    assert any("entry_malformed" in raised for raised in found.control.raised)
+    assert found.exit_code == 1
+    world.write_log("producer", {"vkey": 7})
+    write_log(tmp_path / "worse", world.entries)
+    with pytest.raises(UnfitTargetError, match="gone on with"):
+        run_suite(read_target(tmp_path / "worse", look_s=0), tmp_path / "c")
 
 
 def test_a_missed_attack_is_said_and_is_exit_1(results: Results) -> None:
