@@ -76,6 +76,8 @@ class ChainChecker:
         self._log_seq = -1
         self._log_hash = ZERO_HASH_HEX
         self._log_index = -1
+        self.began_after = -1
+        """The newest entry, before it, of the producer of the instance that began last."""
         self.enrolled = 0
         """Producers enrolled."""
         self._anchored: dict[int, Anchored] = {}
@@ -262,6 +264,7 @@ class ChainChecker:
             )
             self._complain(Complaint("after_retirement", index, text, producer.retired_at))
         if entry.instance != producer.instance:
+            self.began_after = producer.index
             self._begin_instance(index, producer, entry)
         elif entry.seq != producer.seq + 1 or entry.kind == "instance":
             text = f"entry {index}: expected number {producer.seq + 1} of {producer.name}, found {entry.seq}"

@@ -74,8 +74,11 @@ def scan(
     promise: Promise,
     progress: Progress,
     read: Callable[[bytes], Entry | None] = read_entry,
+    *,
+    tiles: Sequence[int] | None = None,
 ) -> View:
-    """Read every entry of a tree and keep those that speak of a promise.
+    """Read every entry of a tree, or of the bundles `tiles` (in order), and keep those that speak of a
+    promise.
 
     Entries that do not hold the producer's id are passed over unparsed: nothing about the promise is in them.
     `read` parses one; whoever scans for many promises gives one that remembers.
@@ -85,7 +88,7 @@ def scan(
         EvidenceError: they are not those of the tree.
     """
     found, identity = _Found(), promise.producer.encode("ascii")
-    for number in range(-(-tree.checkpoint.tree_size // TILE_WIDTH)):
+    for number in range(-(-tree.checkpoint.tree_size // TILE_WIDTH)) if tiles is None else tiles:
         hashes, entries = tree.tile(0, number), tree.bundle(number)
         for place, data in enumerate(entries):
             index = number * TILE_WIDTH + place
@@ -94,7 +97,7 @@ def scan(
             elif identity in data and (entry := read(data)) is not None:
                 _take(found, index, entry, promise, hashes[place])
         progress(number * TILE_WIDTH + len(entries), tree.checkpoint.tree_size)
-    return _view(tree, checkpoint, promise, found)
+    return _view(tree, checkpoint, promise, found, tiles or ())
 
 
 def _take_producer(found: _Found, index: int, data: bytes, leaf_hash: bytes) -> None:
@@ -136,7 +139,7 @@ def _take_number(found: _Found, index: int, entry: Entry, promise: Promise, leaf
             found.successor, found.is_successor_odd = index, is_odd
 
 
-def _view(tree: VerifiedTree, checkpoint: str, promise: Promise, found: _Found) -> View:
+def _view(tree: VerifiedTree, checkpoint: str, promise: Promise, found: _Found, tiles: Sequence[int]) -> View:
     rotations = () if found.keys is None else tuple(each.index for each in found.keys.rotations)
     view = View(
         checkpoint,
@@ -147,18 +150,18 @@ def _view(tree: VerifiedTree, checkpoint: str, promise: Promise, found: _Found) 
         life=prove(tree, found.life),
         gaps=_prove_all(tree, found.gaps[:4]),
         notices=_prove_all(tree, found.notices[:4]),
-        restart=_restart(tree, promise, found),
+        restart=_restart(tree, promise, found, tiles),
     )
     if view.next is None and view.restart is not None:
         view.next, view.base = view.restart.start, view.restart.base
     return view
 
 
-def _restart(tree: VerifiedTree, promise: Promise, found: _Found) -> Restart | None:
+def _restart(tree: VerifiedTree, promise: Promise, found: _Found, tiles: Sequence[int]) -> Restart | None:
     """The first life that goes on from before the promised number, of all that follow the promised one."""
     if not found.starts:
         return None
-    bases = find_leaves(tree, [each.prev for each in found.starts], _silent)
+    bases = _find_bases(tree, {each.prev for each in found.starts}, tiles)
     for start in found.starts:
         base = bases.get(start.prev)
         if base is None or base > start.life:
@@ -177,6 +180,18 @@ def _restart(tree: VerifiedTree, promise: Promise, found: _Found) -> Restart | N
             assert shown[1] is not None
             return Restart(shown[0], shown[1], shown[2])
     return None
+
+
+def _find_bases(tree: VerifiedTree, wanted: set[bytes], tiles: Sequence[int]) -> dict[bytes, int]:
+    """Where leaf hashes are: first where they should be, and if one is not there, wherever it is."""
+    found: dict[bytes, int] = {}
+    for number in tiles:
+        hashes = tree.tile(0, number)
+        for leaf_hash in wanted.intersection(hashes):
+            found.setdefault(leaf_hash, number * TILE_WIDTH + hashes.index(leaf_hash))
+    if len(found) < len(wanted):
+        return find_leaves(tree, sorted(wanted), _silent)
+    return found
 
 
 def _prove_all(tree: VerifiedTree, indices: Sequence[int]) -> tuple[Related, ...]:

@@ -7,7 +7,7 @@ decide anything about a promise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from auditlog.core.promise import Promise
@@ -39,9 +39,11 @@ class LogSight:
         kept: Sequence[str] = (),
         progress: Progress | None = None,
         trees: dict[str, VerifiedTree] | None = None,
+        tiles: Callable[[Promise, int], Sequence[int] | None] | None = None,
     ) -> None:
         """`kept` are notes of checkpoints seen earlier, by whomever; those of other logs are passed over.
         `trees` are those of checkpoints, by their notes: for one who looks many times, and kept there.
+        `tiles` knows which bundles of a tree of that size can speak of a promise; None for all.
 
         Raises:
             ConfigurationError: the trust file has no such log.
@@ -53,6 +55,7 @@ class LogSight:
         self.log = LogTrust(origin, keys, trust)
         self.progress: Progress = progress or (lambda _done, _size: None)
         self._source, self._lookup = source, lookup
+        self._tiles = tiles or (lambda _promise, _size: None)
         self._read = lru_cache(_REMEMBERED)(read_entry)
         self._trees: dict[str, VerifiedTree] = {} if trees is None else trees
         self.seen: dict[str, Opened] = {}
@@ -113,7 +116,8 @@ class LogSight:
 
     def read(self, promise: Promise, opened: Opened) -> View:
         """What reading every entry under a checkpoint shows; raises SourceError or EvidenceError."""
-        return scan(self.tree(opened), opened.note, promise, self.progress, self._read)
+        tiles = self._tiles(promise, opened.checkpoint.tree_size)
+        return scan(self.tree(opened), opened.note, promise, self.progress, self._read, tiles=tiles)
 
     def find_fork(self, opened: Opened) -> Evidence | None:
         """Evidence that the log has signed a history that this checkpoint's tree does not have.

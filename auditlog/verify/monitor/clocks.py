@@ -98,7 +98,7 @@ def _check_quorum(follower: Follower, look: Look) -> None:
     opened, trust = follower.opened, follower.log.trust
     assert opened is not None
     if trust.policy.quorum is None:
-        look.reservations.append("no witnesses: the trust file asks for none (quorum none)")
+        look.reservations.append("no witnesses: none are asked for (quorum none)")
         return
     checked = check_quorum(opened, trust)
     if checked.value.is_satisfied:
@@ -119,7 +119,7 @@ def _check_anchors(follower: Follower, look: Look, limits: Limits) -> None:
     trust, standing = follower.log.trust, follower.books.standing
     wanted = [word for word in (ANCHOR, DEVNET) if word in trust.require]
     if not wanted:
-        look.reservations.append("no anchors: the trust file asks for none")
+        look.reservations.append("no anchors: none are asked for")
         return
     if standing.entries_why:
         look.unread.append("anchors: the log's own entries about them could not be read")

@@ -57,6 +57,7 @@ class EntryFold:
         leaf_hash: Callable[[int], bytes],
     ) -> None:
         """`leaf_hash` gives that of any index before the one in hand, checked."""
+        self._places = producers.places
         self._producers, self._raise, self._remark = producers, on_raise, on_remark
         self._leaf_hash = leaf_hash
         self._chains = ChainChecker(origin, self._complain, vkey=vkey, producers=producers.chains)
@@ -100,6 +101,7 @@ class EntryFold:
         """The next entry."""
         self._index = index
         entry = self._chains.take(index, leaf_hash, data)
+        self._places.take(index, entry, self._chains.began_after)
         if entry is None:
             return
         fold_entry(self._lives, index, leaf_hash, entry)
@@ -112,6 +114,7 @@ class EntryFold:
         """The next entry, where `read_plain` has read it already: a decision or an outcome, well formed."""
         self._index = index
         self._chains.take_plain(index, leaf_hash, entry)
+        self._places.take(index, entry)
         self._lives.take(index, entry, is_read=True)
         if entry.time < self._late_before:
             self._late(index, entry)

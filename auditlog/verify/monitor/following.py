@@ -128,7 +128,10 @@ class Follower:
             self._catch_up(look)
         self.books.commit(self.sight())
         if self.books.standing.entries_why:
-            look.unread.append(f"the entries were not checked: {self.books.standing.entries_why}")
+            why = self.books.standing.entries_why
+            look.unread.append(
+                f"the entries were not checked: {why} (if they are not public, a token is needed)"
+            )
         return look
 
     def _renew(self) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from auditlog.core.keys import Ed25519Verifier
 from auditlog.verify.completeness_watched import Watched
 from auditlog.verify.lives import ProducerLife
+from auditlog.verify.monitor.places import Places
 from auditlog.verify.monitor.store import Store
 
 CACHED = 4096
@@ -186,6 +187,7 @@ class Producers:
     def __init__(self, store: Store, origin: str) -> None:
         """Nothing is read before it is asked for."""
         self._store, self._origin = store, origin
+        self.places = Places(store, origin)
         self.chains: Kept[ProducerLife] = Kept(store, origin, "chain", _encode_life, self._decode_life)
         watched, seen = msgspec.msgpack.Decoder(Watched), msgspec.msgpack.Decoder(Seen)
         encode = msgspec.msgpack.Encoder().encode
@@ -224,6 +226,7 @@ class Producers:
             connection.executemany("INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?)", life.past.take_new())
         for kept in (self.chains, self.watched, self.seen):
             kept.save(connection, now_us)
+        self.places.save(connection)
 
     def saved(self) -> None:
         """The transaction is durable."""
@@ -232,6 +235,7 @@ class Producers:
                 life.past.saved()
         for kept in (self.chains, self.watched, self.seen):
             kept.saved()
+        self.places.saved()
 
     def forget(self) -> None:
         """Take back what was not saved."""

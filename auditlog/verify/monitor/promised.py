@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from auditlog.core.promise import PROMISE_HEADER
+from auditlog.core.promise import PROMISE_HEADER, Promise
 from auditlog.core.scalars import parse_time
 from auditlog.errors import EvidenceError, SourceError
 from auditlog.verify.monitor.following import Follower, Look
@@ -90,6 +90,7 @@ class Promised:
             lookup=None if self._url is None else HttpLookup(self._url),
             kept=_notes_about(follower, merge_us),
             trees=trees,
+            tiles=lambda promise, size: _tiles_about(follower, promise, size),
         )
 
     def _settle(self, digest: str, report: PromiseReport, tries: int, follower: Follower, look: Look) -> _Row:
@@ -154,6 +155,13 @@ def _notes_about(follower: Follower, merge_us: int) -> list[str]:
         notes += [row[0] for row in follower.store.read(query, (number,))]
     newest = follower.opened
     return notes if newest is None or newest.note in notes else [*notes, newest.note]
+
+
+def _tiles_about(follower: Follower, promise: Promise, size: int) -> list[int] | None:
+    """Bundles that may speak of a promise; None, for all, if this log does not know its producer."""
+    producers, read = follower.books.producers, follower.books.standing.entries_size
+    life = producers.chains.get(promise.producer)
+    return None if life is None else producers.places.tiles(promise, life.enrolled_at, size, read)
 
 
 def _read(path: Path) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from auditlog.errors import ConfigurationError, StorageError
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (origin TEXT PRIMARY KEY, vkeys TEXT NOT NULL, standing BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS producer (
@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS producer (
 CREATE TABLE IF NOT EXISTS instance (
     origin TEXT NOT NULL, producer TEXT NOT NULL, instance TEXT NOT NULL, place INTEGER NOT NULL,
     PRIMARY KEY (origin, producer, instance)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS place (
+    origin TEXT NOT NULL, life BLOB NOT NULL, low INTEGER NOT NULL, tile INTEGER NOT NULL,
+    high INTEGER NOT NULL, PRIMARY KEY (origin, life, low, tile)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoint (
     number INTEGER PRIMARY KEY, origin TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL,
     seen_us INTEGER NOT NULL, note TEXT NOT NULL, UNIQUE (origin, size, root));

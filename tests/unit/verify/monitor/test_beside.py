@@ -295,7 +295,7 @@ def test_webhook_and_mail_are_told_until_they_take_it(
     hook, post = receivers
     clock = [0.0]
     server = MailServer("127.0.0.1", post.server_address[1], "monitor@example.org", ("audit@example.org",))
-    channels = {
+    channels: dict[str, Any] = {
         "webhook": Webhook(f"http://127.0.0.1:{hook.server_port}/", lambda: clock[0]),
         "mail": Mail(server, lambda: clock[0]),
     }

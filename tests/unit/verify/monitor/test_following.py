@@ -66,7 +66,7 @@ def test_an_honest_log_raises_nothing(tmp_path: Path) -> None:
 def _entry(world: World, **changed: object) -> Entry:
     last = parse_entry(world.entries[-1])
     members = {name: getattr(last, name) for name in Entry.__slots__} | changed
-    return Entry(**members)  # type: ignore[arg-type]
+    return Entry(**members)
 
 
 def _malformed(world: HostWorld) -> None:
