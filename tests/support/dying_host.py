@@ -53,7 +53,7 @@ class Host:
         killed when its last heartbeat has counted calls that nobody wrote.
         """
         doom = self.rng.choice((1, self.rng.randrange(1, steps + 3))) if dies else 0
-        life = Life(self, self._disk, self._opening())
+        life = Life(self, self._disk, self.opening())
         with _dying(self._disk, doom, self.rng, self._next_disk()):
             with suppress(Died):
                 life.run(steps, owes=owes)
@@ -83,7 +83,8 @@ class Host:
     def _next_disk(self) -> Path:
         return self._folder / str(self._lives + 1)
 
-    def _opening(self) -> Opening | None:
+    def opening(self) -> Opening | None:
+        """What the next life seals with; None before enrolment."""
         if self._lives < self.drafts:
             return None
         enrolment = Enrolment(ORIGIN, "p", PRODUCER, 1, b"", bytes(32))
@@ -128,6 +129,7 @@ class Life:
                     self._answer,
                     self._answer,
                     self._write,
+                    self._enrol,
                     self._lose,
                     self._beat,
                     self._beat,
@@ -144,6 +146,14 @@ class Life:
         """Close what the process held; its disk was copied before."""
         self._attempts.close()
         self._journal.close()
+
+    def _enrol(self) -> None:
+        """The log has answered: drafts are sealed, and this life goes on with entries."""
+        if self._opening is None:
+            self.host.drafts = 0
+            self._opening = self.host.opening()
+            assert self._opening is not None
+            self._journal.adopt(self._opening)
 
     def _call(self) -> None:
         self._attempts.start()
