@@ -217,8 +217,8 @@ def test_a_receipt_with_a_quorum_verifies_as_such(
 
 
 def test_a_log_whose_witnesses_are_all_away_goes_on(tmp_path: Path) -> None:
-    """Nothing answers at their addresses: entries are acknowledged and published all the same, if the settings
-    say that a start may go on without them.
+    """Nothing answers at their addresses: entries are acknowledged and published all the same, if the
+    settings say that a start may go on without them.
     """
     config = write_config(tmp_path / "service")
     create_logs(Settings.load(config, environ={}))
