@@ -134,7 +134,7 @@ class ModelIs(Expectation):
             object.__setattr__(self, "leaf_hash", check_hex("model leaf hash", self.leaf_hash))
 
     def judge(self, shown: Shown) -> Judgement:
-        """Compare. A `pending` decision's model entry may have been left out: then nothing is final."""
+        """Compare; of a `pending` decision only where the answer to it is shown to be the first."""
         subject, value, what = next(
             (subject, value, what)
             for subject, value, what in (
@@ -144,8 +144,10 @@ class ModelIs(Expectation):
             )
             if value
         )
-        is_final = not shown.is_model_open
-        return _compare(shown, subject, value, f"{what} {value}", Grade.STATED, is_final=is_final)
+        if shown.model_doubt is not None:
+            # Either way: the entry that would turn it around may be the one that was left out.
+            return unknown(f"{what} {value}", shown.model_doubt)
+        return _compare(shown, subject, value, f"{what} {value}", Grade.STATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +214,8 @@ class AnyOf(Expectation):
 class Not(Expectation):
     """The part does not hold, and no evidence left out of the receipt could make it hold.
 
-    Of evidence that is merely absent (a cosignature, an anchor, an earlier time on record, the model entry of
-    a `pending` decision) the opposite cannot be checked, and never passes.
+    Of evidence that is merely absent (a cosignature, an anchor, an earlier time on record, the entry that is
+    the first to answer a `pending` decision) the opposite cannot be checked, and never passes.
     """
 
     part: Expectation
@@ -233,13 +235,11 @@ def _parts(parts: tuple[Expectation, ...], what: str) -> tuple[Expectation, ...]
     return parts
 
 
-def _compare(
-    shown: Shown, subject: str, value: str, claim: str, grade: Grade, *, is_final: bool = True
-) -> Judgement:
+def _compare(shown: Shown, subject: str, value: str, claim: str, grade: Grade) -> Judgement:
     found = shown.values.get(subject, ())
     if not found:
         return unknown(claim, _NOT_SHOWN)
     by = shown.writer(subject) if grade is Grade.STATED else ""
     if value in found:
-        return holds(claim, grade, by, is_final=is_final)
-    return fails(claim, " or ".join(found), grade, by, is_final=is_final)
+        return holds(claim, grade, by)
+    return fails(claim, " or ".join(found), grade, by)

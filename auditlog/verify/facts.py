@@ -13,6 +13,7 @@ from typing import Any, Final
 from auditlog.core.entry import Entry
 from auditlog.verify.report import Fact, Grade
 from auditlog.verify.steps_chain import Content, Placed, Standing
+from auditlog.verify.steps_order import find_model_doubt
 from auditlog.verify.wording import printable
 
 _SENTENCES: Final[dict[str, str]] = {
@@ -138,6 +139,12 @@ def _model_writer(entry: Entry, model: Placed, by: str) -> str:
 
 def _model_facts(entry: Entry, standing: Standing, by: str) -> Iterator[Fact]:
     named, model = entry.body["model"], standing.model
+    doubt = find_model_doubt(entry, standing)
+    if doubt is not None:
+        text = "The model was still being measured when this was sealed."
+        yield Fact("model", printable(named), Grade.STATED, by, text)
+        yield _open("pending_model", f"Which model that was: {doubt}.")
+        return
     if standing.ending is not None:
         text = (
             "The model was still being measured when this was sealed, and was never named: entry "
@@ -146,10 +153,9 @@ def _model_facts(entry: Entry, standing: Standing, by: str) -> Iterator[Fact]:
         yield Fact("model", printable(named), Grade.STATED, by, text)
         return
     if model is None:
-        text = {
-            "pending": "The model was still being measured when this was sealed.",
-            "unregistered": "The model was not registered: nothing says which one it was.",
-        }.get(named, "The model is named by a word this version does not know.")
+        text = "The model is named by a word this version does not know."
+        if named == "unregistered":
+            text = "The model was not registered: nothing says which one it was."
         yield Fact("model", printable(named), Grade.STATED, by, text)
         return
     body, by = model.entry.body, _model_writer(entry, model, by)

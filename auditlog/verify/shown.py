@@ -14,6 +14,7 @@ from auditlog.verify.report import Fact, Grade
 from auditlog.verify.steps import Quorum
 from auditlog.verify.steps_anchor import Anchored
 from auditlog.verify.steps_chain import Content, Standing
+from auditlog.verify.steps_order import find_model_doubt
 
 _BODY_KEYS = ("id", "operation", "status", "ended", "mode", "capture", "method", "route", "decision")
 
@@ -31,8 +32,8 @@ class Shown:
         self.anchors: tuple[Anchored, ...] = ()
         self.is_bare = False
         """Whether a bare proof was presented, of an entry that somebody else than the log has sealed."""
-        self.is_model_open = False
-        """Whether the decision says `pending` and nothing in the receipt says that it stays so."""
+        self.model_doubt: str | None = None
+        """Why none can tell which model a `pending` decision had: no expectation about it is decided then."""
         self.claimed: str | None = None
         self.recorded: str | None = None
         self.devnet: str | None = None
@@ -79,7 +80,7 @@ class Shown:
             self._values["start"] = (body["start"],)
             word = () if is_hash_hex(body["model"]) else (body["model"],)
             self._values |= {"model": word, "model-leaf": word}
-            self.is_model_open = word == ("pending",) and standing.model is None and standing.ending is None
+        self.model_doubt = find_model_doubt(entry, standing)
         if standing.model is not None:
             model = standing.model.entry.body
             self._values |= {"model": (model["fingerprint"]["root"],), "model-name": (model["name"],)}

@@ -2,7 +2,8 @@
 
 Spec: auditlog/spec/verification.md, "Step 10"; auditlog/spec/entry.md, "Chains". Promises: what can be
 compared is compared, with a head or without, and a contradiction fails. Must never: call an entry bound to
-its writer while the head, or an entry it stands on, is missing.
+its writer while the head, or an entry it stands on, is missing; take a later entry for the answer to a
+`pending` model that is not shown to be the first.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
+from auditlog.core.entry import Entry
 from auditlog.core.head import Head
 from auditlog.errors import VerificationError
 from auditlog.verify.run import Checked, not_checked
@@ -49,6 +51,26 @@ def check_chain(this: Placed, standing: Standing, head: Head | None) -> Checked[
         return not_checked(False, "no contradiction, but no head to compare with", is_required=True)
     detail = f"number {entry.seq} of instance {entry.instance[:8]} of producer {standing.producer.name}"
     return Checked(not missing_entries(entry, standing), detail)
+
+
+def find_model_doubt(entry: Entry, standing: Standing) -> str | None:
+    """Why nobody can tell which model a `pending` decision had; None where that is shown, or no question.
+
+    Who hands over the receipt picks which later entry goes along, so an answer counts only where it has the
+    very next number: with others between, one of them may have answered first. Holds after step 10 alone,
+    which has compared the links.
+    """
+    if entry.kind != "decision" or not entry.understood or entry.body["model"] != "pending":
+        return None
+    answer = standing.model or standing.ending
+    if answer is None:
+        return "the decision says pending, and the receipt has no entry that answers it"
+    if answer.entry.seq == entry.seq + 1:
+        return None
+    return (
+        f"the decision says pending; entry {answer.index} (number {answer.entry.seq}) answers, but number "
+        f"{entry.seq} does not come right before it, and an entry between may have answered first"
+    )
 
 
 def _check_batch(head: Head, placed: Sequence[Placed]) -> None:

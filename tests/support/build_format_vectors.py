@@ -18,6 +18,7 @@ from tests.support import (
     vectors_claims_bad,
     vectors_evidence,
     vectors_evidence_bad,
+    vectors_evidence_lines,
     vectors_evidence_whose,
     vectors_evidence_wrong,
     vectors_expect,
@@ -80,12 +81,14 @@ def all_vectors() -> Iterator[tuple[str, bytes]]:
         vectors_lives.rotated_receipt_vectors(),
         vectors_evidence.evidence_vectors(),
         vectors_evidence_bad.evidence_vectors(),
+        vectors_evidence_lines.evidence_vectors(),
         vectors_evidence_whose.evidence_vectors(),
         vectors_evidence_wrong.evidence_vectors(),
         vectors_evidence_whose.promise_vectors(),
         vectors_claims.evidence_vectors(),
         vectors_claims_bad.evidence_vectors(),
         vectors_expect.expectation_vectors(world),
+        vectors_expect.pending_vectors(),
         vectors_proofs.proof_vectors(world),
     )
     for source in sources:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from auditlog.core.entry import parse_entry
 from auditlog.core.receipt import format_receipt
-from tests.support.format_world import World
+from tests.support.format_world import Chain, World
+from tests.support.rotated_world import coverage
 from tests.support.vectors_receipt import Checks
+from tests.support.vectors_strict import lone_receipt
 from tests.support.vectors_values import Vector
 
 
@@ -51,3 +54,42 @@ def expectation_vectors(world: World) -> Iterator[Vector]:
     ):
         *place, vector = checks.vector(name, unwitnessed, 3, None, require=[])
         yield place[0], place[1], vector | {"expect": [text]}
+
+
+def pending_vectors() -> Iterator[Vector]:
+    """A `pending` decision is resolved only by the entry with the very next number: anybody may have left out
+    one that came before another.
+    """
+    world = World()
+    checks, said = Checks(World()), coverage(model="unregistered")
+    last = parse_entry(world.entries[world.at["notice"]])
+    chain = Chain(last.producer, last.instance, world.leaf(world.at["notice"]).hex(), last.seq + 1)
+    body = parse_entry(world.entries[world.at["pending"]]).body
+    model = parse_entry(world.entries[world.at["model"]]).body
+    first = chain.add(world, "decision", body)
+    answer = chain.add(world, "model", {**model, "name": "the first"})
+    ended = chain.add(world, "coverage", said)
+    later = chain.add(world, "model", {**model, "name": "another"})
+    second = chain.add(world, "decision", body)
+    never = chain.add(world, "coverage", said)
+    root = model["fingerprint"]["root"]
+    cases = {
+        "good-expects-model-name-of-answered-pending": (first, answer, "model-name=the first", 0),
+        "bad-expects-other-model-name-of-answered-pending": (first, answer, "model-name=another", 1),
+        "open-expects-model-name-of-pending-answered-later": (first, later, "model-name=another", 3),
+        "open-expects-other-model-name-of-pending-answered-later": (first, later, "model-name=the first", 3),
+        "open-expects-model-of-pending-answered-later": (first, later, f"model={root}", 3),
+        "open-expects-model-leaf-of-pending-answered-later": (
+            first, later, f"model-leaf={world.leaf(later).hex()}", 3,
+        ),
+        "open-expects-pending-answered-later": (first, later, "model=pending", 3),
+        "open-expects-pending-ended-later": (first, ended, "model=pending", 3),
+        "open-expects-model-of-pending-ended-later": (first, ended, f"model={root}", 3),
+        "good-expects-pending-ended-at-once": (second, never, "model=pending", 0),
+        "bad-expects-model-of-pending-ended-at-once": (second, never, f"model={root}", 1),
+    }  # fmt: skip
+    for name, (place, shown, text, code) in cases.items():
+        related = world.at["producer"], world.at["instance_2"], shown
+        data = format_receipt(lone_receipt(world, place, place, *related))
+        *where, vector = checks.vector(name, data, code, 14 if code == 1 else None)
+        yield where[0], where[1], vector | {"expect": [text]}

@@ -111,7 +111,7 @@ def _told(name: str, checks: Checks, receipt: Receipt, exit_code: int, **told: A
     return folder, name, {**vector, **told}
 
 
-def _receipt(world: World, index: int, last: int, *related: int) -> Receipt:
+def lone_receipt(world: World, index: int, last: int, *related: int) -> Receipt:
     """A receipt without anchors, of an entry alone in its batch or the first of one that ends at `last`."""
     size = len(world.entries)
     head = sign_head(world.head(index, last), world.producer_key)
@@ -131,13 +131,13 @@ def _not_understood(checks: Checks) -> Iterator[Vector]:
     last = parse_entry(world.entries[-1])
     later = replace(last, v=2, kind="instance", instance=fixed.seed("instance 3")[:16].hex(), seq=0, body={})
     world.entries.append(encode_entry(replace(later, prev=world.leaf(13).hex())))
-    data = format_receipt(_receipt(world, 14, 14, world.at["producer"]))
+    data = format_receipt(lone_receipt(world, 14, 14, world.at["producer"]))
     yield checks.vector("open-instance-of-a-later-version", data, 3)
     world = World()
     body = {**parse_entry(world.entries[world.at["pending"]]).body, "model": "z" * 64}
     worded = replace(last, kind="decision", seq=last.seq + 1, body=body, prev=world.leaf(13).hex())
     world.entries.append(encode_entry(worded))
-    data = format_receipt(_receipt(world, 14, 14, world.at["producer"], world.at["instance_2"]))
+    data = format_receipt(lone_receipt(world, 14, 14, world.at["producer"], world.at["instance_2"]))
     yield checks.vector("good-model-a-word-of-64-letters", data, 0)
 
 
@@ -200,7 +200,7 @@ def _unresolved(checks: Checks) -> Iterator[Vector]:
         "bad-pending-ended-by-another-instance": (place, 1, 10, elsewhere),
     }
     for name, (index, code, step, *others) in cases.items():
-        receipt = _receipt(world, index, index, world.at["producer"], world.at["instance_2"], *others)
+        receipt = lone_receipt(world, index, index, world.at["producer"], world.at["instance_2"], *others)
         yield checks.vector(name, format_receipt(receipt), code, step or None)
 
 
@@ -290,7 +290,7 @@ def _models_of_others(checks: Checks) -> Iterator[Vector]:
     chain = Chain(last.producer, last.instance, world.leaf(world.at["notice"]).hex(), last.seq + 1)
     body = parse_entry(world.entries[world.at["pending"]]).body
     place = chain.add(world, "decision", {**body, "model": other.prev})
-    receipt = _receipt(world, place, place, world.at["producer"], world.at["instance_2"], model)
+    receipt = lone_receipt(world, place, place, world.at["producer"], world.at["instance_2"], model)
     yield _told("good-model-of-another-producer", checks, receipt, 0, model_by=other.producer)
     own = checks.world.receipt(checks.world.at["pending"])
     yield _told("good-pending-model-of-its-producer", checks, own, 0, model_by="producer ")
@@ -312,8 +312,10 @@ def _expectations(checks: Checks) -> Iterator[Vector]:
         "usage-expects-leading-zero": (decision, "status=0200", 2),
         "usage-expects-short-model": (decision, f"model={root[:-1]}", 2),
         "good-expects-model-with-method": (decision, f"model=files-sha256@v1:{root}", 0),
-        "good-expects-pending": (unresolved, "model=pending", 0),
-        "bad-expects-model-of-pending": (unresolved, f"model={root}", 1),
+        "open-expects-pending-unanswered": (unresolved, "model=pending", 3),
+        "open-expects-model-of-unanswered-pending": (unresolved, f"model={root}", 3),
+        "open-expects-unregistered-of-unanswered-pending": (unresolved, "model=unregistered", 3),
+        "good-expects-model-of-answered-pending": (pending, f"model={root}", 0),
         "bad-expects-pending-of-resolved": (pending, "model=pending", 1),
         "open-expects-seq-without-head": (replace(decision, head=None), "seq=7", 3),
     }

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 import auditlog.verify
-from auditlog.core.receipt import format_receipt, parse_receipt
+from auditlog.core.receipt import Related, format_receipt, parse_receipt
 from auditlog.errors import ConfigurationError
 from auditlog.verify import (
     AllOf,
@@ -32,6 +32,7 @@ from auditlog.verify import (
 )
 from auditlog.verify.judgement import all_of, any_of, negated
 from tests.support.receipts_factory import MODEL_ROOT, Factory
+from tests.support.rotated_world import coverage
 
 FACTORY = Factory(decisions=3, anchored=(5,))
 INDEX = FACTORY.decisions[0]
@@ -183,14 +184,66 @@ def test_leaving_evidence_out_never_makes_anything_hold(expect: Expectation) -> 
                 assert judge(expect, format_receipt(thinner), each).held is not Held.YES
 
 
-def test_a_pending_model_is_not_known_to_be_another() -> None:
-    """The entry that resolves it may have been left out: `Not` of a model cannot be checked then."""
+def answered(*shown: int, at_once: str = "model") -> bytes:
+    """The receipt of a `pending` decision with those of the later entries 1 (which answers), 2 and 3."""
     factory = Factory(decisions=0, batch=1)
-    place = factory.add(factory.chains[0], "decision", factory.decision_body(9, "pending"))
-    receipt, verifier = factory.receipt_bytes(place), Verifier(factory.trust())
-    assert judge(ModelIs(fingerprint="00" * 32), receipt, verifier).held is Held.NO
-    assert judge(Not(ModelIs(fingerprint="00" * 32)), receipt, verifier).held is Held.UNKNOWN
-    assert judge(Not(ModelIs(name="x")), receipt, verifier).held is Held.UNKNOWN
+    chain = factory.chains[0]
+    place = factory.add(chain, "decision", factory.decision_body(9, "pending"))
+    bodies = {
+        kind: {"name": kind, "fingerprint": {"method": "files-sha256@v1", "root": root * 32, "files": 5}}
+        for kind, root in (("first", "aa"), ("other", "bb"))
+    }
+    gone = coverage(model="unregistered")
+    begun = ("model", bodies["first"]) if at_once == "model" else ("coverage", gone)
+    later = [factory.add(chain, *each) for each in (begun, ("coverage", gone), ("model", bodies["other"]))]
+    receipt = factory.receipt(place)
+    size = len(factory.entries)
+    more = [Related(factory.entries[at], at, factory.path(at, size)) for at in (later[n - 1] for n in shown)]
+    return format_receipt(replace(receipt, related=(*receipt.related, *more)))
+
+
+OF_MODELS = (
+    ModelIs(name="other"),
+    ModelIs(name="first"),
+    ModelIs(fingerprint="bb" * 32),
+    ModelIs(fingerprint="aa" * 32),
+    ModelIs(fingerprint="pending"),
+    ModelIs(leaf_hash="00" * 32),
+)
+
+
+@pytest.mark.parametrize("shown", [(), (2,), (3,)])
+@pytest.mark.parametrize("expect", OF_MODELS, ids=repr)
+def test_of_a_pending_model_nothing_is_known_unless_the_answer_is_next(
+    expect: Expectation, shown: tuple[int, ...]
+) -> None:
+    """Whoever hands over the receipt picks which later entry goes along: neither yes nor no is decided."""
+    verifier, receipt = Verifier(Factory(decisions=0).trust(require=())), answered(*shown)
+    for each in (expect, Not(expect), AnyOf(expect, ModelIs(name="x")), AllOf(expect, expect)):
+        report = verifier.verify(receipt, expect=each)
+        assert report.expectation is not None
+        assert (report.expectation.held, report.exit_code) == (Held.UNKNOWN, 3)
+        assert "the decision says pending" in report.expectation.text
+
+
+def test_the_next_entry_answers_a_pending_model_for_good() -> None:
+    """A model entry with the very next number names it; a coverage entry there says that nothing does."""
+    verifier = Verifier(Factory(decisions=0).trust(require=()))
+    for receipt, true in (
+        (answered(1), OF_MODELS[1::2][:2]),
+        (answered(1, at_once="coverage"), OF_MODELS[4:5]),
+    ):
+        for each in OF_MODELS[:5]:
+            found = judge(each, receipt, verifier)
+            if found.held is Held.UNKNOWN:  # nobody named a model, so there is no name to compare
+                assert each in OF_MODELS[:2]
+                continue
+            assert (found.held is Held.YES) == (each in true)
+            assert judge(Not(each), receipt, verifier).held is not found.held
+
+
+def test_a_named_model_is_not_another() -> None:
+    """Of a decision that names its model by leaf hash the opposite is final."""
     assert judge(Not(ModelIs(fingerprint=MODEL_ROOT)), RECEIPT).held is Held.NO
     assert judge(Not(ModelIs(fingerprint="00" * 32)), RECEIPT).held is Held.YES
 

@@ -342,6 +342,25 @@ def test_a_pending_model_that_never_came_is_told() -> None:
     assert f"was never named: entry {factory.models[place]} says" in told.text
 
 
+@pytest.mark.parametrize("kind", ["model", "coverage"])
+def test_an_answer_that_may_not_be_the_first_is_no_fact(kind: str) -> None:
+    """With other numbers between, the report says what the decision said, and why no more is known."""
+    factory = Factory(decisions=1, batch=1)
+    chain = factory.chains[0]
+    place = factory.add(chain, "decision", factory.decision_body(9, "pending"))
+    factory.add(chain, "decision", factory.decision_body(10, "unregistered"))
+    fingerprint = {"method": "files-sha256@v1", "root": "ab" * 32, "files": 1}
+    body = {"name": "late", "fingerprint": fingerprint} if kind == "model" else coverage(model="unregistered")
+    factory.models[place] = factory.add(chain, kind, body)
+    report = verify(factory.receipt(place), factory)
+    assert report.exit_code == 0
+    facts = {fact.name: fact for fact in report.facts}
+    assert (facts["model"].value, facts["model"].grade) == ("pending", Grade.STATED)
+    assert facts["pending_model"].grade is Grade.NOT_CHECKED
+    assert "may have answered first" in facts["pending_model"].text
+    assert not {"model_name", "model_files"} & set(facts)
+
+
 def test_a_pending_model_of_another_run_fails_step_10() -> None:
     """Another producer's model entry resolves nothing."""
     factory = Factory(decisions=0, producers=2, batch=1)
