@@ -12,6 +12,7 @@ import base64
 import binascii
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from auditlog.core.promise import PROMISE_HEADER, Promise
@@ -44,7 +45,9 @@ class Promised:
     def __init__(self, folder: Path, url: str | None) -> None:
         """`url` is the log's, if it can be asked."""
         self._folder, self._url = folder, url
-        self._passed_over: set[str] = set()
+        self._passed_over: set[tuple[str, int, int]] = set()
+        """Name, size and time of files that held no promise of this log; one still being written is read again.
+        """
 
     def judge(self, follower: Follower, look: Look) -> None:
         """Judge what is due."""
@@ -130,14 +133,24 @@ class Promised:
                 f"expected the folder of promises, found: {error.strerror}", reason="missing"
             ) from None
         for path in paths:
-            if path.name in self._passed_over or not path.is_file():
+            state = _state(path)
+            if state is None or state in self._passed_over:
                 continue
             note = _read(path)
             if note is None or read_promise(note).origin != origin:
-                self._passed_over.add(path.name)
+                self._passed_over.add(state)
                 continue
             found[sha256(note.encode("utf-8")).hexdigest()] = note
         return list(found.items())
+
+
+def _state(path: Path) -> tuple[str, int, int] | None:
+    """Name, size and time of change of a file; None if it is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (path.name, found.st_size, found.st_mtime_ns) if S_ISREG(found.st_mode) else None
 
 
 def _notes_about(follower: Follower, merge_us: int) -> list[str]:

@@ -235,6 +235,22 @@ def test_a_kept_promise_is_judged_when_it_is_due(tmp_path: Path) -> None:
     bench.close()
 
 
+def test_a_promise_still_being_written_is_read_again(tmp_path: Path) -> None:
+    """A file that held half a promise at one look is judged at the next, when it holds all of it."""
+    world = honest()
+    note = world.answer().note
+    (tmp_path / "kept").write_text(note[: len(note) // 2])
+    world.publish()
+    bench = Bench(
+        tmp_path / "s", world.trust(), world.source(), origin=ORIGIN, promises=tmp_path, limits=WITHOUT_ANCHORS
+    )
+    bench.now_us = world.now_s * 1_000_000
+    assert bench.look().promises == {}
+    (tmp_path / "kept").write_text(note)
+    assert bench.look().promises == {"not yet due": 1}
+    bench.close()
+
+
 class Hook(BaseHTTPRequestHandler):
     """Refuses the first, takes the rest."""
 
