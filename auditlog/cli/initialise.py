@@ -280,7 +280,7 @@ def _create_log(plan: _Plan) -> None:
     from auditlog.cli.log import create_log
 
     settings = load_settings(plan.config)
-    create_log(settings, find_log(settings, plan.name))
+    create_log(settings, find_log(settings, plan.name), is_key_new=True)
 
 
 def _trust(plan: _Plan, devnet: str | None) -> str:

@@ -34,8 +34,9 @@ def create(name: _NameArgument = None, config: ConfigOption = None, json: _JsonO
     say(shown["vkey"])
 
 
-def create_log(settings: Settings, log: LogSettings) -> dict[str, Any]:
-    """Create a log in the stores of the configuration, and say what it is.
+def create_log(settings: Settings, log: LogSettings, *, is_key_new: bool = False) -> dict[str, Any]:
+    """Create a log in the stores of the configuration, and say what it is. `is_key_new`: the caller made its
+    key just now; one that is not there yet is made here.
 
     Raises:
         AuditLogError: the stores refuse, or another process holds the log.
@@ -45,7 +46,7 @@ def create_log(settings: Settings, log: LogSettings) -> dict[str, Any]:
     opener = EngineOpener(settings)
     try:
         opener.start()
-        created = opener.create(log)
+        created = opener.create(log, is_key_new=is_key_new)
         try:
             return {
                 "name": log.name,

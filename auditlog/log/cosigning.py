@@ -4,8 +4,9 @@ Spec: `auditlog/spec/log.md`, "Witnesses". Two rules the operator chooses betwee
 `hold` keeps the old checkpoint up until enough have cosigned a newer one. While an answer about a held
 checkpoint is still to come it is the one asked about, so that a slow witness is not outrun by a busy log;
 else the newest. The newest checkpoint that had a quorum is kept when one without takes its place: receipts go
-into it as long as they can. Called by the publisher, one step at a time. Must never: call a checkpoint
-cosigned for a line that was not verified.
+into it as long as they can. Who has cosigned is written down before it is shown: the rollback guard goes by
+it (`cosigners`). Called by the publisher, one step at a time. Must never: call a checkpoint cosigned for a
+line that was not verified, or whose date cannot be true.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from auditlog.core.entry import parse_entry, parse_time
 from auditlog.core.note import parse_signature
 from auditlog.errors import StorageError
+from auditlog.log.cosigners import QUORUM_CHECKPOINT, Cosigners
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
 from auditlog.log.recover import open_own
@@ -23,8 +26,6 @@ from auditlog.log.witnesses import Prove, Witnesses, WitnessStanding
 
 logger = logging.getLogger("auditlog.log")
 
-QUORUM_CHECKPOINT = "quorum-checkpoint"
-"""In the private store: the newest checkpoint that had a quorum, once one without it took its place."""
 _TIME_BYTES = 8
 
 
@@ -69,6 +70,7 @@ class Cosigning:
         self._live = live
         self._witnesses = witnesses
         self._prove = prove
+        self._cosigners = Cosigners(live.stores)
         self.lines: dict[str, str] = {}
         """Of the published checkpoint, by vkey of the witness."""
         self._size = 0
@@ -82,24 +84,27 @@ class Cosigning:
 
     def load(self, note: str, size: int, reader: Reader) -> None:
         """Begin with the published note: its lines, and the checkpoint that had a quorum if it has none."""
-        self._size, self.lines = size, self._witnesses.remember(note, size)
+        # The witnesses saw it some time after genesis: our own clock said then when that was.
+        since_s = parse_time(parse_entry(reader.entry(0)).time) // 1_000_000
+        self._size, self.lines = size, self._witnesses.remember(note, size, since_s)
+        self._cosigners.add(self.lines)
         self._refresh_at = self._live.clock.monotonic() + self._witnesses.refresh_s
         if self._witnesses.is_quorum(self.lines):
             self._set_quorum(size, note, self.lines)
             return
         try:
-            self._load_quorum(size, reader)
+            self._load_quorum(size, reader, since_s)
         except (StorageError, UnicodeDecodeError) as error:
             # Receipts then go into the newest checkpoint, as if it had never been.
             logger.warning("the last checkpoint with a quorum is unreadable: %s", error)
 
-    def _load_quorum(self, size: int, reader: Reader) -> None:
+    def _load_quorum(self, size: int, reader: Reader, since_s: int) -> None:
         found = self._live.stores.private.get(QUORUM_CHECKPOINT)
         if found is None:
             return
         note = found.decode("utf-8")
         checkpoint = open_own(note, self._live.signer.verifier)
-        lines = self._witnesses.recognise(note)
+        lines = self._witnesses.recognise(note, since_s)
         # The settings may ask for more today, and a store may hold anything.
         if not self._witnesses.is_quorum(lines) or checkpoint.tree_size > size:
             return
@@ -117,6 +122,7 @@ class Cosigning:
             self._hold(Offer(tree, note, known))
             return None
         lines = witnesses.gather(note, tree.size, self._prove, known, missing_only=True)
+        self._cosigners.add(lines)
         found = Offer(tree, witnesses.attach(note, lines), lines)
         if witnesses.must_hold and not witnesses.is_quorum(lines):
             self._hold(found)
@@ -152,6 +158,7 @@ class Cosigning:
         assert tree.note is not None
         is_old = self._live.clock.monotonic() >= self._refresh_at
         lines = self._witnesses.gather(tree.note, tree.size, self._prove, self.lines, missing_only=not is_old)
+        self._cosigners.add(lines)
         if is_old:
             self._refresh_at = self._live.clock.monotonic() + self._witnesses.refresh_s
         if lines == self.lines:

@@ -35,14 +35,17 @@ def create_log(
     outside: Sequence[Guard] = (),
     engine: Workers | None = None,
     witnesses: Witnesses | None = None,
+    is_key_new: bool = False,
 ) -> Log:
     """Create a log in empty stores: write genesis, commit and publish it. Returns the running log.
 
-    If the process dies before genesis is committed, call it again; after that, `open_log`.
+    With `is_key_new` the caller has just made the key, and knows that it never signed anything: witnesses may
+    then be silent. If the process dies before genesis is committed, call it again; after that, `open_log`.
 
     Raises:
         ConfigurationError: a log is there already, or its stores are not empty, or the key has another name.
         RollbackError: somebody outside knows a log of this origin.
+        GuardUnreachable: too few witnesses say that they know none, the key is not new, and no explicit flag.
         StorageError: a store failed.
     """
     _check_key(config, signer)
@@ -51,7 +54,7 @@ def create_log(
     if stores.public.list() or stores.private.list("tile/"):
         raise ConfigurationError("expected empty folders for a new log, found files in them")
     _check_guard(config, outside)
-    check_nothing_seen(outside)
+    was_guarded = check_nothing_seen(outside, is_key_new=is_key_new, allow_unguarded=config.allow_unguarded)
     # A signature on nothing is consistent with every tree: it may be remembered before there is a log, so
     # that a death right after genesis does not look like a guard that was lost.
     nothing = sign_checkpoint(Checkpoint(config.origin, 0, EMPTY_ROOT), signer)
@@ -73,6 +76,8 @@ def create_log(
         raise
     if not outside:
         _note_unguarded(log)
+    elif not was_guarded:
+        _note_unguarded(log, "witnesses were silent when this log was created with a key made earlier")
     return log
 
 
@@ -97,7 +102,7 @@ def open_log(
     _check_key(config, signer)
     _check_guard(config, outside)
     live = Live(config, stores, signer, clock, EMPTY_TREE)
-    asked = ask(outside)
+    asked = ask(outside, stores)
     found = recover(live.layout, signer.verifier)
     if found is None:
         raise ConfigurationError(f"expected a log of origin {config.origin} in the database, found none")
@@ -128,12 +133,11 @@ def _assemble(
     return Log(live, outside, own, own.close, witnesses)
 
 
-def _note_unguarded(log: Log) -> None:
+def _note_unguarded(
+    log: Log, detail: str = "no source outside the stores was asked before this start"
+) -> None:
     """Say in the log itself, for ever, that nobody outside vouched for this start."""
-    done = log.append_own(
-        "notice",
-        {"what": "unguarded_start", "detail": "no source outside the stores was asked before this start"},
-    )
+    done = log.append_own("notice", {"what": "unguarded_start", "detail": detail})
     log.run_pending()
     done.result(timeout=0)
 

@@ -63,7 +63,7 @@ def recover_guarded(live: Live, outside: Sequence[Guard]) -> Recovered:
         RollbackError: the stores are older than what was signed.
         StorageError, GuardUnreachable: something is still away; see `may_pass`.
     """
-    asked = ask(outside)
+    asked = ask(outside, live.stores)
     found = recover(live.layout, live.signer.verifier)
     check_extends(live, found)
     if found is None:

@@ -24,6 +24,8 @@ from auditlog.errors import (
     RollbackError,
     StorageError,
 )
+from auditlog.log.config import Stores
+from auditlog.log.cosigners import Signer, read_cosigners
 from auditlog.storage.files import write_durably
 
 
@@ -66,8 +68,11 @@ class RollbackSource(Outside, Protocol):
 class RollbackPanel(Outside, Protocol):
     """Several that are asked together, with a rule for those that do not answer: `witness_guard`."""
 
-    def ask_each(self, *, is_new: bool = False) -> Asked:
-        """What each has seen, of those that answered; `is_new` before a log is created.
+    def ask_each(
+        self, cosigned: frozenset[Signer], *, is_new: bool = False, may_be_silent: bool = False
+    ) -> Asked:
+        """What each has seen, of those that answered; `cosigned` are those of whom our stores hold a
+        signature. `is_new` before a log is created, with `may_be_silent` if silence is no reason not to.
 
         Raises:
             GuardUnreachable: too few answered to go by.
@@ -117,13 +122,23 @@ Asked = Sequence[tuple[Outside, SeenTree | None]]
 """What each source answered."""
 
 
-def ask(sources: Sequence[Guard]) -> Asked:
-    """Ask every source. To be done before our stores are read: while they are, another process may commit.
+def ask(sources: Sequence[Guard], stores: Stores) -> Asked:
+    """Ask every source. To be done before the tree is read from our stores: while it is, another process may
+    commit. (Who has cosigned us is read first: that only grows.)
 
     Raises:
         RollbackError: a source says what cannot be believed. GuardUnreachable: one cannot be asked now.
+        StorageError: a store failed.
     """
-    return [answer for source in sources for answer in _answers(source)]
+    has_panel = any(isinstance(source, RollbackPanel) for source in sources)
+    cosigned = read_cosigners(stores) if has_panel else frozenset()
+    asked: list[tuple[Outside, SeenTree | None]] = []
+    for source in sources:
+        if isinstance(source, RollbackPanel):
+            asked += source.ask_each(cosigned)
+        else:
+            asked.append((source, _ask(source)))
+    return asked
 
 
 def check_not_rolled_back(
@@ -168,24 +183,41 @@ def check_not_rolled_back(
     )
 
 
-def check_nothing_seen(sources: Sequence[Guard]) -> None:
-    """Before a log is created: nobody outside may know it already.
+def check_nothing_seen(sources: Sequence[Guard], *, is_key_new: bool, allow_unguarded: bool) -> bool:
+    """Before a log is created: nobody outside may know it already. Returns False if witnesses were silent
+    and the flag was needed.
+
+    A key made just now (`is_key_new`) has signed nothing, whoever is silent. An older one may have a history
+    that only the witnesses remember: a high-water file that is empty stands beside a new log and beside one
+    whose disk was lost.
 
     Raises:
         RollbackError: a source has seen a tree of this origin. GuardUnreachable: one cannot be asked now.
     """
-    for source, seen in [answer for each in sources for answer in _answers(each, is_new=True)]:
+    was_guarded = True
+    asked: list[tuple[Outside, SeenTree | None]] = []
+    for each in sources:
+        if not isinstance(each, RollbackPanel):
+            asked.append((each, _ask(each)))
+            continue
+        try:
+            asked += each.ask_each(frozenset(), is_new=True, may_be_silent=is_key_new)
+        except GuardUnreachable as error:
+            if not allow_unguarded:
+                raise GuardUnreachable(
+                    f"{error} (the key is older than this call, and may have signed a log before; the "
+                    "explicit flag creates one all the same)"
+                ) from error
+            was_guarded = False
+            # Those that do answer are heard all the same.
+            asked += each.ask_each(frozenset(), is_new=True, may_be_silent=True)
+    for source, seen in asked:
         # Size 0 is what an attempt to create the log leaves when it dies before its first commit.
         if seen is not None and seen.tree_size > 0:
             raise RollbackError(
                 f"{source.name}: expected no earlier log of this origin, found one of size {seen.tree_size}"
             )
-
-
-def _answers(source: Guard, *, is_new: bool = False) -> Asked:
-    if isinstance(source, RollbackPanel):
-        return source.ask_each(is_new=is_new)
-    return [(source, _ask(source))]
+    return was_guarded
 
 
 def _ask(source: RollbackSource) -> SeenTree | None:

@@ -1,18 +1,22 @@
 """Witnesses as rollback guards: what they cosigned last is asked before the first signature after a start.
 
 Spec: design section 2, "restore an old backup and go on"; `auditlog/spec/log.md`, "Witnesses". Each is asked
-`GET /<hex SHA-256 of the origin>/checkpoint`, all at once. An answer counts only if our own key signed that
-checkpoint and the witness cosigned it; all that count are compared (`rollback`). What silence means is the
-operator's choice: `all` starts only when every witness has answered; `quorum` when those that are silent
-could not have been a quorum by themselves, so that no checkpoint that had one is forgotten; `answered` with
-whatever came. Must never: take silence, or an answer that does not hold, for a witness that has seen nothing.
+`GET /<hex SHA-256 of the origin>/checkpoint`, all at once and for a bounded time: one that has not answered
+whole by then is silent, however busily it sends. An answer counts only if our own key signed that checkpoint
+and the witness cosigned it; all that count are compared (`rollback`). A 404 is signed by nobody: it is
+silence too, unless our stores hold no cosignature of that witness (`cosigners`), which may then have seen
+nothing. What silence means is the operator's choice: `all` starts only when every witness has answered;
+`quorum` when those that are silent could not have been a quorum by themselves, so that no checkpoint that
+had one is forgotten; `answered` with whatever came. Must never: take silence, or an answer that does not
+hold, for a witness that has seen nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -23,9 +27,12 @@ from auditlog.core.cosignature import CosignatureVerifier
 from auditlog.core.note import NoteVerifier
 from auditlog.core.policy import Policy
 from auditlog.errors import AuditLogError, GuardUnreachable, SignatureError
+from auditlog.log.cosigners import Signer
 from auditlog.log.rollback import Asked, SeenTree
 
 logger = logging.getLogger("auditlog.log")
+
+PANEL_TIMEOUT_S = 10.0
 
 
 class Silence(StrEnum):
@@ -80,6 +87,14 @@ class WitnessSource:
         return SeenTree(checkpoint.tree_size, checkpoint.root_hash)
 
 
+_Answer = tuple[SeenTree | None, str | None]
+"""What it has seen, or why it counts as silent."""
+
+
+def _signer_of(source: WitnessSource) -> Signer:
+    return source.verifier.name, source.verifier.key_id
+
+
 class WitnessPanel:
     """All witnesses of one log as rollback sources. Holds nothing between two rounds of questions."""
 
@@ -91,10 +106,12 @@ class WitnessPanel:
         silence: Silence,
         *,
         is_alone: bool,
+        timeout_s: float = PANEL_TIMEOUT_S,
     ) -> None:
         """`log` is our own key; `policy` names the quorum that `Silence.QUORUM` goes by; `is_alone` if the
-        log has no other guard.
+        log has no other guard. `timeout_s` bounds a round of questions, whatever the transports do.
         """
+        self._timeout_s = timeout_s
         self._is_alone = is_alone
         self._log = log
         self._sources = sources
@@ -110,42 +127,61 @@ class WitnessPanel:
     def record(self, note: str) -> None:
         """A witness hears of a checkpoint by being asked to cosign it."""
 
-    def ask_each(self, *, is_new: bool = False) -> Asked:
+    def ask_each(
+        self, cosigned: frozenset[Signer], *, is_new: bool = False, may_be_silent: bool = False
+    ) -> Asked:
         """Ask all at once; what each has seen, of those that answered.
 
-        With `is_new` the log is about to be created, and a witness may not follow it yet: where another guard
-        says that there was none, silence is told and no more.
+        `cosigned`: whose cosignatures our stores show; their "not found" is silence. With `is_new` the log is
+        about to be created, so that no other guard has seen anything either. With `may_be_silent` silence is
+        told and no more.
 
         Raises:
             GuardUnreachable: too few answered to go by.
         """
-        with ThreadPoolExecutor(len(self._sources), thread_name_prefix="auditlog-guard") as threads:
-            answers = list(threads.map(self._look, self._sources))
         asked: list[tuple[WitnessSource, SeenTree | None]] = []
         silent: list[tuple[WitnessSource, str]] = []
-        for source, (seen, fault) in zip(self._sources, answers, strict=True):
-            if fault is None:
-                asked.append((source, seen))
-            else:
+        for source, (seen, fault) in zip(self._sources, self._ask_all(), strict=True):
+            if fault is not None:
                 silent.append((source, fault))
+            elif seen is None and _signer_of(source) in cosigned:
+                silent.append((source, "expected what it cosigned, found 404, which nobody signed"))
+            else:
+                asked.append((source, seen))
         for source, fault in silent:
             logger.warning("%s did not say what it cosigned: %s", source.name, fault)
-        is_fine = (is_new and not self._is_alone) or self._may_lack([each for each, _ in silent], len(asked))
-        if silent and not is_fine:
+        is_alone = self._is_alone or is_new
+        if silent and not (
+            may_be_silent or self._may_lack([each for each, _ in silent], len(asked), is_alone)
+        ):
             listed = "; ".join(f"{source.name}: {fault}" for source, fault in silent)
             raise GuardUnreachable(f"expected an answer before signing ({self._silence}), found: {listed}")
         return asked
 
-    def _look(self, source: WitnessSource) -> tuple[SeenTree | None, str | None]:
-        try:
-            return source.look(self._log), None
-        except AuditLogError as error:
-            return None, str(error)
+    def _ask_all(self) -> list[_Answer]:
+        """What came of each within the bound. Daemon threads: one that hangs must not keep the process."""
+        answers: list[Future[_Answer]] = [Future() for _ in self._sources]
+        for source, answer in zip(self._sources, answers, strict=True):
+            looking = threading.Thread(
+                target=self._look, args=(source, answer), name="auditlog-guard", daemon=True
+            )
+            looking.start()
+        done = wait(answers, self._timeout_s).done
+        late = (None, f"expected an answer within {self._timeout_s:g} s, found none")
+        return [each.result() if each in done else late for each in answers]
 
-    def _may_lack(self, silent: Sequence[WitnessSource], answered: int) -> bool:
+    def _look(self, source: WitnessSource, answer: Future[_Answer]) -> None:
+        try:
+            answer.set_result((source.look(self._log), None))
+        except AuditLogError as error:
+            answer.set_result((None, str(error)))
+        except Exception as error:  # noqa: BLE001 - a fault of our own code: it ends the start, over there
+            answer.set_exception(error)
+
+    def _may_lack(self, silent: Sequence[WitnessSource], answered: int, is_alone: bool) -> bool:
         """Whether the log may start without these."""
         if self._silence is Silence.ANSWERED:
-            return answered > 0 or not self._is_alone
+            return answered > 0 or not is_alone
         if self._silence is Silence.ALL or self._policy.quorum is None:
             return False
         return not self._policy.is_quorum({self._names[each.verifier.vkey] for each in silent})

@@ -3,7 +3,8 @@
 Spec: C2SP tlog-witness; `auditlog/spec/log.md`, "Witnesses". A witness that knows another size says so (409)
 and is asked once more, with the proof from there; one that says 409 again has failed. After failures in a row
 it is left alone, longer each time. Must never: pass on a line that the configured key did not sign over this
-very checkpoint. Answers are attacker-controlled.
+very checkpoint, or one with a date at which the witness cannot have signed it. Answers are
+attacker-controlled.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from auditlog.errors import AuditLogError, MalformedError
 from auditlog.log.clock import Clock
 
 FUTURE_S = 300
-"""A cosignature dated further ahead of our clock than this is not published: dates decide who was late."""
+"""A cosignature dated further ahead of our clock than this is not published, nor one that is dated so much
+before the witness could have seen the checkpoint: dates decide who was late.
+"""
 LONGEST_REST_S = 60.0
 _TIME_BYTES = 8
 
@@ -116,11 +119,13 @@ class Member:
         """What we know of it."""
         return WitnessStanding(self.verifier.name, self.known_size, self._latency_s, self._failures)
 
-    def ask(self, note: str, size: int, prove: Prove) -> str:
-        """Its cosignature line for this checkpoint. Raises Refused."""
+    def ask(self, note: str, size: int, prove: Prove, since_s: int) -> str:
+        """Its cosignature line for this checkpoint, which nobody outside knew before the Unix second
+        `since_s`. Raises Refused.
+        """
         began = self._clock.monotonic()
         try:
-            line = self._ask_twice(note, size, prove)
+            line = self._ask_twice(note, size, prove, since_s)
         except Refused:
             self.rest()
             raise
@@ -144,14 +149,16 @@ class Member:
         self._failures = 0
         self._not_before = 0.0
 
-    def own_line(self, text: str, lines: Sequence[Signature]) -> str | None:
-        """Its own line among those of a note, verified."""
+    def own_line(self, text: str, lines: Sequence[Signature], since_s: int) -> str | None:
+        """Its own line among those of a note, verified, and dated as an answer would have to be."""
         for line in lines:
-            if self._is_mine(line) and self.verifier.verify(text.encode("utf-8"), line.blob):
+            if not self._is_mine(line) or not self.verifier.verify(text.encode("utf-8"), line.blob):
+                continue
+            if self._is_dated(line, since_s):
                 return format_signature(line)
         return None
 
-    def _ask_twice(self, note: str, size: int, prove: Prove) -> str:
+    def _ask_twice(self, note: str, size: int, prove: Prove, since_s: int) -> str:
         status, body = self._post(note, size, prove)
         if status == 409:
             self.known_size = _told_size(body)
@@ -165,14 +172,14 @@ class Member:
             raise Refused("inconsistent", f"expected status 200, found 422 from size {self.known_size}")
         if status != 200:
             raise Refused("refused", f"expected status 200, found {status}")
-        return self._checked(note, body)
+        return self._checked(note, body, since_s)
 
     def _post(self, note: str, size: int, prove: Prove) -> tuple[int, bytes]:
         old = min(self.known_size, size)
         proof = tuple(prove(old, size)) if 0 < old < size else ()
         return self.transport.ask(format_add_checkpoint(AddCheckpoint(old, proof, note)))
 
-    def _checked(self, note: str, body: bytes) -> str:
+    def _checked(self, note: str, body: bytes, since_s: int) -> str:
         """The one line of its key, verified over the text of the note."""
         text = split_note(note)[0].encode("utf-8")
         try:
@@ -183,18 +190,29 @@ class Member:
             if self._is_mine(line):
                 if not self.verifier.verify(text, line.blob):
                     raise Refused("lied", "expected its signature over this checkpoint, found another")
-                self._check_time(line)
+                self._check_time(line, since_s)
                 return format_signature(line)
         raise Refused("lied", "expected a signature by its key, found others")
 
     def _is_mine(self, line: Signature) -> bool:
         return (line.name, line.key_id) == (self.verifier.name, self.verifier.key_id)
 
-    def _check_time(self, line: Signature) -> None:
-        time_s = int.from_bytes(line.blob[:_TIME_BYTES], "big")
-        now_s = self._clock.unix_us() // 1_000_000
-        if not 0 < time_s <= now_s + FUTURE_S:
-            raise Refused("odd_time", f"expected a time up to {now_s + FUTURE_S}, found {time_s}")
+    def _check_time(self, line: Signature, since_s: int) -> None:
+        if not self._is_dated(line, since_s):
+            first, last = self._dates(since_s)
+            raise Refused("odd_time", f"expected a time from {first} to {last}, found {_time_s(line)}")
+
+    def _is_dated(self, line: Signature, since_s: int) -> bool:
+        first, last = self._dates(since_s)
+        return first <= _time_s(line) <= last
+
+    def _dates(self, since_s: int) -> tuple[int, int]:
+        """First and last Unix second that can be true, by clocks that differ by `FUTURE_S`."""
+        return max(1, since_s - FUTURE_S), self._clock.unix_us() // 1_000_000 + FUTURE_S
+
+
+def _time_s(line: Signature) -> int:
+    return int.from_bytes(line.blob[:_TIME_BYTES], "big")
 
 
 def _told_size(body: bytes) -> int:

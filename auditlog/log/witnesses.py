@@ -63,11 +63,16 @@ class Witnesses:
         rest_s = HELD_REST_S if self.must_hold else LONGEST_REST_S
         self._members = [Member(each, clock, rest_s) for each in witnesses]
         self._names = {each.verifier.vkey: each.name for each in self.policy.witnesses}
+        self._clock = clock
         self._timeout_s = timeout_s
         self.refresh_s = refresh_s
         self.retry_s = max(1.0, timeout_s)
         """After this the witnesses that are missing are asked again about the same checkpoint."""
         self._threads = ThreadPoolExecutor(len(self._members) + 1, thread_name_prefix="auditlog-witness")
+        self._first_asked: tuple[str, int] = ("", 0)
+        """The checkpoint asked about last, and the Unix second in which that began: it was committed by then,
+        and no witness had seen it before.
+        """
         self._counting = threading.Lock()
         self.counts: Counter[tuple[str, str]] = Counter()
         """Asks by (key name of the witness, outcome), since the start."""
@@ -86,15 +91,17 @@ class Witnesses:
         """What we know of each."""
         return [member.standing for member in self._members]
 
-    def recognise(self, note: str) -> dict[str, str]:
-        """The cosignature lines in a note of ours, verified, by vkey."""
+    def recognise(self, note: str, since_s: int) -> dict[str, str]:
+        """The cosignature lines in a note of ours, verified, by vkey; none that is dated before the Unix
+        second `since_s` (by more than clocks differ) or in the future.
+        """
         text, signatures = split_note(note)
-        found = {member.vkey: member.own_line(text, signatures) for member in self._members}
+        found = {member.vkey: member.own_line(text, signatures, since_s) for member in self._members}
         return {vkey: line for vkey, line in found.items() if line is not None}
 
-    def remember(self, note: str, size: int) -> dict[str, str]:
+    def remember(self, note: str, size: int, since_s: int) -> dict[str, str]:
         """As `recognise`, of the published note: its witnesses know that size at least."""
-        lines = self.recognise(note)
+        lines = self.recognise(note, since_s)
         for member in self._members:
             if member.vkey in lines:
                 member.known_size = size
@@ -109,6 +116,7 @@ class Witnesses:
         Returns after the time-out (or, with a quorum, `GRACE_S` after it) at the latest, with what came.
         """
         lines, text = dict(known), split_note(note)[0]
+        since_s = self._asked_since(text)
         asked: list[Member] = []
         for member in self._members:
             self._take(member, text, lines)
@@ -117,7 +125,7 @@ class Witnesses:
             if member.is_resting:
                 self._count(member, "not_asked")
                 continue
-            answer = self._threads.submit(member.ask, note, size, prove)
+            answer = self._threads.submit(member.ask, note, size, prove, since_s)
             member.asking = Asking(text, answer)
             asked.append(member)
         self._await([each.asking for each in asked if each.asking], asked, lines)
@@ -130,6 +138,12 @@ class Witnesses:
                     member.rest()
                     self._count(member, "late")
         return lines
+
+    def _asked_since(self, text: str) -> int:
+        """When this checkpoint was asked about for the first time in this life, in Unix seconds."""
+        if self._first_asked[0] != text:
+            self._first_asked = (text, self._clock.unix_us() // 1_000_000)
+        return self._first_asked[1]
 
     def _await(self, asking: list[Asking], asked: list[Member], lines: dict[str, str]) -> None:
         """Wait until all have answered or a quorum has, then a little for the rest of them."""

@@ -83,14 +83,18 @@ class EngineOpener:
             witnesses=witnesses.gatherer(),
         )
 
-    def create(self, settings: LogSettings) -> Log:
+    def create(self, settings: LogSettings, *, is_key_new: bool = False) -> Log:
         """Create a log, or open it if it exists; its key and receipt secret are made if it has none.
 
+        `is_key_new`: whoever calls has just made the key, and nothing was signed with it. A key that is made
+        here is new by itself; one that lay there is not, and silent witnesses then stop the creation.
+
         Raises:
+            GuardUnreachable: the key is older, and too few witnesses say that they know no log of it.
             RollbackError: somebody outside knows a larger log of this origin: its stores are lost, not new.
         """
         paths = self._settings.paths(settings)
-        make_key(paths.key_file, settings.origin, seed=os.urandom(32))
+        was_made = make_key(paths.key_file, settings.origin, seed=os.urandom(32))
         make_receipt_secret(paths.receipt_secret_file, randomness=os.urandom(32))
         stores = self._stores(settings)
         if stores.state.read() is not None:
@@ -106,6 +110,7 @@ class EngineOpener:
             outside=self._guards(settings, signer, witnesses),
             engine=self._engine,
             witnesses=witnesses.gatherer(),
+            is_key_new=is_key_new or was_made,
         )
 
     def anchorer(self, log: Log) -> Anchorer | None:

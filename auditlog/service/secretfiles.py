@@ -42,9 +42,11 @@ def read_receipt_secret(path: Path) -> bytes:
     return secret
 
 
-def make_key(path: Path, name: str, *, seed: bytes) -> None:
-    """Write a new Ed25519 key called `name`, from 32 random bytes; an existing file is left alone."""
-    write_once(path, Ed25519Signer.from_seed(name, seed).private_key)
+def make_key(path: Path, name: str, *, seed: bytes) -> bool:
+    """Write a new Ed25519 key called `name`, from 32 random bytes; an existing file is left alone. Whether
+    it was written.
+    """
+    return write_once(path, Ed25519Signer.from_seed(name, seed).private_key)
 
 
 def make_receipt_secret(path: Path, *, randomness: bytes) -> None:
@@ -52,8 +54,8 @@ def make_receipt_secret(path: Path, *, randomness: bytes) -> None:
     write_once(path, randomness.hex())
 
 
-def write_once(path: Path, line: str) -> None:
-    """Create a secret file (mode 0600), durably; an existing one is left alone.
+def write_once(path: Path, line: str) -> bool:
+    """Create a secret file (mode 0600), durably; an existing one is left alone. Whether it was created.
 
     Dying half way leaves a temporary file and no secret: the next
     call makes another, and nothing was signed with the first.
@@ -73,7 +75,7 @@ def write_once(path: Path, line: str) -> None:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            return
+            return False
         finally:
             temporary.unlink(missing_ok=True)
         _sync_directory(path.parent)
@@ -81,6 +83,7 @@ def write_once(path: Path, line: str) -> None:
         raise ConfigurationError(
             f"expected to write the secret file {path}, found {error.strerror}"
         ) from error
+    return True
 
 
 def _read_key(path: Path, what: str) -> Ed25519Signer:

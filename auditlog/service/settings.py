@@ -139,11 +139,13 @@ class LogSettings(_Strict):
     when_no_quorum: Literal["publish", "hold"] = "publish"
     """Too few have cosigned: show the checkpoint all the same, or keep the old one up until enough have."""
     witness_guard: Literal["all", "quorum", "answered", "off"] | None = None
-    """Which witnesses must say at a start what they cosigned, before anything is signed. None: see
-    `witnessing.silence_of`.
+    """Which witnesses must say at a start what they cosigned, before anything is signed, and before a log is
+    created with a key made earlier. None: see `witnessing.silence_of`.
     """
     witness_timeout_s: float = Field(default=2.0, gt=0, le=60)
-    """A publication waits for cosignatures this long, and goes on with what came."""
+    """One exchange with a witness from its beginning to its end. A publication waits for cosignatures this
+    long, a start for what the witnesses say, and goes on with what came.
+    """
     witness_refresh_s: float = Field(default=300.0, ge=1)
     """Cosignatures of a log that does not grow are made anew when they are this old."""
 

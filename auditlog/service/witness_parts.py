@@ -68,7 +68,15 @@ class WitnessParts:
             WitnessSource(each.verifier, client)
             for each, client in zip(self._witnessing.witnesses, self._clients, strict=True)
         ]
-        return [WitnessPanel(self._log, sources, self._witnessing.policy, silence, is_alone=is_alone)]
+        panel = WitnessPanel(
+            self._log,
+            sources,
+            self._witnessing.policy,
+            silence,
+            is_alone=is_alone,
+            timeout_s=self._settings.witness_timeout_s,
+        )
+        return [panel]
 
 
 def _check_key(settings: LogSettings, log: Ed25519Verifier, witnessing: Witnessing) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from auditlog.core.cosignature import CosignatureSigner
+from auditlog.core.entry import parse_entry
 from auditlog.core.policy import parse_policy
 from auditlog.core.quorum import witnesses_policy
 from auditlog.errors import GuardUnreachable, LogUnreachable, RollbackError
-from auditlog.log import create_log
+from auditlog.log import Log, create_log
 from auditlog.log.witness_guard import Silence, WitnessPanel, WitnessSource
 from tests.support.testlog import ORIGIN, ManualWorkers, TestBench
 from tests.unit.log.test_witnesses import Direct, Inline, Witness
@@ -51,6 +52,7 @@ class Guarded(TestBench):
     watched: list[Watched]
     members: list[Direct]
     silence = Silence.QUORUM
+    timeout_s = 30.0
     quorum = 2
     beside = True
 
@@ -70,7 +72,14 @@ class Guarded(TestBench):
             WitnessSource(each.signer.verifier, watched)
             for each, watched in zip(self.members, self.watched, strict=True)
         ]
-        panel = WitnessPanel(self.signer.verifier, sources, policy, self.silence, is_alone=not self.beside)
+        panel = WitnessPanel(
+            self.signer.verifier,
+            sources,
+            policy,
+            self.silence,
+            is_alone=not self.beside,
+            timeout_s=self.timeout_s,
+        )
         around["outside"] = [*([self.outside] if self.beside else []), panel]
         return around
 
@@ -143,8 +152,9 @@ def test_another_history_of_the_same_size_is_refused(bench: Guarded) -> None:
     other = Guarded(visibility="public")
     other.members, other.watched = bench.members, [Watched() for _ in NAMES]
     other.clock.advance(5)
+    now_s = other.clock.unix_us() // 1_000_000
     for member in bench.members:
-        member.answer = lambda body, m=member: (200, m.signer.sign(_text(body), 9_000_000).encode())
+        member.answer = lambda body, m=member: (200, m.signer.sign(_text(body), now_s).encode())
     keys = [Witness(each.signer.verifier, each) for each in bench.members]
     other.witnesses = lambda: Inline(keys, bench.clock, timeout_s=2)
     other.settings = {"contact": "another"}
@@ -195,9 +205,6 @@ def test_witnesses_alone_guard_a_log(bench: Guarded) -> None:
     for watched in bench.watched[:2]:
         watched.answer = silent
     bench.restart()
-    bench.watched[2].shown = None
-    with pytest.raises(RollbackError, match="expected a checkpoint seen earlier"):
-        bench.restart()
     bench.watched[2].answer = silent
     with pytest.raises(GuardUnreachable):
         bench.restart()
@@ -243,22 +250,135 @@ def test_all_are_asked_at_once(bench: Guarded) -> None:
     bench.restart()
 
 
-def test_a_new_log_may_not_be_followed_yet(bench: Guarded) -> None:
-    """Silence is fine at a creation that another guard vouches for; a witness that knows the log is not."""
+def not_found(_: str) -> tuple[int, bytes]:
+    """What a proxy in front of a witness says, or anybody on the way: signed by nobody."""
+    return 404, b"not found\n"
 
-    def create(*, beside: bool) -> None:
-        fresh = Guarded(visibility="public")
-        fresh.members, fresh.watched, fresh.beside = bench.members, bench.watched, beside
-        around = {**fresh._around(), "engine": ManualWorkers()}
-        create_log(fresh.config, fresh.stores, fresh.signer, fresh.clock, **around)
 
-    with pytest.raises(RollbackError, match="no earlier log of this origin, found one of size 1"):
-        create(beside=True)
+@pytest.mark.parametrize("silence", [Silence.ALL, Silence.QUORUM])
+def test_a_witness_that_cosigned_us_is_not_believed_a_404(bench: Guarded, silence: Silence) -> None:
+    """A restored backup: two say "not found", the third knows no more than the backup. Nothing is signed."""
+    shown = bench.watched[2].shown
+    restored(bench)
+    bench.watched[2].shown, bench.silence, bench.beside = shown, silence, False
+    for watched in bench.watched[:2]:
+        watched.answer = not_found
+    before = bench.public.objects["checkpoint"]
+    with pytest.raises(GuardUnreachable, match=r"witness w1\S+: .*found 404, which nobody signed"):
+        bench.restart()
+    assert bench.public.objects["checkpoint"] == before
+
+
+@pytest.mark.parametrize("where", ["checkpoint", "quorum-checkpoint", "cosigners"])
+def test_any_trace_of_a_cosignature_makes_a_404_silence(bench: Guarded, where: str) -> None:
+    """The published checkpoint, the last that had a quorum, or the list of all that ever cosigned."""
+    note = bench.public.objects["checkpoint"]
+    listed = bench.private.objects["cosigners"]
+    assert listed == "".join(f"{vkey}\n" for vkey in sorted(m.signer.vkey for m in bench.members)).encode()
+    bench.public.objects["checkpoint"] = note[: note.index(b"\n", note.index(b"\n\n") + 2) + 1]
+    del bench.private.objects["cosigners"]
+    for watched in bench.watched:
+        watched.answer = not_found
+    bench.workers = ManualWorkers()
+    bench.restart()  # no trace: they may be new, and another guard vouches
+    bench.public.objects["checkpoint"] = note[: note.index(b"\n", note.index(b"\n\n") + 2) + 1]
+    bench.private.objects.pop("cosigners", None)
+    store = bench.public if where == "checkpoint" else bench.private
+    store.objects[where] = listed if where == "cosigners" else note
+    with pytest.raises(GuardUnreachable, match="found 404"):
+        bench.restart()
+
+
+def test_a_witness_that_is_new_may_have_seen_nothing(bench: Guarded, tmp_path: Path) -> None:
+    """One that was added to the settings starts with the log; from its first line on its 404 is silence."""
+    bench.members[0].states.close()
+    bench.members[0] = Direct("w4.example.org", tmp_path, bench)
+    bench.watched[0] = Watched()
+    keys = [Witness(each.signer.verifier, each) for each in bench.members]
+    bench.witnesses = lambda: Inline(keys, bench.clock, timeout_s=2, refresh_s=300)
+    bench.silence = Silence.ALL
+    bench.restart()
+    grow(bench)
+    bench.look()
+    bench.restart()
+    bench.watched[0].answer = not_found
+    with pytest.raises(GuardUnreachable, match=r"w4.*found 404"):
+        bench.restart()
+
+
+def test_a_witness_that_never_ends_its_answer_is_silent(bench: Guarded) -> None:
+    """A start waits for the bound and no longer: the others decide, by what silence means."""
+    release = threading.Event()
+
+    def hang(_: str) -> tuple[int, bytes]:
+        release.wait(30)
+        return 500, b""
+
+    bench.timeout_s = 0.2
+    bench.watched[0].answer = hang
+    bench.restart()
+    bench.silence = Silence.ALL
+    with pytest.raises(GuardUnreachable, match=r"witness w1\S+: expected an answer within 0.2 s, found none"):
+        bench.restart()
+    assert not release.is_set()
+    release.set()
+
+
+def test_a_fault_of_our_own_code_is_not_silence(bench: Guarded) -> None:
+    """It ends the start, whatever silence means."""
+    bench.silence = Silence.ANSWERED
+    bench.watched[0].answer = lambda _: (1 // 0, b"")
+    with pytest.raises(ZeroDivisionError):
+        bench.restart()
+
+
+def created(like: Guarded, *, beside: bool = True, key: bool = False, flag: bool = False) -> Log:
+    """A log created in new stores, with the witnesses of another one."""
+    fresh = Guarded(visibility="public", settings={"allow_unguarded": flag})
+    fresh.members, fresh.watched, fresh.beside = like.members, like.watched, beside
+    fresh.silence = like.silence
+    around = {**fresh._around(), "engine": fresh.workers, "is_key_new": key}
+    return create_log(fresh.config, fresh.stores, fresh.signer, fresh.clock, **around)
+
+
+def test_a_known_log_is_not_created_again(bench: Guarded) -> None:
+    """One witness that says so is enough, for a new key and with the flag too."""
+    for watched in bench.watched[:2]:
+        watched.answer = silent
+    bench.silence = Silence.ANSWERED
+    for key, flag in ((False, False), (True, False), (False, True)):
+        with pytest.raises(RollbackError, match="no earlier log of this origin, found one of size 1"):
+            created(bench, key=key, flag=flag)
+
+
+@pytest.mark.parametrize("silence", list(Silence))
+def test_a_key_that_is_older_than_the_log_needs_its_witnesses(bench: Guarded, silence: Silence) -> None:
+    """An empty high-water file is that of a new log, or of a lost disk: nobody can tell."""
+    bench.silence = silence
     for watched in bench.watched:
         watched.answer = silent
-    create(beside=True)
-    with pytest.raises(GuardUnreachable):
-        create(beside=False)
+    for beside in (True, False):
+        with pytest.raises(GuardUnreachable, match="the key is older than this call"):
+            created(bench, beside=beside)
     for watched in bench.watched:
-        watched.answer, watched.shown = None, None
-    create(beside=False)
+        watched.answer = not_found
+    assert created(bench).tree_size == 1
+
+
+def test_a_key_made_just_now_has_no_history(bench: Guarded) -> None:
+    """Witnesses do not follow it yet: silence is told in the log lines, and the log is created."""
+    bench.silence = Silence.ALL
+    for watched in bench.watched:
+        watched.answer = silent
+    assert created(bench, key=True).tree_size == 1
+
+
+def test_the_flag_creates_a_log_and_says_so_in_it(bench: Guarded) -> None:
+    """Its second entry is a notice, for ever."""
+    bench.silence = Silence.ALL
+    for watched in bench.watched:
+        watched.answer = silent
+    log = created(bench, flag=True)
+    notice = parse_entry(log.reader.entry(1)).body
+    assert notice["what"] == "unguarded_start"
+    assert "witnesses were silent when this log was created" in str(notice["detail"])

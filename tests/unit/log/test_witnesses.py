@@ -191,6 +191,8 @@ def forged(bench: TestBench) -> dict[str, Callable[[bytes], tuple[int, bytes]]]:
         "lied   ": lambda body: (200, own.sign("another\n1\n2\n", now).encode()),
         "lied    ": lambda _: (409, b"many\n"),
         "odd_time": lambda body: (200, own.sign(text(body), now + 3600).encode()),
+        "odd_time ": lambda body: (200, own.sign(text(body), 1).encode()),
+        "odd_time  ": lambda body: (200, own.sign(text(body), now - 3600).encode()),
         "ahead": lambda _: (409, b"1000\n"),
         "refused": lambda _: (403, b"no\n"),
         "refused ": lambda _: (409, b"0\n"),
@@ -198,7 +200,7 @@ def forged(bench: TestBench) -> dict[str, Callable[[bytes], tuple[int, bytes]]]:
     }
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(12))
 def test_a_witness_that_lies_costs_its_own_cosignature(bench: TestBench, number: int) -> None:
     """The line is not published, the answer is counted, and the other witness is there."""
     bench.create()
@@ -239,3 +241,35 @@ def test_a_store_that_fails_does_not_lose_the_new_cosignatures_for_good(bench: T
     for _ in range(3):
         bench.publish()
     assert cosigners(bench) == [ORIGIN, *NAMES]
+
+
+def test_a_date_is_true_for_as_long_as_the_checkpoint_stands(bench: TestBench) -> None:
+    """An answer given when the checkpoint was first asked about holds later; one from before does not."""
+    bench.create()
+    first = bench.members[0]  # type: ignore[attr-defined]
+    first.answer = lambda _: (503, b"")
+    grow(bench)
+    asked_s = bench.clock.unix_us() // 1_000_000
+    text = split_note(bench.public.objects["checkpoint"].decode())[0]
+    bench.clock.advance(4000)
+    for date, counts_too in ((asked_s - 301, False), (asked_s - 300, True)):
+        first.answer = lambda _, date=date: (200, first.signer.sign(text, date).encode())
+        bench.clock.advance(100)
+        bench.workers.run_planned()
+        bench.settle()
+        assert (NAMES[0] in cosigners(bench)) is counts_too
+
+
+def test_a_published_line_with_an_impossible_date_is_dropped_at_a_start(bench: TestBench) -> None:
+    """One that an older version took is not counted again, and a true one takes its place."""
+    bench.create()
+    text, _, lines = bench.public.objects["checkpoint"].decode().partition("\n\n")
+    log_line = lines.splitlines(keepends=True)[0]
+    old = bench.members[0].signer.sign(f"{text}\n", 1)  # type: ignore[attr-defined]
+    bench.public.objects["checkpoint"] = f"{text}\n\n{log_line}{old}".encode()
+    bench.restart()
+    assert bench.log is not None
+    assert bench.log.cosignatures == 0
+    bench.publish()
+    assert cosigners(bench) == [ORIGIN, *NAMES]
+    assert old not in bench.log.published()
