@@ -6,6 +6,7 @@ accepts, `*_value` writes again byte for byte. Must never: decide whether any of
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +24,13 @@ from auditlog.errors import MalformedError
 EVIDENCE_VERSION: Final = "auditlog/evidence@v1"
 
 MAX_EVIDENCE_BYTES: Final = 192 * 1024 * 1024
-"""Room for the leaf hashes of about 4.7 million entries."""
+"""Of ABSENT and ENTRIES: room for the leaf hashes of about 4.7 million entries."""
+MAX_SMALL_BYTES: Final = 16 * 1024 * 1024
+"""Of the other verdicts."""
+MAX_MARKS: Final = 1_048_576
+"""How often `,`, `[` and `{` may occur, which bounds the values there can be."""
+
+_LARGE_END: Final = re.compile(rb'"verdict":"(?:ABSENT|ENTRIES)"\}\n\Z')
 
 _MAX_TILES: Final = MAX_EVIDENCE_BYTES // (TILE_WIDTH * HASH_BYTES)
 _MAX_PROOF: Final = 126
@@ -61,8 +68,9 @@ def read_file(data: bytes) -> dict[str, Any]:
     Raises:
         MalformedError: too large, not canonical, or of another format.
     """
-    if len(data) > MAX_EVIDENCE_BYTES:
-        raise MalformedError(f"evidence: expected at most {MAX_EVIDENCE_BYTES} bytes, found {len(data)}")
+    found = _size_problem(data)
+    if found:
+        raise MalformedError(f"evidence: {found}")
     if not data.endswith(b"\n"):
         raise MalformedError("evidence: expected one newline at the end, found none")
     value = canonical.parse(data[:-1], max_bytes=MAX_EVIDENCE_BYTES)
@@ -75,14 +83,28 @@ def write_file(value: dict[str, Any]) -> bytes:
     """The file of an object.
 
     Raises:
-        EvidenceTooLargeError: over `MAX_EVIDENCE_BYTES`.
+        EvidenceTooLargeError: over the limits of a file.
     """
     data = canonical.encode(value) + b"\n"
-    if len(data) > MAX_EVIDENCE_BYTES:
-        raise EvidenceTooLargeError(
-            f"expected evidence of at most {MAX_EVIDENCE_BYTES} bytes, found {len(data)}"
-        )
+    found = _size_problem(data)
+    if found:
+        raise EvidenceTooLargeError(f"evidence: {found}")
     return data
+
+
+def _size_problem(data: bytes) -> str:
+    """What is too large about a file, before anything is decoded; empty if nothing is.
+
+    Decoding takes time and memory by the value, not by the byte: a small file of empty arrays would be a
+    large one in memory.
+    """
+    most = MAX_EVIDENCE_BYTES if _LARGE_END.search(data[-128:]) else min(MAX_SMALL_BYTES, MAX_EVIDENCE_BYTES)
+    if len(data) > most:
+        return f"expected at most {most} bytes for this verdict, found {len(data)}"
+    marks = sum(data.count(mark) for mark in (b",", b"[", b"{"))
+    if marks > MAX_MARKS:
+        return f"expected at most {MAX_MARKS} of the characters , [ and {{, found {marks}"
+    return ""
 
 
 def read_note(members: Members, name: str) -> str:

@@ -23,6 +23,7 @@ from auditlog.core.trust import Trust
 from auditlog.errors import AnchorError, EvidenceError, MalformedError, VerificationError
 from auditlog.verify.evidence_claim import Anchor, Claim, Claimed
 from auditlog.verify.evidence_counts import counter_mismatch
+from auditlog.verify.evidence_notes import open_signed
 from auditlog.verify.evidence_parts import Earlier
 from auditlog.verify.evidence_rules import (
     after_retirement,
@@ -88,9 +89,9 @@ def prove_claim(claim: Claim, trust: Trust) -> Shown:
     """
     log, opened = open_evidence_log(claim.checkpoint, trust)
     if claim.verdict is Claimed.ENTRIES:
-        return _prove_entries(claim, opened)
+        return _prove_entries(claim, log, opened)
     if claim.verdict is Claimed.ANCHOR:
-        return _prove_anchor(claim, opened, trust)
+        return _prove_anchor(claim, log, opened)
     if claim.verdict is Claimed.NOTICE:
         return _prove_notice(claim, log, opened)
     return _prove_observed(claim, log, opened)
@@ -103,8 +104,8 @@ def needed(value: T | None) -> T:
     return value
 
 
-def _prove_entries(claim: Claim, opened: Opened) -> Shown:
-    _prove_genesis(needed(claim.genesis), opened)
+def _prove_entries(claim: Claim, log: LogTrust, opened: Opened) -> Shown:
+    _prove_genesis(needed(claim.genesis), log, opened)
     against = (LOG, PRODUCER) if claim.alarm in _EITHER else (LOG,)
     if claim.alarm in ("entry_malformed", "foreign_entry"):
         expect(claim.entries, 1)
@@ -126,11 +127,17 @@ def _prove_entries(claim: Claim, opened: Opened) -> Shown:
     return Shown(text, opened, against, found[-1].index)
 
 
-def _prove_genesis(item: Related, opened: Opened) -> None:
-    """That the log began as one of ours, and so promised to keep the rules of ours."""
+def _prove_genesis(item: Related, log: LogTrust, opened: Opened) -> None:
+    """That the log began as one of ours, under the key that signed, and so promised to keep our rules.
+
+    No more is asked of its body: else a log could begin with an odd one, and nothing would ever convict it.
+    """
     genesis = place_entry(item, opened.checkpoint, "genesis")
     if genesis.index != 0 or genesis.entry.kind != "genesis":
         raise VerificationError("genesis: expected the log's first entry, found another")
+    listed = genesis.entry.body.get("vkeys")
+    if not isinstance(listed, list) or not any(key in listed for key in log.signers(opened)):
+        raise VerificationError("genesis: expected one that names the key that signed, found another")
 
 
 def _prove_no_entry(item: Related, opened: Opened, alarm: str) -> str:
@@ -155,16 +162,16 @@ def _check_leaves(leaves: Sequence[bytes], opened: Opened) -> None:
         raise VerificationError("leaves: expected those of the signed tree, found others")
 
 
-def _prove_anchor(claim: Claim, opened: Opened, trust: Trust) -> Shown:
+def _prove_anchor(claim: Claim, log: LogTrust, opened: Opened) -> Shown:
     anchored, checkpoint = needed(claim.anchored), opened.checkpoint
     index: int | None = None
     against: tuple[str, ...] = (LOG, DEVNET)
     if claim.entry is not None:
-        _prove_genesis(needed(claim.genesis), opened)
+        _prove_genesis(needed(claim.genesis), log, opened)
         size, root = _anchor_entry(place_entry(claim.entry, checkpoint, "anchor entry"))
         index, against = claim.entry.index, (LOG,)
     else:
-        size, root = _devnet_anchor(needed(claim.anchor), checkpoint.origin, trust)
+        size, root = _devnet_anchor(needed(claim.anchor), checkpoint.origin, log.trust)
     verify_consistency(size, checkpoint.tree_size, list(anchored.proof), anchored.root, checkpoint.root_hash)
     if root == anchored.root:
         raise VerificationError("expected another root than the tree's, found an anchor of this tree")
@@ -227,7 +234,7 @@ def _changed(found: Sequence[Placed], alarm: str) -> str:
 def _backdated(found: Sequence[Placed], earlier: Earlier, log: LogTrust, opened: Opened) -> str:
     expect(found, 1)
     one, newer = found[0], opened.checkpoint
-    older = log.open(earlier.checkpoint)
+    older = open_signed(earlier.checkpoint, log)
     old = older.checkpoint
     verify_consistency(old.tree_size, newer.tree_size, list(earlier.proof), old.root_hash, newer.root_hash)
     if old.tree_size > one.index:
@@ -273,6 +280,6 @@ def shown_root(notes: Sequence[str]) -> bytes:
 def _size_of(note: str, log: LogTrust) -> int | None:
     """The size of a checkpoint that this log signed, or None."""
     try:
-        return log.open(note).checkpoint.tree_size
+        return open_signed(note, log).checkpoint.tree_size
     except EvidenceError:
         return None

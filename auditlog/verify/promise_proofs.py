@@ -28,6 +28,7 @@ from auditlog.errors import (
     SignatureError,
     VerificationError,
 )
+from auditlog.verify.evidence_notes import open_signed
 from auditlog.verify.promise_evidence import Cause, Earlier, Evidence, Leaf
 from auditlog.verify.promise_keys import place_entry, prove_producer, prove_rotations
 from auditlog.verify.steps import LogTrust, Opened, find_log
@@ -78,7 +79,7 @@ class Proof:
 def open_evidence_log(note: str, trust: Trust) -> tuple[LogTrust, Opened]:
     """Open a checkpoint of a log of the trust file; raises EvidenceError."""
     log = find_log(note, trust).value
-    return log, log.open(note)
+    return log, open_signed(note, log)
 
 
 def prove_promise(note: str, opened: Opened, producer: Related, rotations: Sequence[Related]) -> Promised:
@@ -292,7 +293,7 @@ def _prove_declared_lost(promised: Promised, placed: Placed) -> Proof:
 def _prove_late(promised: Promised, leaf: Leaf, earlier: Earlier, log: LogTrust) -> Proof:
     promise, newer = promised.promise, promised.opened.checkpoint
     verify_inclusion(promise.leaf_hash, leaf.index, newer.tree_size, list(leaf.proof), newer.root_hash)
-    older = log.open(earlier.checkpoint)
+    older = open_signed(earlier.checkpoint, log)
     old = older.checkpoint
     verify_consistency(old.tree_size, newer.tree_size, list(earlier.proof), old.root_hash, newer.root_hash)
     if old.tree_size > leaf.index:
@@ -322,8 +323,11 @@ def _prove_absent(promised: Promised, leaves: Sequence[bytes], trust: Trust) -> 
 
 
 def _prove_fork(earlier: Earlier, log: LogTrust, opened: Opened) -> Proof:
-    newer, old = opened.checkpoint, log.open(earlier.checkpoint).checkpoint
-    root = _needed(earlier.root)
+    other, root = open_signed(earlier.checkpoint, log), _needed(earlier.root)
+    newer, old = opened.checkpoint, other.checkpoint
+    # Two keys of one name may be two logs, each of them honest.
+    if not log.signers(opened) & log.signers(other):
+        raise VerificationError("expected one key of the log that signed both, found another for each")
     # The proof shows which root the newer tree has at the older size; the log has signed another one.
     verify_consistency(old.tree_size, newer.tree_size, list(earlier.proof), root, newer.root_hash)
     if root == old.root_hash:

@@ -16,6 +16,11 @@ from auditlog.verify.wording import printable
 MLDSA44_BLOB_BYTES = 8 + 2420
 """Of a line without its key ID; only keys of type 0x06 make lines of this length."""
 INDEPENDENT = "independent as far as the trust file can tell: different keys"
+ONLY = "of the trust file"
+ASKED_FOR = "that the quorum of the trust file asks for"
+PARTING = (
+    "two quorums of the trust file may have no witness in common, so each of two histories could have one"
+)
 _MAX_NAMES = 4
 
 
@@ -24,7 +29,8 @@ def cosigned_words(policy: Policy, cosigned: Collection[str]) -> str:
     names = counted(policy)
     number = len(set(names).intersection(cosigned))
     if len(names) == 1:
-        return "cosigned by the one witness of the trust file"
+        only = len(policy.witnesses) == 1
+        return f"cosigned by the one witness {ONLY if only else ASKED_FOR}"
     return f"cosigned by {number} of {len(names)} independent witnesses ({INDEPENDENT})"
 
 

@@ -69,11 +69,16 @@ class LogTrust:
         """
         checkpoint, opened = open_checkpoint(note, self.verifiers, self.origin)
         # The devnet key is among the verifiers and may be named like the log; it is no key of the log.
-        own = {key.vkey for key in self.keys}
-        if not any(signature.vkey in own for signature in opened.verified):
+        found = Opened(note, checkpoint, opened)
+        if not self.signers(found):
             raise SignatureError(f"expected a signature by the log {self.origin}, found none")
         self.check_retired(checkpoint)
-        return Opened(note, checkpoint, opened)
+        return found
+
+    def signers(self, opened: Opened) -> frozenset[str]:
+        """The log's own keys that have signed a checkpoint, as vkeys."""
+        own = {key.vkey for key in self.keys}
+        return frozenset(line.vkey for line in opened.opened.verified if line.vkey in own)
 
     def check_retired(self, checkpoint: Checkpoint) -> None:
         """Refuse what a retired log's key signed after its end; raises VerificationError."""

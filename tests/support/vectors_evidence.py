@@ -346,7 +346,10 @@ def _trusted() -> Iterator[Vector]:
     second = fixed.Ed25519Signer.from_seed(fixed.ORIGIN, fixed.seed("second log key"))
     value["checkpoint"] = world.signed(None, None, None, key=second)
     both = world.trust(log_keys=(world.log_key.vkey, second.vkey))
-    yield vector("good-fork-by-two-keys-of-one-log", encoded(value), both, 0, verdict="FORK")
+    yield vector("bad-fork-by-two-keys-of-one-name", encoded(value), both, 1, failed_rule=5)
+    own, other = (key.sign(text_of(value["checkpoint"])) for key in (world.log_key, second))
+    value = {**value, "checkpoint": f"{text_of(value['checkpoint'])}\n{other}{own}"}
+    yield vector("good-fork-one-of-two-keys-on-both", encoded(value), both, 0, verdict="FORK")
     for name, (world, value), quorum in (
         ("late-one-witness-is-a-quorum", late(9, LATER_S, MERGE_BY_S), "w1"),
         ("absent-one-witness-is-a-quorum", absent(), "w2"),

@@ -180,13 +180,10 @@ def _checkpoints() -> Iterator[Vector]:
         "by-the-devnet-key-named-like-the-log": (sign_one(text, devnet), {"devnet": devnet.vkey}),
         "of-a-log-not-trusted": (value["checkpoint"], {"log_keys": (fixed.signer("other.example").vkey,)}),
         "wrong-signature": (text + "\n" + lines[0].replace(lines[0][60:64], "AAAA") + "".join(lines[1:]), {}),
-        "wrong-cosignature": (
-            text + "\n" + "".join(lines[:2]) + world.witnesses[1].sign(text + "x\n", 1),
+        "wrong-signature-twice": (text + "\n" + 2 * world.log_key.sign(text + "x\n"), {}),
+        "wrong-signature-and-cosignatures": (
+            text + "\n" + world.log_key.sign(text + "x\n") + "".join(lines[1:]),
             {},
-        ),
-        "wrong-devnet-signature": (
-            value["checkpoint"] + fixed.signer("devnet.example").sign("x\n"),
-            {"devnet": fixed.signer("devnet.example").vkey},
         ),
         "larger-than-retired": (
             value["checkpoint"],

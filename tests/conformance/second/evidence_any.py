@@ -9,7 +9,7 @@ from . import canonical as c
 from . import evidence_claims as claims
 from .canonical import Malformed, need
 from .entry import check_enrolment, check_rotation, log_id, parse_devnet, parse_head
-from .evidence import MOST_BYTES, Evidence, parse_evidence
+from .evidence import Evidence, check_room, parse_evidence
 from .evidence_claims import At, Claim, P, is_, parse_claim, read
 from .evidence_judge import NOT_CHECKED, NOT_PROVEN, PROVEN, USAGE, Judge, Judgement, NoQuorum, dated_after
 from .evidence_judge import judge as judge_promise
@@ -24,7 +24,7 @@ class Unknown(NoQuorum):
 
 def parse_any(data: bytes) -> Evidence | Claim:
     """Bytes that are an evidence file of any verdict, or Malformed."""
-    need(len(data) <= MOST_BYTES, "over 192 MiB")
+    check_room(data)
     need(data.endswith(b"\n"), "no final newline")
     value = c.parse(data[:-1])
     word = value.get("verdict") if isinstance(value, dict) else None
@@ -66,6 +66,11 @@ class _Run(Judge):
         if "genesis" in self.by_name:
             entry, index = self.by_name["genesis"]
             need(index == 0 and entry.kind == "genesis", "not the first entry of a log")
+            listed = entry.body.get("vkeys")
+            vkeys = [key.vkey for key in self.own_keys(self.note)]
+            need(
+                isinstance(listed, list) and any(vkey in listed for vkey in vkeys), "a genesis of another key"
+            )
         self.shown: list[At] = []
         for item in claim.entries:
             if claim.verdict == "ENTRIES" and claim.alarm in ("entry_malformed", "foreign_entry"):

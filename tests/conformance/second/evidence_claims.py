@@ -22,7 +22,6 @@ from .entry import (
 from .merkle import root_of
 from .note import ED25519, Key, open_one, parse_note, parse_vkey
 
-MOST_BYTES = 192 * 1_048_576
 MOST_HASHES = 126
 VERDICTS = ("ENTRIES", "ANCHOR", "NOTICE", "OBSERVED")
 RULES = {

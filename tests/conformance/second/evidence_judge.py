@@ -23,7 +23,7 @@ from .entry import (
 )
 from .evidence import Evidence, Placed, parse_evidence
 from .merkle import check_consistency, check_inclusion, root_of
-from .note import Checkpoint, Key, Note, open_checkpoint, parse_note
+from .note import Checkpoint, Key, Note, as_checkpoint, open_by_what_holds, parse_note
 from .trust import Trust, parse_trust
 
 PROVEN, NOT_PROVEN, USAGE, NOT_CHECKED = 0, 1, 2, 3
@@ -108,16 +108,19 @@ class Judge:
         self.tree, self.note = self.believed(self.file.checkpoint)
 
     def believed(self, text: str) -> tuple[Checkpoint, Note]:
-        """A checkpoint of this log: signed by its key, wrongly by nobody, and not beyond its end."""
-        tree, note = open_checkpoint(text, self.origin, self.trust.note_keys)
-        own = [key for key in self.trust.policy.logs if key.name == self.origin]
-        need(any(key in own for key in note.signed_by), "not signed by the log's key")
+        """A checkpoint of this log: signed by its key, and not beyond its end; lines that fail are none."""
+        tree, note = as_checkpoint(open_by_what_holds(text, self.trust.note_keys), self.origin)
+        need(self.own_keys(note), "not signed by the log's key")
         for retired in self.trust.retired:
             if retired["origin"] == self.origin:
                 need(tree.size <= retired["size"], "larger than the log ever was")
                 same = tree.size < retired["size"] or tree.root.hex() == retired["root"]
                 need(same, "another root than the final one")
         return tree, note
+
+    def own_keys(self, note: Note) -> set[Key]:
+        """The keys of this log that signed a note."""
+        return {key for key in self.trust.policy.logs if key.name == self.origin and key in note.signed_by}
 
     def entries(self) -> None:
         """Rule 3."""
@@ -248,7 +251,8 @@ class Judge:
         """Two checkpoints that no one history has."""
         assert self.file.earlier is not None
         assert self.file.earlier.root is not None
-        older, _ = self.believed(self.file.earlier.checkpoint)
+        older, note = self.believed(self.file.earlier.checkpoint)
+        need(self.own_keys(note) & self.own_keys(self.note), "by two keys of one name")
         root = self.file.earlier.root
         check_consistency(older.size, root, self.tree.size, self.tree.root, self.file.earlier.path)
         need(root != older.root, "the earlier checkpoint has the same root")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from .canonical import decimal, need, refuse, unbase64, unbase64_hash
+from .canonical import Malformed, decimal, need, refuse, unbase64, unbase64_hash
 from .merkle import MAX_SIZE, sha256
 
 ED25519, COSIGNATURE = 0x01, 0x04
@@ -38,6 +39,12 @@ class Key(NamedTuple):
     def pair(self) -> tuple[str, bytes]:
         """What a signature line names."""
         return self.name, self.key_id
+
+    @property
+    def vkey(self) -> str:
+        """The text form."""
+        data = base64.b64encode(bytes([self.kind]) + self.public).decode()
+        return f"{self.name}+{self.key_id.hex()}+{data}"
 
 
 def is_key_name(name: str) -> bool:
@@ -124,10 +131,29 @@ def known_keys(keys: list[Key]) -> dict[tuple[str, bytes], Key]:
     return known
 
 
+def open_by_what_holds(note: object, keys: list[Key]) -> Note:
+    """The same, with every line that does not hold by itself left out (evidence.md, rule 2)."""
+    parsed = parse_note(note)
+    known = known_keys(keys)
+    held = []
+    for line in parsed.lines:
+        key = known.get((line.name, line.key_id))
+        if key is None:
+            continue
+        try:
+            _open(Note(parsed.text, [line]), known)
+        except Malformed:
+            continue
+        held.append(line)
+    return _open(Note(parsed.text, held), known)
+
+
 def open_note(note: object, keys: list[Key]) -> Note:
     """Verify every line by a known key; refuse a wrong one, and a note without any."""
-    opened = parse_note(note)
-    known = known_keys(keys)
+    return _open(parse_note(note), known_keys(keys))
+
+
+def _open(opened: Note, known: dict[tuple[str, bytes], Key]) -> Note:
     message = opened.text.encode("utf-8")
     for line in dict.fromkeys(opened.lines):
         key = known.get((line.name, line.key_id))
@@ -178,7 +204,11 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 def open_checkpoint(note: object, origin: str, keys: list[Key]) -> tuple[Checkpoint, Note]:
     """A checkpoint of this log, signed by a plain key named like its origin."""
-    opened = open_note(note, keys)
+    return as_checkpoint(open_note(note, keys), origin)
+
+
+def as_checkpoint(opened: Note, origin: str) -> tuple[Checkpoint, Note]:
+    """What an opened note says, if it is a checkpoint of this log and by it."""
     checkpoint = parse_checkpoint(opened.text)
     need(checkpoint.origin == origin, "a checkpoint of another log")
     need(any(key.name == origin for key in opened.signed_by), "not signed by the log")

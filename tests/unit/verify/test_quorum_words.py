@@ -12,7 +12,7 @@ from auditlog.core.policy import parse_policy
 from auditlog.core.receipt import format_receipt
 from auditlog.core.trust import Issuer, Trust
 from auditlog.verify.headline import OPERATOR_ONLY
-from auditlog.verify.quorum_words import INDEPENDENT, MLDSA44_BLOB_BYTES
+from auditlog.verify.quorum_words import INDEPENDENT, MLDSA44_BLOB_BYTES, PARTING, cosigned_words
 from auditlog.verify.report import Outcome, Report
 from auditlog.verify.verifier import Verifier
 from tests.support.receipts_factory import Factory
@@ -52,7 +52,22 @@ def test_the_headline_says_by_how_many() -> None:
     assert report.headline.endswith(f", cosigned by 2 of 3 independent witnesses ({INDEPENDENT}).")
     assert report.steps[3].outcome is Outcome.PASSED
     alone = report_of("quorum eu1\n", "eu1", "eu2")
-    assert alone.headline.endswith(", cosigned by the one witness of the trust file.")
+    assert alone.headline.endswith(
+        ", cosigned by the one witness that the quorum of the trust file asks for."
+    )
+    only = trust_of("quorum eu1\n")
+    text = f"log {FACTORY.log_key.vkey}\nwitness eu1 {SIGNERS[1].vkey}\nquorum eu1\n"
+    assert cosigned_words(only.policy, {"eu1"}).endswith("asks for")
+    assert cosigned_words(parse_policy(text), {"eu1"}) == "cosigned by the one witness of the trust file"
+
+
+def test_the_headline_says_that_two_quorums_may_part() -> None:
+    """Where one of two is enough, two histories could each have one; not where most are needed."""
+    parting = report_of("group g any eu0 eu1\nquorum g\n", "eu0")
+    assert parting.exit_code == 0
+    assert parting.headline.startswith("VERIFIED")
+    assert parting.headline.endswith(f", but {PARTING}.")
+    assert PARTING not in report_of("group g 2 eu0 eu1 eu2\nquorum g\n", "eu0", "eu1").headline
 
 
 @pytest.mark.parametrize(
