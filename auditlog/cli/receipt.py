@@ -16,7 +16,7 @@ import typer
 from auditlog.cli.output import say, say_json
 from auditlog.cli.reading import MAX_RECEIPT_BYTES, read_bounded, read_text_line
 from auditlog.cli.secretfile import write_new_bytes
-from auditlog.errors import ConfigurationError, VerificationError
+from auditlog.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from auditlog.core.tlogproof import TlogProof
@@ -79,34 +79,36 @@ def upgrade(
 ) -> None:
     """Add a later receipt's anchors and cosignatures to the one you keep.
 
-    Its checkpoint changes only if it has no witness quorum by the trust file and the later one has. Exit code
-    1 if the two are not of one entry, or the result does not verify; nothing is written then.
+    Its checkpoint changes only if it has no witness quorum by the trust file and the later one has, and never
+    where less would be shown then. Anchors are added only if the trust file can check them. Exit code 1 if
+    either does not verify, or they are not of one entry: nothing is written then. 3 if what is written
+    cannot be checked in full.
     """
     from auditlog.cli.verify import read_trust
     from auditlog.core.receipt import format_receipt, parse_receipt
-    from auditlog.core.upgrading import upgrade_receipt
-    from auditlog.verify.verifier import Verifier
+    from auditlog.verify.upgrading import upgrade_verified
 
     kept, later = (parse_receipt(read_bounded(each, MAX_RECEIPT_BYTES, "a receipt")) for each in (old, new))
-    believed = read_trust(trust)
-    found = upgrade_receipt(kept, later, believed.policy)
-    data = format_receipt(found)
-    report = Verifier(believed).verify(data)
-    if report.exit_code == 1:
-        raise VerificationError(f"expected a later receipt that holds, found: {report.headline}")
-    write_new_bytes(out, data)
+    done = upgrade_verified(kept, later, read_trust(trust))
+    found = done.receipt
+    write_new_bytes(out, format_receipt(found))
     texts = [each.proof.checkpoint.partition("\n\n")[0] for each in (kept, found)]
     changed = {
         "file": str(out),
         "checkpoint_replaced": texts[0] != texts[1],
         "anchors_added": len(found.anchors) - len(kept.anchors),
         "changed": found is not kept,
+        "not_taken": list(done.not_taken),
     }
     if json:
         say_json(changed)
-        return
-    say(f"receipt   {out}{'' if found is not kept else ' (nothing was added)'}")
-    say(f"verdict   {report.headline}")
+    else:
+        say(f"receipt   {out}{'' if found is not kept else ' (nothing was added)'}")
+        for each in done.not_taken:
+            say(f"not taken {each}")
+        say(f"verdict   {done.report.headline}")
+    if done.report.exit_code:
+        raise typer.Exit(done.report.exit_code)
 
 
 def _text(proof: TlogProof) -> bytes:

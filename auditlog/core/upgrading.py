@@ -2,8 +2,9 @@
 
 Spec: `auditlog/spec/receipt.md`, "Rules for who writes receipts". Anchors and cosignatures are added. Proof
 and `related` are replaced, together, only if the old checkpoint has no quorum by the policy and the new one
-has: a receipt that once had one keeps the checkpoint it had. Promises: what the old receipt proved, the new
-one proves. Pure. Must never: mix the proofs of two checkpoints. Both receipts are attacker-controlled.
+has: a receipt that once had one keeps the checkpoint it had. Pure; nothing is verified here but who signed
+and cosigned: `auditlog.verify.upgrading` holds the result against the old receipt. Must never: mix the proofs
+of two checkpoints. Both receipts are attacker-controlled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 from auditlog.core.checkpoint import open_checkpoint
 from auditlog.core.note import format_signature
 from auditlog.core.policy import Policy
-from auditlog.core.receipt import MAX_ANCHORS, Receipt
+from auditlog.core.receipt import MAX_ANCHORS, Receipt, ReceiptAnchor
 from auditlog.core.tlogproof import TlogProof
 from auditlog.errors import VerificationError
 
@@ -34,9 +35,20 @@ def upgrade_receipt(old: Receipt, new: Receipt, policy: Policy) -> Receipt:
         found = replace(old, proof=new.proof, related=new.related)
     else:
         found = replace(old, proof=_with_lines(old.proof, new.proof, policy))
-    added = [anchor for anchor in new.anchors if anchor not in old.anchors]
-    found = replace(found, anchors=(*old.anchors, *added)[:MAX_ANCHORS])
+    found = replace(found, anchors=_with_anchors(old, new))
     return old if found == old else found
+
+
+def _with_anchors(old: Receipt, new: Receipt) -> tuple[ReceiptAnchor, ...]:
+    """The old anchors, then those of known types whose evidence is new: what nobody can read, or the same
+    once more, must not take the places that are left.
+    """
+    found = list(old.anchors)
+    for anchor in new.anchors:
+        known = [(each.type, each.evidence) for each in found]
+        if anchor.understood and (anchor.type, anchor.evidence) not in known:
+            found.append(anchor)
+    return tuple(found[: max(MAX_ANCHORS, len(old.anchors))])
 
 
 def _has_quorum(receipt: Receipt, policy: Policy) -> bool:
