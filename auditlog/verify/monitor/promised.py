@@ -46,8 +46,7 @@ class Promised:
         """`url` is the log's, if it can be asked."""
         self._folder, self._url = folder, url
         self._passed_over: set[tuple[str, int, int]] = set()
-        """Name, size and time of files that held no promise of this log; one still being written is read again.
-        """
+        """Name, size and time of files that held no promise of this log: what is written later is read."""
 
     def judge(self, follower: Follower, look: Look) -> None:
         """Judge what is due."""

@@ -242,7 +242,12 @@ def test_a_promise_still_being_written_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text(note[: len(note) // 2])
     world.publish()
     bench = Bench(
-        tmp_path / "s", world.trust(), world.source(), origin=ORIGIN, promises=tmp_path, limits=WITHOUT_ANCHORS
+        tmp_path / "s",
+        world.trust(),
+        world.source(),
+        origin=ORIGIN,
+        promises=tmp_path,
+        limits=WITHOUT_ANCHORS,
     )
     bench.now_us = world.now_s * 1_000_000
     assert bench.look().promises == {}
