@@ -143,8 +143,8 @@ class LogSettings(_Strict):
     created with a key made earlier. None: see `witnessing.silence_of`.
     """
     witness_timeout_s: float = Field(default=2.0, gt=0, le=60)
-    """One exchange with a witness from its beginning to its end. A publication waits for cosignatures this
-    long, a start for what the witnesses say, and goes on with what came.
+    """A publication waits for cosignatures this long, a start for what the witnesses say, and goes on with
+    what came; an exchange that is under way still is cut a quarter of a second later.
     """
     witness_refresh_s: float = Field(default=300.0, ge=1)
     """Cosignatures of a log that does not grow are made anew when they are this old."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from auditlog.core.keys import split_vkey
 from auditlog.errors import ConfigurationError
 from auditlog.log.witness_guard import WitnessPanel, WitnessSource
-from auditlog.log.witnesses import Witness, Witnesses
+from auditlog.log.witnesses import GRACE_S, Witness, Witnesses
 from auditlog.service.witness_client import HttpWitness
 from auditlog.service.witnessing import Witnessing, silence_of, witnessing_of
 
@@ -37,8 +37,10 @@ class WitnessParts:
         if self._witnessing is None:
             return
         _check_key(settings, log, self._witnessing)
+        # Whoever waits gives up first, and calls it late; the exchange under way is cut soon after.
+        exchange_s = settings.witness_timeout_s + GRACE_S
         self._clients = [
-            HttpWitness(each.url, timeout_s=settings.witness_timeout_s, monitoring_url=each.monitoring_url)
+            HttpWitness(each.url, timeout_s=exchange_s, monitoring_url=each.monitoring_url)
             for each in self._witnessing.witnesses
         ]
 
