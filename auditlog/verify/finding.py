@@ -59,7 +59,9 @@ _STATED: Final = {
     "anchor_stale": "The newest anchor is older than was agreed.",
     "witness_behind": "A witness has not followed the log for longer than was agreed.",
     "stale_checkpoint": "The log has signed nothing new for longer than was agreed.",
-    "quorum_missing": "The newest checkpoint lacks the cosignatures that the trust file asks for.",
+    "quorum_missing": (
+        "The newest checkpoint lacks cosignatures that the trust file asks for, or shows one that fails."
+    ),
 }
 _NOTICES: Final = {
     "gap": "A producer declared a loss.",

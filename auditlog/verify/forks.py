@@ -14,6 +14,7 @@ import hashlib
 from auditlog.core.receipt import parse_receipt
 from auditlog.core.trust import Trust
 from auditlog.errors import EvidenceError, InconsistentLogError
+from auditlog.verify.evidence_notes import open_signed
 from auditlog.verify.headline import write_headline
 from auditlog.verify.report import Grade, Outcome, Report, Step
 from auditlog.verify.shown import Shown
@@ -77,9 +78,10 @@ class Forks:
         digest = hashlib.sha256(note.encode("utf-8")).digest()
         if digest not in self._opened:
             try:
-                checkpoint = find_log(note, self._trust).value.open(note).checkpoint
-                place = (checkpoint.origin, checkpoint.tree_size)
-                self._opened[digest] = (place, checkpoint.root_hash)
+                # By the lines that hold: a log that adds a wrong one has signed all the same.
+                opened = open_signed(note, find_log(note, self._trust).value)
+                place = (opened.checkpoint.origin, opened.checkpoint.tree_size)
+                self._opened[digest] = (place, opened.checkpoint.root_hash)
             except EvidenceError:
                 self._opened[digest] = None
         return self._opened[digest]

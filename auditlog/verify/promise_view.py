@@ -8,12 +8,14 @@ decide anything about a promise.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from auditlog.core.promise import Promise
 from auditlog.core.receipt import Related
 from auditlog.core.trust import Trust
 from auditlog.errors import ConfigurationError, EvidenceError
+from auditlog.verify.evidence_notes import open_signed
 from auditlog.verify.promise_evidence import Cause, Earlier, Evidence
 from auditlog.verify.promise_scan import read_entry, scan
 from auditlog.verify.promise_sources import Lookup, Progress, View
@@ -79,7 +81,9 @@ class LogSight:
     def open(self, note: str) -> Opened:
         """Open a checkpoint and remember it; raises EvidenceError."""
         if note not in self.seen:
-            self.seen[note] = self.log.open(note)
+            # By the lines that hold, or a log could hide what it signed behind a wrong one. The note stays as
+            # it was served: lines by witnesses that this reader does not know may date it for another.
+            self.seen[note] = replace(open_signed(note, self.log), note=note)
         return self.seen[note]
 
     def newest(self) -> Opened:

@@ -16,6 +16,7 @@ from typing import Final
 
 from auditlog.core.cosignature import CosignatureVerifier
 from auditlog.errors import EvidenceError, SourceError
+from auditlog.verify.evidence_notes import open_signed
 from auditlog.verify.monitor.following import Follower, Look, fork_of
 from auditlog.verify.monitor.prove import Sight
 from auditlog.verify.monitor.raised import Raised
@@ -89,7 +90,7 @@ class Beside:
         if other.source is None:
             other.source = self._open_source(other.url)
         note = other.source.fetch(checkpoint_path(follower.log.origin)).decode("utf-8", "replace")
-        shown = follower.log.open(note)
+        shown = open_signed(note, follower.log)
         if other.verifier is not None:
             signed = {line.vkey for line in shown.opened.verified}
             if other.verifier.vkey not in signed:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from auditlog.core.scalars import format_time
 from auditlog.errors import ConfigurationError, EvidenceError, SourceError
 from auditlog.verify.evidence_build import Exhibits, fork_file
+from auditlog.verify.evidence_notes import Cleaned, clean_note, open_signed
 from auditlog.verify.monitor.alarms import CHANNELS, AlarmBook
 from auditlog.verify.monitor.books import Books
 from auditlog.verify.monitor.fold import EntryFold
@@ -111,7 +112,7 @@ class Follower:
         if standing.mark is not None:
             fold.expect_after(*standing.mark)
         if standing.note:
-            self.opened = self.log.open(standing.note)
+            self.opened = open_signed(standing.note, self.log)
         return Books(self.store, self.log.origin, self._vkeys, standing, producers, fold, book, self.clock_us)
 
     def _leaf_hash(self, index: int) -> bytes:
@@ -154,13 +155,26 @@ class Follower:
 
     def _newest(self, look: Look) -> Opened | None:
         try:
-            return self.log.open(self.source.fetch(CHECKPOINT_PATH).decode("utf-8", "replace"))
+            note = self.source.fetch(CHECKPOINT_PATH).decode("utf-8", "replace")
+            cleaned = clean_note(note, self.log)
+            self._wrong_lines(cleaned, note)
+            return cleaned.opened
         except SourceError as error:
             look.unread.append(f"its checkpoint could not be read: {error}")
         except EvidenceError as error:
             # Nobody signed it, so nothing can be held against the log but that it has nothing newer.
             look.unread.append(f"what it serves as its checkpoint is none that it signed: {error}")
         return None
+
+    def _wrong_lines(self, cleaned: Cleaned, note: str) -> None:
+        """Lines that no key of that name made; the log's own signature holds, and it is followed by that."""
+        for name in dict.fromkeys(line.name for line in cleaned.wrong):
+            detail = (
+                f"below the checkpoint of {cleaned.opened.checkpoint.tree_size} entries that the log signed "
+                f"stands a line in the name of {name} that this key did not make"
+            )
+            raised = Raised(alarm="quorum_missing", key=f"wrong_line:{name}", detail=detail, notes=(note,))
+            self.books.book.take(raised)
 
     def _accept(self, new: Opened, look: Look) -> bool:
         """Whether this checkpoint is, or has become, the newest; raises the alarms if it cannot be."""
