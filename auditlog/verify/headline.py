@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auditlog.core.quorum import can_part
 from auditlog.core.trust import Trust
 from auditlog.verify.quorum_words import PARTING, cosigned_words, too_few_words
 from auditlog.verify.report import Outcome, Step
@@ -50,7 +49,7 @@ def find_reservations(shown: Shown, trust: Trust) -> tuple[str, ...]:
         found.append(OPERATOR_ONLY)
         if shown.cosigned and trust.policy.quorum is not None:
             found.append(too_few_words(trust.policy, shown.cosigned))
-    if shown.has_quorum and not shown.has_final_anchor and can_part(trust.policy):
+    if shown.has_quorum and not shown.has_final_anchor and not trust.policy.is_decided_by(shown.cosigned):
         found.append(PARTING)
     if shown.devnet is not None:
         found.append(DEVNET)

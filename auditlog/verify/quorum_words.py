@@ -18,9 +18,7 @@ MLDSA44_BLOB_BYTES = 8 + 2420
 INDEPENDENT = "independent as far as the trust file can tell: different keys"
 ONLY = "of the trust file"
 ASKED_FOR = "that the quorum of the trust file asks for"
-PARTING = (
-    "two quorums of the trust file may have no witness in common, so each of two histories could have one"
-)
+PARTING = "the witnesses that have not cosigned could be a quorum themselves, of another history"
 _MAX_NAMES = 4
 
 

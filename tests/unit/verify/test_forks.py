@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from auditlog.core.merkle import hash_leaf
-from auditlog.core.note import Ed25519Signer
+from auditlog.core.note import Ed25519Signer, Signature, format_signature
 from auditlog.core.receipt import format_receipt
 from auditlog.errors import InconsistentLogError
 from auditlog.verify import Grade, Outcome, Verifier
@@ -71,6 +71,16 @@ def test_what_the_log_did_not_sign_convicts_nobody() -> None:
     other = forked()
     other.log_key = Ed25519Signer.from_seed(FACTORY.origin, bytes(32))
     assert found(FACTORY.receipt_bytes(PLACE, SIZE), other.receipt_bytes(PLACE, SIZE)) == {}
+
+
+def test_a_wrong_line_hides_no_fork() -> None:
+    """The receipt fails by itself, and the other one is told of the history that it shows."""
+    shown, key = forked().receipt(PLACE, SIZE), FACTORY.witnesses[0]
+    wrong = format_signature(Signature(key.name, bytes.fromhex(key.vkey.split("+")[1]), bytes(72)))
+    proof = replace(shown.proof, checkpoint=shown.proof.checkpoint + wrong)
+    data = format_receipt(replace(shown, proof=proof))
+    assert Verifier(FACTORY.trust()).verify(data).first_failure is not None
+    assert set(found(FACTORY.receipt_bytes(PLACE, SIZE), data)) == {0, 1}
 
 
 def test_a_convicted_report_fails_at_step_13() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from auditlog.core.checkpoint import Checkpoint
 from auditlog.core.merkle import hash_leaf, root_hash
+from auditlog.core.note import Signature, format_signature
 from auditlog.core.scalars import format_time
 from auditlog.errors import ConfigurationError, MalformedError
 from auditlog.verify.promise_evidence import (
@@ -317,8 +318,11 @@ def test_a_cut_or_forked_log_is_told() -> None:
     forked.decide()
     forked.now_s = world.now_s
     forked.publish()
-    report = judged(forked, kept, forked.sight(kept=[first]))
-    assert (report.verdict, report.cause, report.exit_code) == (Verdict.BROKEN, Cause.FORK, 1)
+    key = world.cosigners[0].key
+    wrong = format_signature(Signature(key.name, key.key_id, bytes(72)))
+    for note in (first, first + wrong):
+        report = judged(forked, kept, forked.sight(kept=[note]))
+        assert (report.verdict, report.cause, report.exit_code) == (Verdict.BROKEN, Cause.FORK, 1)
     assert report.evidence is not None
     assert judge_evidence(format_evidence(report.evidence), world.trust()).exit_code == 0
     world.decide()

@@ -62,11 +62,12 @@ def test_the_headline_says_by_how_many() -> None:
 
 
 def test_the_headline_says_that_two_quorums_may_part() -> None:
-    """Where one of two is enough, two histories could each have one; not where most are needed."""
+    """One of two is enough: the other could cosign another history. Not if both did, or most are needed."""
     parting = report_of("group g any eu0 eu1\nquorum g\n", "eu0")
     assert parting.exit_code == 0
     assert parting.headline.startswith("VERIFIED")
     assert parting.headline.endswith(f", but {PARTING}.")
+    assert PARTING not in report_of("group g any eu0 eu1\nquorum g\n", "eu0", "eu1").headline
     assert PARTING not in report_of("group g 2 eu0 eu1 eu2\nquorum g\n", "eu0", "eu1").headline
 
 
