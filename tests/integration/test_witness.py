@@ -24,6 +24,7 @@ from auditlog.core.cosignature import CosignatureVerifier
 from auditlog.core.keys import Ed25519Signer
 from auditlog.core.merkle import prove_consistency, root_hash
 from auditlog.core.witnessing import AddCheckpoint, format_add_checkpoint, parse_tree_size
+from auditlog.service.secretfiles import make_key
 from auditlog.service.settings import Settings
 from tests.support.live_service import LiveService, create_logs, live_service, write_config
 
@@ -266,3 +267,23 @@ def test_init_writes_witnesses_and_a_trust_file_that_demands_them(
         assert shown["require"] == ["quorum"]
         assert list(shown["witnesses"].values()) == keys
         assert f"group witnesses {quorum} " in (tmp_path / folder / "trust.json").read_text()
+
+
+def test_a_key_that_lay_there_creates_no_log_past_silent_witnesses(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It may have signed a log that only they remember: 3. One made by the call will do."""
+    vkey = made(tmp_path / "w1")
+    line = f'witnesses = [{{vkey = "{vkey}", url = "http://127.0.0.1:1"}}]\nwitness_guard = "all"\n'
+    logs = ("hashes", "private")
+    config = write_config(tmp_path / "service", visibilities=logs)
+    config.write_text(config.read_text().replace("[[tokens]]", f"{line}[[tokens]]", 1))
+    settings = Settings.load(config, environ={})
+    witnessed = next(log for log in settings.logs if log.witnesses)
+    create = ["log", "create", witnessed.name, "--config", str(config)]
+    key_file = settings.paths(witnessed).key_file
+    make_key(key_file, witnessed.origin, seed=b"k" * 32)
+    assert run(create) == 3
+    assert "the key is older than this call" in capfd.readouterr().err
+    key_file.unlink()
+    assert run(create) == 0

@@ -273,3 +273,26 @@ def test_a_published_line_with_an_impossible_date_is_dropped_at_a_start(bench: T
     bench.publish()
     assert cosigners(bench) == [ORIGIN, *NAMES]
     assert old not in bench.log.published()
+
+
+def test_who_cosigned_is_written_down_before_it_is_shown(bench: TestBench) -> None:
+    """A store that fails holds no publication up, and the entry comes with the next."""
+    wrote: list[str] = []
+
+    def fault(name: str, path: str) -> Fault | None:
+        if (name, path) == ("private.replace", "cosigners"):
+            wrote.append(path)
+            return Fault.REFUSED if len(wrote) == 1 else None
+        if (name, path) == ("public.replace", "checkpoint"):
+            wrote.append(path)
+        return None
+
+    bench.fault = fault
+    bench.create()
+    assert cosigners(bench) == [ORIGIN, *NAMES]
+    assert "cosigners" not in bench.private.objects
+    grow(bench)
+    grow(bench)
+    assert wrote == ["cosigners", "checkpoint", "cosigners", "checkpoint", "checkpoint"]
+    vkeys = sorted(each.signer.vkey for each in bench.members)  # type: ignore[attr-defined]
+    assert bench.private.objects["cosigners"].decode().splitlines() == vkeys
