@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from auditlog.cli.promise import TokenOption, TrustOption
+from auditlog.cli.promise import TrustOption
 from auditlog.errors import ConfigurationError
 
 DEFAULT_PORT = 8790
@@ -22,6 +22,10 @@ StateOption = Annotated[
 ]
 VkeyOption = Annotated[
     str | None, typer.Option("--vkey", metavar="KEY", help="Instead: the log's key, or a file with it.")
+]
+TokenOption = Annotated[
+    list[str] | None,
+    typer.Option("--token-file", metavar="[ORIGIN=]FILE", help="Token of one log, for entries."),
 ]
 WitnessOption = Annotated[
     list[str] | None,
@@ -83,7 +87,7 @@ def monitor(
         trust=trust,
         vkey=vkey,
         state=state,
-        token_file=token_file,
+        token_files=tuple(token_file or ()),
         witness_urls=tuple(witness_url or ()),
         peers=tuple(peer or ()),
         promises=promises,

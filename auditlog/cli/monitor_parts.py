@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auditlog.cli.monitor_tokens import Tokens
 from auditlog.cli.reading import read_text_line
 from auditlog.cli.secretfile import write_secret
 from auditlog.errors import ConfigurationError, EvidenceError, MalformedError, SourceError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from auditlog.verify.monitor.prove import Prover
     from auditlog.verify.monitor.running import Monitor, Watch
     from auditlog.verify.monitor.store import Store
-    from auditlog.verify.sources import LogSource
 
 Progress = Callable[[int, int], None]
 
@@ -38,7 +38,8 @@ class Wanted:
     trust: Path | None
     vkey: str | None
     state: Path
-    token_file: Path | None = None
+    token_files: tuple[str, ...] = ()
+    """`[ORIGIN=]FILE` each."""
     witness_urls: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     promises: Path | None = None
@@ -68,12 +69,15 @@ def build(wanted: Wanted, progress: Callable[[str], Progress]) -> Monitor:
     targets = wanted.logs or tuple(log.url for log in trust.policy.logs if log.url)
     if not targets:
         raise ConfigurationError("expected a LOG, or a trust file with a log's URL, found neither")
+    origins_known = [log.verifier.name for log in trust.policy.logs]
+    tokens = Tokens(wanted.token_files, origins_known, len(targets))
     channels = _channels(wanted)
     store = Store(wanted.state)
     try:
         prover = Prover(trust, monitor_key(wanted.state), clock_us)
         watches = [
-            _watch(wanted, target, trust, store=store, prover=prover, progress=progress) for target in targets
+            _watch(wanted, target, trust, tokens=tokens, store=store, prover=prover, progress=progress)
+            for target in targets
         ]
         origins = [watch.follower.log.origin for watch in watches]
         if len(set(origins)) != len(origins):
@@ -129,6 +133,7 @@ def _watch(
     target: str,
     trust: Trust,
     *,
+    tokens: Tokens,
     store: Store,
     prover: Prover,
     progress: Callable[[str], Progress],
@@ -147,13 +152,12 @@ def _watch(
         raise ConfigurationError(
             "expected a folder or an http(s) URL: this version cannot read buckets; most offer an https URL"
         )
-    token = None if wanted.token_file is None else read_text_line(wanted.token_file, "--token-file")
-    source = open_source(target, token)
-    origin = _origin(target, source, trust)
+    origin, is_named = _origin(target, trust)
+    token = tokens.of(origin, is_named=is_named)
     keys = tuple(log.verifier for log in trust.policy.logs if log.verifier.name == origin)
     follower = Follower(
         LogTrust(origin, keys, trust),
-        source,
+        open_source(target, token),
         store,
         prover,
         clock_us=clock_us,
@@ -178,22 +182,28 @@ def _watch(
     )
 
 
-def _origin(target: str, source: LogSource, trust: Trust) -> str:
-    """Which log of the trust file this is: by its URL, else the only one, else by what it says of itself."""
-    from auditlog.verify.sources import CHECKPOINT_PATH
+def _origin(target: str, trust: Trust) -> tuple[str, bool]:
+    """Which log of the trust file this is, and whether the user says so: by its URL, else the only one; else
+    the log itself does, by its checkpoint, which is asked for without a token.
+    """
+    from auditlog.verify.sources import CHECKPOINT_PATH, HttpSource, open_source
     from auditlog.verify.steps import find_log
 
     origins = list(dict.fromkeys(log.verifier.name for log in trust.policy.logs))
     by_url = [log.verifier.name for log in trust.policy.logs if log.url.rstrip("/") == target.rstrip("/")]
     if len(origins) == 1 or by_url:
-        return (by_url or origins)[0]
+        return (by_url or origins)[0], True
+    source = open_source(target)
     try:
         note = source.fetch(CHECKPOINT_PATH).decode("utf-8", "replace")
-        return find_log(note, trust).value.origin
+        return find_log(note, trust).value.origin, False
     except (SourceError, EvidenceError) as error:
         raise ConfigurationError(
             f"expected {target} to be a log of the trust file, found: {error}"
         ) from error
+    finally:
+        if isinstance(source, HttpSource):
+            source.close()
 
 
 def _beside(wanted: Wanted, trust: Trust) -> Beside:
