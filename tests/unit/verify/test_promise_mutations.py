@@ -79,10 +79,10 @@ def _run(count: int, seed: int) -> tuple[int, int]:
 
 
 def test_no_mutation_of_evidence_proves_anything_else() -> None:
-    """Whatever is changed, the file is refused, or proves no more than it did (a line of an unknown key)."""
+    """Whatever is changed, the file is refused, or proves no more than it did (a line that is none)."""
     tried, same = _run(250, 1)
     assert tried == 2500
-    assert same <= tried // 50
+    assert same <= tried // 25
 
 
 @pytest.mark.long
@@ -90,7 +90,7 @@ def test_no_mutation_of_evidence_proves_anything_else_at_length() -> None:
     """The same, a hundred thousand times."""
     tried, same = _run(10_000, 2)
     assert tried == 100_000
-    assert same <= tried // 50
+    assert same <= tried // 25
 
 
 def test_honest_entries_make_no_evidence() -> None:
