@@ -15,7 +15,7 @@ from auditlog.core.bodies import check_body
 from auditlog.core.checkpoint import Checkpoint
 from auditlog.core.entry import Entry
 from auditlog.core.tiles import TILE_WIDTH
-from auditlog.errors import EvidenceError, MalformedError, SourceError
+from auditlog.errors import EvidenceError, MalformedError, SourceError, StorageError
 from auditlog.verify.chains import ChainChecker
 from auditlog.verify.completeness_lives import Lives
 from auditlog.verify.completeness_report import CompletenessReport, Findings, Weight
@@ -108,9 +108,7 @@ class _Walk:
                 hashes, entries = tree.tile(0, number), tree.bundle(number)
                 for place, data in enumerate(entries):
                     index = number * TILE_WIDTH + place
-                    entry = self._chains.take(index, hashes[place], data)
-                    if entry is not None:
-                        fold_entry(self.lives, index, hashes[place], entry)
+                    self._one(index, hashes[place], data)
                 progress(number * TILE_WIDTH + len(entries), size)
         except SourceError as error:
             self._findings.add(Weight.INCOMPLETE, "unread", "", f"the entries could not be read: {error}")
@@ -121,6 +119,15 @@ class _Walk:
             return False
         return True
 
+    def _one(self, index: int, leaf_hash: bytes, data: bytes) -> None:
+        try:
+            entry = self._chains.take(index, leaf_hash, data)
+        except Exception as error:  # noqa: BLE001  as in `fold_entry`
+            self.lives.not_judged(index, error)
+            return
+        if entry is not None:
+            fold_entry(self.lives, index, leaf_hash, entry)
+
     def end(self, seen_at: str | None) -> None:
         """Settle what only the end of the log shows."""
         newest = max([self.lives.newest, seen_at or ""])
@@ -129,15 +136,20 @@ class _Walk:
 
 
 def fold_entry(lives: Lives, index: int, leaf_hash: bytes, entry: Entry) -> None:
-    """One more entry of the log, whatever is in it."""
-    is_read = entry.understood and _is_well_formed(entry)
-    if entry.by_log:
-        lives.take_log(index, leaf_hash.hex(), entry, is_read=is_read)
-    else:
-        lives.take(index, entry, is_read=is_read)
+    """One more entry of the log, whatever is in it. Raises StorageError, where lives are on disk."""
+    try:
+        is_read = entry.understood and is_well_formed(entry)
+        if entry.by_log:
+            lives.take_log(index, leaf_hash.hex(), entry, is_read=is_read)
+        else:
+            lives.take(index, entry, is_read=is_read)
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001  whoever writes an entry must not stop who judges the others
+        lives.not_judged(index, error)
 
 
-def _is_well_formed(entry: Entry) -> bool:
+def is_well_formed(entry: Entry) -> bool:
     """Bodies of the kinds looked into; those of decisions say nothing about what is missing."""
     if entry.kind in ("decision", "outcome", "model"):
         return True

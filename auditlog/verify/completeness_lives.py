@@ -33,6 +33,8 @@ SILENCE_INTERVALS: Final = 2.5
 LONGEST_INTERVAL_S: Final = 86_400
 USUAL_INTERVAL_S: Final = 60
 """Of a producer that never stated one (entry.md leaves it to the producer; ours beats so by default)."""
+LONGEST_DELAY_S: Final = 86_400
+"""A log that allows itself more time to take an entry in is excused for no more."""
 LATE_S, LATE_DELAYS = 3600, 10
 """A spool is late after an hour, or ten times the log's longest delay if that is more."""
 
@@ -64,7 +66,8 @@ class Lives:
         if entry.kind == "producer":
             self.producers[leaf_hash] = Watched(ProducerSummary(leaf_hash, str(entry.body["name"])))
         elif entry.kind == "genesis":
-            self.late_ms = max(LATE_S, LATE_DELAYS * entry.body["max_merge_delay_s"]) * 1000
+            delay_s = min(entry.body["max_merge_delay_s"], LONGEST_DELAY_S)
+            self.late_ms = max(LATE_S, LATE_DELAYS * delay_s) * 1000
         elif entry.kind == "notice":
             self._excuse(entry.body.get("detail"))
             self._notice(index, "log", entry)
@@ -88,6 +91,8 @@ class Lives:
         self._count(watched.summary, entry)
         if is_read and kind not in _UNREAD:
             self._read(index, watched, life, entry)
+        elif kind == "gap" and entry.understood:
+            self._gap(index, watched, entry, is_read=False)
         life.last_time = max(life.last_time, time)
 
     def _go_on(self, index: int, summary: ProducerSummary, life: Life, entry: Entry) -> None:
@@ -156,9 +161,8 @@ class Lives:
         if before.account.decisions:
             self._bury(watched, time)
         if watched.dead is not None:
-            watched.heir = (
-                before.instance
-            )  # it died before it was heard: what it should declare may still come
+            # It died before it was heard: what it should declare may still come.
+            watched.heir = before.instance
         elif not before.is_stopped or before.account.unfinished() is not None:
             watched.dead = before.account
 
@@ -261,7 +265,7 @@ class Lives:
             self._expect(index, watched, life, entry, entry.body["heartbeat_s"])
             self._cover(index, watched, entry)
         elif entry.kind == "gap":
-            self._gap(index, watched, entry)
+            self._gap(index, watched, entry, is_read=True)
         elif entry.kind == "notice":
             if entry.body["what"] == "stopped":
                 life.is_stopped = True
@@ -291,25 +295,21 @@ class Lives:
             life.said.add(kind)
             self._found(Weight.INCOMPLETE, kind, summary, time, text)
 
-    def _gap(self, index: int, watched: Watched, entry: Entry) -> None:
-        body, summary = entry.body, watched.summary
-        account = watched.account_of(body["instance"])
+    def _gap(self, index: int, watched: Watched, entry: Entry, *, is_read: bool) -> None:
+        """A declared loss; in a body that is none its number is unknown, and it is a loss all the same."""
+        body, summary = entry.body if is_read else {}, watched.summary
+        account = watched.account_of(entry.body.get("instance"))
         if account is not None:
             account.lose(body)
-        if not self._period.holds(entry.time):
-            return
-        summary.gaps += 1
-        if body["count"] != "unknown":
-            summary.lost += body["count"]
-            lost = f"{body['count']} call(s)"
-        elif "at_most" in body:
-            summary.at_most += body["at_most"]
-            lost = f"at most {body['at_most']} call(s)"
-        else:
-            summary.unbounded_gaps += 1
-            lost = "an unknown number of calls"
-        text = f"entry {index}: {lost} lost between {body['from']} and {body['to']}"
-        self._add(Weight.INCOMPLETE, "gap", summary.name, text, index=index, count=body["count"])
+        if self._period.holds(entry.time):
+            text = f"entry {index}: {summary.lose(body)}"
+            count = body.get("count", "unknown")
+            self._add(Weight.INCOMPLETE, "gap", summary.name, text, index=index, count=count)
+
+    def not_judged(self, index: int, error: Exception) -> None:
+        """An entry on which this code failed: said, and never the end of what is looked at."""
+        text = f"entry {index}: it could not be judged, by a fault of this program ({type(error).__name__})"
+        self._add(Weight.INCOMPLETE, "not_judged", "", text, index=index)
 
     def _cover(self, index: int, watched: Watched, entry: Entry) -> None:
         body, summary = entry.body, watched.summary

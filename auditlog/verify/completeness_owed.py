@@ -97,9 +97,10 @@ class Account:
         return text, {"in_flight": claim.in_flight, "left": left}
 
     def lose(self, body: Mapping[str, Any]) -> None:
-        """A gap entry about this life."""
-        if body["count"] != "unknown":
-            self.declared += body["count"]
+        """A gap entry about this life: its body, empty if it is none. A word for a count is unknown."""
+        count = body.get("count")
+        if type(count) is int:
+            self.declared += count
         elif "at_most" in body:
             self.declared += body["at_most"]
         else:

@@ -8,6 +8,7 @@ producer says of itself is called stated; texts of strangers are made printable 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -64,6 +65,22 @@ class ProducerSummary:
     last: str = ""
     modes: dict[str, int] = field(default_factory=dict)
     """Decisions by mode."""
+
+    def lose(self, body: Mapping[str, Any]) -> str:
+        """Count a gap by its body, empty if that is none; returns what it declares, in words."""
+        self.gaps += 1
+        count = body.get("count")
+        if type(count) is int:
+            self.lost += count
+            lost = f"{count} call(s)"
+        elif "at_most" in body:
+            self.at_most += body["at_most"]
+            lost = f"at most {body['at_most']} call(s)"
+        else:
+            self.unbounded_gaps += 1
+            lost = "an unknown number of calls"
+        span = f"between {body['from']} and {body['to']}" if body else "in a body that is not that of a gap"
+        return f"{lost} lost {span}"
 
     def to_json(self) -> dict[str, Any]:
         """Members as JSON values."""

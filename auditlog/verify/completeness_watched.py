@@ -51,6 +51,8 @@ class Watched:
         """The account of an instance, if it is the current one or the dead one before it; what is lost behind
         the newest life that died unheard is lost behind that dead one.
         """
+        if not isinstance(instance, str):
+            return None
         if self.life is not None and self.life.instance == instance:
             return self.life.account
         dead = self.dead
