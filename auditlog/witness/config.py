@@ -88,9 +88,11 @@ def parse_config(value: Mapping[str, Any], base: Path) -> WitnessConfig:
 
 
 def _limits(value: Mapping[str, Any]) -> Limits:
-    given, usual = _Table("limits", value, {"connections", "requests", "request_s", "idle_s"}), Limits()
+    names = {"connections", "connections_per_peer", "requests", "request_s", "idle_s"}
+    given, usual = _Table("limits", value, names), Limits()
     return Limits(
         connections=given.number("connections", usual.connections, 1, 100_000),
+        connections_per_peer=given.number("connections_per_peer", usual.connections_per_peer, 1, 100_000),
         requests=given.number("requests", usual.requests, 1, 1_000),
         request_s=given.seconds("request_s", usual.request_s),
         idle_s=given.seconds("idle_s", usual.idle_s),

@@ -112,6 +112,8 @@ class Cosigner:
         """Under the log's turn: compare, check, write, and only then hand out."""
         known = self._states.load(log)
         known_size = 0 if known is None else known.checkpoint.tree_size
+        if known is not None:
+            self._keep_fork(log, request, checkpoint, known)
         if request.old_size != known_size:
             raise WitnessRefusal(
                 409, f"expected old size {known_size}, found {request.old_size}", known_size=known_size
@@ -125,6 +127,18 @@ class Cosigner:
         logger.info("cosigned", extra={"log": log.origin, "size": checkpoint.tree_size, "time": timestamp})
         return line
 
+    def _keep_fork(
+        self, log: FollowedLog, request: AddCheckpoint, checkpoint: Checkpoint, known: Cosigned
+    ) -> None:
+        """Two roots of one size, both signed by the log, prove to anyone that it has two histories: whatever
+        else is wrong with the request.
+        """
+        known_size, root = known.checkpoint.tree_size, known.checkpoint.root_hash
+        if checkpoint.tree_size != known_size or checkpoint.root_hash == root:
+            return
+        logger.critical("two_histories", extra={"log": log.origin, "size": known_size})
+        self._states.keep_evidence(log.origin, request.note, known)
+
     def _check_consistent(
         self, log: FollowedLog, request: AddCheckpoint, checkpoint: Checkpoint, known: Cosigned | None
     ) -> None:
@@ -134,13 +148,9 @@ class Cosigner:
                 request.old_size, checkpoint.tree_size, request.proof, old_root, checkpoint.root_hash
             )
         except VerificationError as error:
-            said = {"log": log.origin, "size": checkpoint.tree_size}
-            if request.old_size == checkpoint.tree_size and not request.proof and known is not None:
-                # Two roots of one size, both signed by the log: proof for anyone that it has two histories.
-                logger.critical("two_histories", extra=said)
-                self._states.keep_evidence(log.origin, request.note, known)
-            else:
-                logger.warning("not_consistent", extra=said | {"error": str(error)})
+            if known is None or checkpoint.tree_size != request.old_size:
+                said = {"log": log.origin, "size": checkpoint.tree_size, "error": str(error)}
+                logger.warning("not_consistent", extra=said)
                 if isinstance(error, InconsistentLogError) and known is not None:
                     # The log's fork by growth, or a stranger's false proof for a true checkpoint: someone
                     # has to look, and the log's signature on this one may never be seen again.

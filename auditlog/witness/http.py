@@ -2,9 +2,11 @@
 
 Standard library only. One thread reads and writes for all connections; requests that arrived whole are
 answered on a few threads of their own. Promises: a head and a body have to arrive within their time, however
-lively the connection is; what is too large is refused unread; a stop answers what had arrived and waits for
-nobody else. Must never: pass on a request of which two readers could see different ends (any
-`Transfer-Encoding`, two lengths), or show a trace. Everything that arrives is attacker-controlled.
+lively the connection is; what is too large is refused unread; whoever takes no answer loses the connection,
+with what waits in it; a newcomer that finds no place gets that of the connection from which no request has
+come for longest; a stop answers what had arrived and waits for nobody else. Must never: pass on a request of
+which two readers could see different ends (any `Transfer-Encoding`, two lengths), or show a trace. Everything
+that arrives is attacker-controlled.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
+from auditlog.witness.rates import network_of
 from auditlog.witness.requests import Head, MalformedRequest, parse_head
 
 logger = logging.getLogger("auditlog.witness")
@@ -32,6 +36,8 @@ class Limits:
     """What strangers may take up."""
 
     connections: int = 512
+    connections_per_peer: int = 128
+    """Of one address, or of one IPv6 network of 64 bits."""
     requests: int = 32
     """Answered at once; the rest is told to come back."""
     request_s: float = 10.0
@@ -79,7 +85,11 @@ class HttpServer:
         self._is_stopped = False
         self._waiting: set[asyncio.Task[None]] = set()
         """Connections between two requests."""
+        self._unasked: dict[asyncio.Task[None], str] = {}
+        """Connections whose next request is not here whole, and whose they are; longest waiting first."""
         self._open: set[asyncio.Task[None]] = set()
+        self._of_peer: Counter[str] = Counter()
+        self._refusing = 0
         self._busy = 0
 
     @property
@@ -127,45 +137,82 @@ class HttpServer:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        is_full = len(self._open) >= self._limits.connections
+        peer = network_of(_peer(writer))
+        has_place = self._find_place(peer)
         self._open.add(task)
+        self._of_peer[peer] += has_place
+        self._refusing += not has_place
         try:
-            if is_full:
-                await self._send(writer, Answer(503, b"busy\n", headers=_LATER), keep=False)
-                return
-            while await self._one(reader, writer, task):
-                pass
+            if has_place:
+                while await self._one(reader, writer, task, peer):
+                    pass
+            elif self._refusing <= _REFUSED_AT_ONCE:
+                await self._refuse(reader, writer, Answer(503, b"busy\n", headers=_LATER))
+            await self._close(writer)
         except (OSError, EOFError, TimeoutError, asyncio.CancelledError):
             logger.debug("connection_ended")  # a connection that broke, or was too slow, is nobody's concern
         finally:
+            # Whatever is still to be sent is dropped: to close would keep it, and the descriptor, for as long
+            # as the other side does not read.
+            writer.transport.abort()
             self._open.discard(task)
-            writer.close()
+            self._refusing -= not has_place
+            self._of_peer[peer] -= has_place
+            self._of_peer += Counter()  # forgets whoever has none
+
+    def _find_place(self, peer: str) -> bool:
+        """Whether a connection of this peer is let in; if need be, instead of the one that waits longest."""
+        limits = self._limits
+        is_peer_full = self._of_peer[peer] >= limits.connections_per_peer
+        if not is_peer_full and len(self._open) - self._refusing < limits.connections:
+            return True
+        for task, whose in self._unasked.items():
+            if whose == peer or not is_peer_full:
+                del self._unasked[task]
+                task.cancel()
+                return True
+        return False
+
+    async def _close(self, writer: asyncio.StreamWriter) -> None:
+        """Close once all is sent, for which there is the time of a request."""
+        writer.close()
+        async with asyncio.timeout(self._limits.request_s):
+            await writer.wait_closed()
 
     async def _one(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None], peer: str
     ) -> bool:
         """Answer one request; whether the connection goes on."""
-        first = await self._first_byte(reader, task)
-        if not first:
-            return False
+        is_head = False
+        self._unasked[task] = peer
         try:
+            first = await self._first_byte(reader, task)
+            if not first:
+                return False
             async with asyncio.timeout(self._limits.request_s):
-                head = parse_head(first + await reader.readuntil(b"\r\n\r\n"), _peer(writer))
+                data = first + await reader.readuntil(b"\r\n\r\n")
+                is_head = data.startswith(b"HEAD ")
+                head = parse_head(data, _peer(writer))
                 room = self._app.room(head)
                 if isinstance(room, int):
                     body = await self._body(head, room, reader, writer)
         except asyncio.LimitOverrunError:
+            self._unasked.pop(task, None)
             return await self._refuse(reader, writer, Answer(431, b"head too long\n"))
         except MalformedRequest as error:
-            return await self._refuse(reader, writer, Answer(error.status, f"{error}\n".encode()))
+            self._unasked.pop(task, None)
+            refusal = Answer(error.status, f"{error}\n".encode())
+            return await self._refuse(reader, writer, refusal, without_body=is_head)
+        finally:
+            self._unasked.pop(task, None)
         if isinstance(room, Answer):
             if head.length not in (None, 0) or not head.keep:
-                return await self._refuse(reader, writer, room)
-            await self._send(writer, room, keep=True, without_body=head.method == "HEAD")
+                return await self._refuse(reader, writer, room, without_body=is_head)
+            await self._send(writer, room, keep=True, without_body=is_head)
             return True
         answer = await self._work(head, body)
         keep = head.keep and not self._is_stopped
-        await self._send(writer, answer, keep=keep, without_body=head.method == "HEAD")
+        await self._send(writer, answer, keep=keep, without_body=is_head)
         return keep
 
     async def _first_byte(self, reader: asyncio.StreamReader, task: asyncio.Task[None]) -> bytes:
@@ -193,13 +240,18 @@ class HttpServer:
         return await reader.readexactly(head.length)
 
     async def _refuse(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answer: Answer,
+        *,
+        without_body: bool = False,
     ) -> bool:
         """Answer a request that was not read whole, and end: what follows could be anything.
 
         What is on its way is thrown away for a moment, or closing would take the answer back.
         """
-        await self._send(writer, answer, keep=False)
+        await self._send(writer, answer, keep=False, without_body=without_body)
         if writer.can_write_eof():
             writer.write_eof()
         left = _DRAINED_BYTES
@@ -243,6 +295,8 @@ class HttpServer:
 
 
 _LATER = {"Retry-After": "1"}
+_REFUSED_AT_ONCE = 64
+"""Connections beyond the bound that are told so; further ones are closed without a word."""
 _DRAINED_BYTES = 1 << 20
 _SLOWEST_BYTES_S = 64 << 10
 """A large evidence file may take its time, at no less than this."""

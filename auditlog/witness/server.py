@@ -17,6 +17,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from auditlog.core.witnessing import ADD_CHECKPOINT, MAX_REQUEST_BYTES, SIZE_MEDIA_TYPE, format_tree_size
@@ -56,20 +57,27 @@ class WitnessServer(HttpServer):
         self._cosigner, self._states, self._box = cosigner, states, box
         self._behind_proxy = behind_proxy
         self._origins = {name_of(log.origin): log.origin for log in cosigner.logs}
-        super().__init__(address, self, limits or Limits())
+        limits = limits or Limits()
+        if behind_proxy:  # all come from the proxy's address; whoever they are is known with a request only
+            limits = replace(limits, connections_per_peer=limits.connections)
+        super().__init__(address, self, limits)
 
     def room(self, head: Head) -> int | Answer:
         """Bodies are read of two routes only."""
-        if head.method in ("GET", "HEAD"):
-            return 0
         sizes = {f"/{ADD_CHECKPOINT}": MAX_REQUEST_BYTES}
         if self._box is not None:
             sizes["/promises"] = MAX_NOTE_BYTES
-        if head.path not in sizes:
-            return _MISSING
-        if head.method != "POST":
-            return Answer(405, b"expected POST\n", headers={"Allow": "POST"})
-        return sizes[head.path]
+        if head.path in sizes:
+            return sizes[head.path] if head.method == "POST" else _not_allowed("POST")
+        if head.method in ("GET", "HEAD"):
+            return 0
+        return _not_allowed("GET, HEAD") if self._is_shown(head.path) else _MISSING
+
+    def _is_shown(self, path: str) -> bool:
+        """Whether there is something to read here, or may be."""
+        name, _, last = path[1:].partition("/")
+        is_box = name == "promises" and bool(last) and self._box is not None
+        return path in ("/health", "/metrics") or is_box or (last == "checkpoint" and name in self._origins)
 
     def answer(self, head: Head, body: bytes) -> Answer:
         """Called on a thread."""
@@ -185,6 +193,10 @@ class WitnessServer(HttpServer):
             "cosigned_timestamp_seconds": times,
             "conflicts": list(kept.items()) or [((), 0)],
         }
+
+
+def _not_allowed(methods: str) -> Answer:
+    return Answer(405, f"expected {methods}\n".encode("ascii"), headers={"Allow": methods})
 
 
 def _json(route: str, value: dict[str, Any], *, status: int = 200) -> Answer:

@@ -124,6 +124,22 @@ def test_another_history_is_refused_and_kept_as_evidence(cosigner: Cosigner, sta
     ask(cosigner, 8, 8)
 
 
+@pytest.mark.parametrize(("status", "old", "proof"), [(422, 8, (bytes(32),)), (409, 3, ()), (409, 0, ())])
+def test_a_second_root_of_the_known_size_is_kept_however_it_comes(
+    cosigner: Cosigner, states: States, status: int, old: int, proof: tuple[bytes, ...]
+) -> None:
+    """With a proof that should not be there, or another old size: both notes are signed by the log."""
+    ask(cosigner, 0, 8)
+    request = format_add_checkpoint(AddCheckpoint(old, proof, note_of(8, FORKED)))
+    for _ in range(2):
+        with pytest.raises(WitnessRefusal) as caught:
+            cosigner.add_checkpoint(request)
+        assert caught.value.status == status
+    kept = states.conflicts()
+    assert [(each.kind, each.shown, each.size) for each in kept] == [("fork", note_of(8, FORKED), 8)]
+    assert kept[0].cosigned.startswith(note_of(8))
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [

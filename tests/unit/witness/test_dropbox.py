@@ -10,17 +10,21 @@ from typing import Any
 import pytest
 
 from auditlog.cli.witness_judge import PromiseJudge, own_trust
+from auditlog.core.cosignature import CosignatureSigner
 from auditlog.core.keys import Ed25519Signer
 from auditlog.core.promise import sign_promise
 from auditlog.core.signed import sign_one
+from auditlog.core.witnessing import AddCheckpoint, format_add_checkpoint
 from auditlog.errors import AuditLogError
 from auditlog.verify.promise_judge import judge_evidence
 from auditlog.witness.boxstore import BOX, BoxStore, promise_id
+from auditlog.witness.cosigner import Cosigner
 from auditlog.witness.dropbox import BoxLimits, DropBox
 from auditlog.witness.errors import DepositRefused
 from auditlog.witness.followed import follow
 from auditlog.witness.judging import Judged, Judgement, Judging, Outcome
 from auditlog.witness.rates import Rates, network_of
+from auditlog.witness.states import States
 from tests.support import promise_world
 from tests.support.log_over_http import ServedLog, served
 from tests.support.promise_world import FakeLookup, Kept, World
@@ -327,16 +331,54 @@ def test_an_invented_promise_is_dropped(store: BoxStore, clock: Clock) -> None:
         assert asked.box.broken() == []
 
 
-def test_without_a_trust_file_the_witness_dates_by_its_own_word(store: BoxStore, clock: Clock) -> None:
-    """A trust file of the log's key and its own; whoever reads the evidence has to trust this witness."""
-    world, kept = promise_world.absent()
-    first = world.cosigners[0].key.verifier.vkey
-    log_of = follow([log_signer().vkey])
-    trust = own_trust(log_of, first)
-    assert trust.policy.quorum == "self"
+@pytest.mark.parametrize(("cause", "state"), [("LATE", None), ("ABSENT", "withheld")])
+def test_without_a_trust_file_nothing_is_dated(
+    cause: str, state: str | None, store: BoxStore, clock: Clock
+) -> None:
+    """Neither late nor absent is published by the word of one witness, which may have been away itself."""
+    world, kept = CHEATS[cause]()
+    trust = own_trust(follow([log_signer().vkey]), world.cosigners[0].key.verifier.vkey)
+    with served(ServedLog(world.source(), FakeLookup(world))) as log:
+        asked = Asked(world, log, store, clock, trust=trust, newest=world.checkpoints[-1])
+        name = asked.settle(kept)
+    assert (asked.box.broken(), asked.box.state(name)) == ([], state)
+
+
+def test_a_witness_that_was_away_convicts_no_honest_log(
+    store: BoxStore, clock: Clock, tmp_path: Path
+) -> None:
+    """Back again, it cosigns the old checkpoint for a stranger: nothing came late by that."""
+    world = World(witnesses=0)
+    signer = CosignatureSigner.from_seed("witness.example/away", b"a" * 32)
+    states = States(tmp_path / "away", signer.verifier)
+    cosigner = Cosigner([log_signer().verifier], signer, states, lambda: world.now_s)
+    old, size = world.publish(), len(world.entries)
+    cosigner.add_checkpoint(format_add_checkpoint(AddCheckpoint(0, (), old)))
+    world.now_s += 10
+    kept = world.decide()
+    world.now_s += 1
+    world.publish()
+    world.now_s += 600
+    cosigner.add_checkpoint(format_add_checkpoint(AddCheckpoint(size, (), old)))
+    cosigned = cosigner.newest(ORIGIN)
+    states.close()
+    assert cosigned is not None
+    trust = own_trust(follow([log_signer().vkey]), signer.vkey)
+    with served(ServedLog(world.source(), FakeLookup(world))) as log:
+        asked = Asked(world, log, store, clock, trust=trust, newest=cosigned.note)
+        asked.settle(kept)
+    assert (asked.box.broken(), asked.box.judged) == ([], {"kept": 1})
+
+
+@pytest.mark.parametrize("cause", ["CONFLICT", "SKIPPED", "DECLARED_LOST"])
+def test_without_a_trust_file_what_needs_no_date_is_published(
+    cause: str, store: BoxStore, clock: Clock
+) -> None:
+    """The log's own signatures prove it."""
+    world, kept = CHEATS[cause]()
+    trust = own_trust(follow([log_signer().vkey]), world.cosigners[0].key.verifier.vkey)
     with served(ServedLog(world.source(), FakeLookup(world))) as log:
         asked = Asked(world, log, store, clock, trust=trust)
-        name = asked.settle(kept)
-    evidence = asked.box.evidence(name)
-    assert evidence is not None
-    assert judge_evidence(evidence, trust).exit_code == 0
+        asked.settle(kept)
+    (shown,) = asked.box.broken()
+    assert shown["cause"] == cause

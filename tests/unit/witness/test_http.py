@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditlog.witness.cosigner import Cosigner
+from auditlog.witness.followed import name_of
 from auditlog.witness.http import Answer, HttpServer, Limits
 from auditlog.witness.metrics import METRICS, PREFIX, page
 from auditlog.witness.requests import Head, MalformedRequest, parse_head
@@ -72,10 +75,24 @@ def serve() -> Iterator[Serve]:
         server.server_close()
 
 
-def connect(server: HttpServer) -> socket.socket:
+class Large(Echo):
+    """Answers of some size."""
+
+    def answer(self, head: Head, body: bytes) -> Answer:
+        """60 kB."""
+        return Answer(200, bytes(60_000))
+
+
+_LARGE_ANSWER = 60_000 + len(
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 60000\r\n"
+    b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: keep-alive\r\n\r\n"
+)
+
+
+def connect(server: HttpServer, sender: str = "127.0.0.1") -> socket.socket:
     """A raw connection."""
     host, _, port = server.url.removeprefix("http://").rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=10, source_address=(sender, 0))
 
 
 def exchange(server: HttpServer, data: bytes) -> bytes:
@@ -126,6 +143,16 @@ def test_what_is_no_request_is_refused_and_the_connection_ends(
     assert answered.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.parametrize("path", [b"/none", b"/none HTTP/9", b"/x HTTP/1.1\r\nTransfer-Encoding: chunked"])
+def test_a_refused_head_has_no_body(serve: Serve, path: bytes) -> None:
+    """Whatever it is refused for."""
+    server = serve(HttpServer(("127.0.0.1", 0), Echo(), QUICK))
+    line = path if b"HTTP" in path else path + b" HTTP/1.1"
+    answered = exchange(server, b"HEAD " + line + b"\r\nContent-Length: 5\r\nConnection: close\r\n\r\n")
+    assert answered.split(b" ")[1][:1] in (b"4", b"5")
+    assert answered.endswith(b"\r\n\r\n")
+
+
 def test_a_failure_shows_no_trace(serve: Serve) -> None:
     """500 and a word; the next request is answered."""
     server = serve(HttpServer(("127.0.0.1", 0), Echo(), QUICK))
@@ -148,17 +175,91 @@ def test_a_slow_client_is_cut_off_and_keeps_nobody_waiting(serve: Serve) -> None
         raw.close()
 
 
-def test_connections_are_bounded(serve: Serve) -> None:
-    """One too many is told to come back."""
-    app = Echo()
-    server = serve(HttpServer(("127.0.0.1", 0), app, Limits(connections=2, request_s=5, idle_s=5)))
-    held = [connect(server) for _ in range(2)]
-    for raw in held:
-        raw.sendall(b"GET /x HTTP/1.1\r\n\r\n")
-        assert raw.recv(1000).startswith(b"HTTP/1.1 200")
-    assert exchange(server, b"").startswith(b"HTTP/1.1 503")
+def hold(server: HttpServer, app: Echo, sender: str = "127.0.0.1") -> socket.socket:
+    """A connection whose request is being worked on."""
+    app.entered.clear()
+    raw = connect(server, sender)
+    raw.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
+    assert app.entered.wait(10)
+    return raw
+
+
+def idle(server: HttpServer, sender: str = "127.0.0.1") -> socket.socket:
+    """A connection that has been answered, and asks no more."""
+    raw = connect(server, sender)
+    raw.sendall(b"GET /x HTTP/1.1\r\n\r\n")
+    assert raw.recv(1000).startswith(b"HTTP/1.1 200")
+    return raw
+
+
+def test_a_newcomer_takes_the_place_of_whoever_asks_nothing_for_longest(serve: Serve) -> None:
+    """Idle connections starve nobody, begun requests neither; the others stay."""
+    server = serve(HttpServer(("127.0.0.1", 0), Echo(), Limits(connections=3, request_s=9, idle_s=9)))
+    held = [idle(server) for _ in range(3)]
+    held[0].sendall(b"GET /x HT")
+    assert httpx.get(f"{server.url}/x").status_code == 200
+    assert held[0].recv(100) == b""
+    held[1].sendall(b"GET /x HTTP/1.1\r\n\r\n")
+    assert held[1].recv(1000).startswith(b"HTTP/1.1 200")
     for raw in held:
         raw.close()
+
+
+def test_where_all_are_busy_one_too_many_is_told_to_come_back(serve: Serve) -> None:
+    """The 503 arrives, whatever the newcomer has sent and nobody read."""
+    app = Echo()
+    server = serve(HttpServer(("127.0.0.1", 0), app, Limits(connections=2, request_s=9, idle_s=9)))
+    held = [hold(server, app) for _ in range(2)]
+    for _ in range(5):
+        body = b"x" * (200 << 10)
+        answered = exchange(server, b"POST /x HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert answered.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 1" in answered
+    app.gate.set()
+    for raw in held:
+        assert raw.recv(1000).startswith(b"HTTP/1.1 200")
+        raw.close()
+
+
+def test_one_address_has_a_share_of_the_connections(serve: Serve) -> None:
+    """It displaces its own alone; others find a place."""
+    app = Echo()
+    limits = Limits(connections=4, connections_per_peer=2, request_s=9, idle_s=9)
+    server = serve(HttpServer(("127.0.0.1", 0), app, limits))
+    quiet = idle(server, "127.0.0.2")
+    own = idle(server)
+    held = [hold(server, app)]
+    held.append(hold(server, app))
+    assert own.recv(100) == b"", "the one of this address that asked nothing"
+    assert exchange(server, b"").startswith(b"HTTP/1.1 503")
+    quiet.sendall(b"GET /x HTTP/1.1\r\n\r\n")
+    assert quiet.recv(1000).startswith(b"HTTP/1.1 200")
+    idle(server, "127.0.0.3").close()
+    app.gate.set()
+    for raw in (*held, own, quiet):
+        raw.close()
+
+
+def test_what_is_never_read_is_dropped_with_its_connection(serve: Serve) -> None:
+    """Many requests, no answer taken: when its place is given back nothing of it is left to send."""
+    server = serve(HttpServer(("127.0.0.1", 0), Large(), QUICK))
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    raw.connect((host, int(port)))
+    raw.sendall(b"GET /x HTTP/1.1\r\n\r\n" * 500)
+    with raw:
+        while server.connections == 0:
+            time.sleep(0.01)
+        while server.connections:
+            time.sleep(0.01)
+        raw.settimeout(10)
+        answered = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := raw.recv(1 << 20):
+                answered += chunk
+    assert 0 < answered.count(b"HTTP/1.1 200") < 500
+    assert len(answered) % _LARGE_ANSWER, "cut, not sent out to the end of what was written"
 
 
 def test_a_stop_answers_what_has_arrived(serve: Serve) -> None:
@@ -194,6 +295,27 @@ def test_any_head_is_read_or_refused(data: bytes) -> None:
     except MalformedRequest:
         return
     assert head.path.startswith("/")
+
+
+def test_another_method_is_told_the_right_one(serve: Serve, tmp_path: Path) -> None:
+    """405 with Allow wherever something is, 404 elsewhere."""
+    states = States(tmp_path, WITNESS.verifier)
+    cosigner = Cosigner([LOG.verifier], WITNESS, states, lambda: NOW)
+    server = serve(WitnessServer(("127.0.0.1", 0), cosigner, states))
+    try:
+        for method, path, allowed in (
+            ("GET", "/add-checkpoint", "POST"),
+            ("HEAD", "/add-checkpoint", "POST"),
+            ("PUT", "/add-checkpoint", "POST"),
+            ("POST", "/health", "GET, HEAD"),
+            ("DELETE", f"/{name_of(LOG.name)}/checkpoint", "GET, HEAD"),
+        ):
+            answer = httpx.request(method, f"{server.url}{path}")
+            assert (answer.status_code, answer.headers.get("Allow")) == (405, allowed), (method, path)
+        assert httpx.post(f"{server.url}/promises").status_code == 404
+        assert httpx.post(f"{server.url}/elsewhere").status_code == 404
+    finally:
+        states.close()
 
 
 def test_health_metrics_and_conflicts_are_shown(serve: Serve, tmp_path: Path) -> None:
