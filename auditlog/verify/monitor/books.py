@@ -7,7 +7,7 @@ commit, whole. Must never: tell anybody of an alarm before it is in the book.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 from auditlog.verify.monitor.alarms import AlarmBook
 from auditlog.verify.monitor.fold import EntryFold
@@ -29,6 +29,10 @@ class Books:
     fold: EntryFold
     book: AlarmBook
     clock_us: Callable[[], int]
+    unreached: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What could not be reached in this look though the log was there, by kind: a sentence, and the signed
+    note that it belongs to.
+    """
 
     def commit(self, sight: Sight | None) -> int:
         """Write everything since the last commit, alarms with their evidence; returns how many were new."""

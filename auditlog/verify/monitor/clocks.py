@@ -7,13 +7,14 @@ silence, however long it lasts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from auditlog.core.anchor import DEVNET_TYPE
 from auditlog.core.scalars import format_time
 from auditlog.core.trust import ANCHOR, DEVNET, QUORUM
-from auditlog.verify.completeness_lives import LONGEST_INTERVAL_S, SILENCE_INTERVALS
+from auditlog.verify.completeness_lives import LONGEST_DELAY_S, LONGEST_INTERVAL_S, SILENCE_INTERVALS
 from auditlog.verify.completeness_watched import Watched
 from auditlog.verify.monitor.following import Follower, Look
 from auditlog.verify.monitor.raised import Raised
@@ -39,20 +40,32 @@ def check_clocks(follower: Follower, look: Look, limits: Limits) -> None:
     if not look.is_current:
         _check_stale(follower, limits, alive=None)
         return
-    alive = _check_silence(follower, limits)
+    alive = _check_silence(follower, look, limits)
     _check_stale(follower, limits, alive=alive)
     _check_quorum(follower, look)
     _check_anchors(follower, look, limits)
 
 
-def _check_silence(follower: Follower, limits: Limits) -> bool | None:
+def merge_delay_s(facts: Mapping[str, Any], look: Look) -> int:
+    """The time the log allows itself to take an entry in, as far as it excuses a silence, in seconds."""
+    stated = facts.get("max_merge_delay_s")
+    if type(stated) is not int:
+        look.reservations.append("merge delay: the log's genesis states none, so none excuses a silence")
+        return 0
+    if stated > LONGEST_DELAY_S:
+        text = f"merge delay: the log allows itself {stated} s; a silence is excused for {LONGEST_DELAY_S}"
+        look.reservations.append(text)
+    return min(stated, LONGEST_DELAY_S)
+
+
+def _check_silence(follower: Follower, look: Look, limits: Limits) -> bool | None:
     """Whether any producer is due to be heard; None if that cannot be known."""
     standing, now_us = follower.books.standing, follower.clock_us()
     if standing.entries_why:
         return None
     alive = False
-    delay_s = float(follower.books.fold.facts.get("max_merge_delay_s", 0)) + limits.slack_s
-    for _identity, heard_us, watched in follower.books.producers.watched.look():
+    delay_s = merge_delay_s(follower.books.fold.facts, look) + limits.slack_s
+    for identity, heard_us, watched in follower.books.producers.watched.look():
         if not _is_due(watched):
             continue
         alive = True
@@ -66,7 +79,7 @@ def _check_silence(follower: Follower, limits: Limits) -> bool | None:
             f"every {interval_s} s"
         )
         # The same key as that of the silence which the fold finds when it is over.
-        follower.books.book.take(Raised(alarm="silent", key=f"silent:{name}:{last}", detail=detail))
+        follower.books.book.take(Raised(alarm="silent", key=f"silent:{identity}:{last}", detail=detail))
     return alive
 
 
@@ -83,7 +96,8 @@ def _check_stale(follower: Follower, limits: Limits, *, alive: bool | None) -> N
     if alive is False or not standing.note_us or "successor" in follower.books.fold.facts:
         return
     age_us = follower.clock_us() - standing.note_us
-    if age_us <= limits.stale_s * _US:
+    if age_us <= limits.stale_s * _US or "edge" in follower.books.unreached:
+        # It has signed something newer: what of that cannot be reached is `tiles_withheld`.
         return
     size = 0 if follower.opened is None else follower.opened.checkpoint.tree_size
     detail = (

@@ -15,8 +15,9 @@ from typing import Any, Final
 from auditlog.core import canonical
 from auditlog.core.entry import Entry
 from auditlog.core.scalars import format_time, parse_time
+from auditlog.errors import AuditLogError, StorageError
 from auditlog.verify.chains import ChainChecker
-from auditlog.verify.completeness import Period, fold_entry
+from auditlog.verify.completeness import Period, fold_entry, is_well_formed
 from auditlog.verify.completeness_lives import Lives
 from auditlog.verify.completeness_report import Findings, Weight
 from auditlog.verify.lives import Complaint
@@ -62,7 +63,7 @@ class EntryFold:
         self._leaf_hash = leaf_hash
         self._chains = ChainChecker(origin, self._complain, vkey=vkey, producers=producers.chains)
         self._lives = Lives(Period(), _Collected(self._found), producers.watched)
-        self._index = -1
+        self._index, self._writer = -1, ""
         self._late_before, self._late_mark = "", (0, "", "")
         self.facts: dict[str, Any] = {}
         """What the log's genesis says, and how many heads were checked or could not be."""
@@ -99,20 +100,30 @@ class EntryFold:
 
     def take(self, index: int, leaf_hash: bytes, data: bytes) -> None:
         """The next entry."""
-        self._index = index
-        entry = self._chains.take(index, leaf_hash, data)
+        self._index, self._writer = index, ""
+        entry = self._chained(index, leaf_hash, data)
         self._places.take(index, entry, self._chains.began_after)
         if entry is None:
             return
+        self._writer = entry.producer
         fold_entry(self._lives, index, leaf_hash, entry)
         if entry.time < self._late_before:
             self._late(index, entry)
         if entry.kind not in _QUICK:
             self._look(index, entry)
 
+    def _chained(self, index: int, leaf_hash: bytes, data: bytes) -> Entry | None:
+        try:
+            return self._chains.take(index, leaf_hash, data)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001  no content of one entry ends what is known of the others
+            self._lives.not_judged(index, error)
+            return None
+
     def take_plain(self, index: int, leaf_hash: bytes, entry: Entry) -> None:
         """The next entry, where `read_plain` has read it already: a decision or an outcome, well formed."""
-        self._index = index
+        self._index, self._writer = index, entry.producer
         self._chains.take_plain(index, leaf_hash, entry)
         self._places.take(index, entry)
         self._lives.take(index, entry, is_read=True)
@@ -138,13 +149,20 @@ class EntryFold:
         except (KeyError, TypeError, AttributeError):
             # A body of another shape: recorded as it came, by design, and counted among the odd ones.
             return
+        except AuditLogError:
+            raise  # the log does not serve what it takes, or this memory failed: another look reads it again
+        except Exception as error:  # noqa: BLE001  as in `_chained`
+            self._lives.not_judged(index, error)
 
     def _genesis(self, _index: int, entry: Entry) -> None:
-        if entry.seq == 0 and "visibility" not in self.facts:
+        # Only of a body that is one: what is read here decides later what is silent, and what is stale.
+        if entry.by_log and entry.seq == 0 and "visibility" not in self.facts and is_well_formed(entry):
             for name in ("visibility", "max_merge_delay_s", "contact"):
                 self.facts[name] = entry.body[name]
 
     def _successor(self, index: int, entry: Entry) -> None:
+        if not entry.by_log or not is_well_formed(entry):
+            return
         self.facts["successor"] = str(entry.body["origin"])
         text = f"entry {index}: the log ends, and goes on as {entry.body['origin']}"
         self._remark(Remark("successor", "log", text))
@@ -206,13 +224,16 @@ class EntryFold:
         self._raise(Raised(alarm=problem.rule, key=key, detail=detail, index=problem.at, other=problem.other))
 
     def _found(self, weight: Weight, kind: str, producer: str, text: str, numbers: dict[str, Any]) -> None:
+        if kind == "not_judged":
+            self.facts[kind] = self.facts.get(kind, 0) + 1
         alarm = _ALARMS.get(kind)
         if alarm is None or weight is Weight.NOTE:
             self._remark(Remark(kind, producer, text))
             return
         detail = f"{producer}: {text}" if producer else text
         since = numbers.get("since")
-        key = f"silent:{producer}:{since}" if alarm == "silent" else f"{alarm}:{kind}:{_digest(detail)}"
+        # A silence is found by the next entry of whoever was silent; names may be those of several.
+        key = f"silent:{self._writer}:{since}" if alarm == "silent" else f"{alarm}:{kind}:{_digest(detail)}"
         index = None if alarm == "silent" else self._index
         self._raise(Raised(alarm=alarm, key=key, detail=detail, index=index, other=numbers.get("other")))
 

@@ -26,7 +26,7 @@ from auditlog.verify.monitor.raised import Raised
 from auditlog.verify.monitor.reading import Readers
 from auditlog.verify.monitor.standing import Standing, load_standing
 from auditlog.verify.monitor.store import Store
-from auditlog.verify.monitor.walking import Progress, Walk
+from auditlog.verify.monitor.walking import Progress, Walk, shows_tiles
 from auditlog.verify.sources import CHECKPOINT_PATH, HttpSource, LogSource
 from auditlog.verify.steps import LogTrust, Opened, check_quorum
 from auditlog.verify.tlogclient import VerifiedTree
@@ -124,10 +124,13 @@ class Follower:
         look = Look(self.log.origin)
         self._renew()
         self.books.book.begin()
+        self.books.unreached.clear()
         opened = self._newest(look)
         if opened is not None and self._accept(opened, look):
             self._catch_up(look)
         self.books.commit(self.sight())
+        if failed := self.books.fold.facts.get("not_judged"):
+            look.unread.append(f"{failed} entries could not be judged, by a fault of this program")
         if self.books.standing.entries_why:
             why = self.books.standing.entries_why
             look.unread.append(
@@ -257,8 +260,12 @@ class Follower:
         size, was_read = new.checkpoint.tree_size, bool(self.books.standing.tree_size)
         look.unread.append(f"the tree of {size} entries could not be read: {error}")
         if isinstance(error, SourceError):
-            # A private log shows no tile from the start; one that did before withholds.
-            if error.reason == "unreachable" or (error.reason == "refused" and not was_read):
+            if error.reason == "unreachable":
+                if was_read:
+                    self.books.unreached["edge"] = (f"the tree of {size} entries: {error}", new.note)
+                return
+            # A private log shows no tile from the start; one that did before, or shows others, withholds.
+            if not was_read and (error.reason == "refused" or not shows_tiles(self.source, size)):
                 return
             alarm, what = "tiles_withheld", "does not serve its tiles"
         else:

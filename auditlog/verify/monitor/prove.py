@@ -7,6 +7,7 @@ never raises for want of evidence. Must never: call proven what its own check do
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,7 +17,7 @@ from auditlog.core.keys import Ed25519Signer
 from auditlog.core.scalars import format_time
 from auditlog.core.tiles import TILE_WIDTH
 from auditlog.core.trust import Trust
-from auditlog.errors import EvidenceError, MalformedError, SourceError
+from auditlog.errors import EvidenceError, MalformedError, StorageError
 from auditlog.verify.evidence_build import Exhibits, finding, observed_file
 from auditlog.verify.finding import ALARMS, AlarmClass, Finding
 from auditlog.verify.lives import ProducerLife
@@ -24,6 +25,8 @@ from auditlog.verify.monitor.raised import Raised
 from auditlog.verify.plain_entries import read_plain
 from auditlog.verify.report import Grade
 from auditlog.verify.tlogclient import VerifiedTree
+
+logger = logging.getLogger("auditlog.monitor")
 
 SEARCHED: Final = 16_384
 """Entries looked through for those that belong into a file; no file shows more."""
@@ -54,7 +57,10 @@ class Prover:
         for file in self._candidates(raised, sight):
             try:
                 found = finding(raised.alarm, raised.detail, file, self._trust, index=raised.index)
-            except EvidenceError:
+            except StorageError:
+                raise
+            except Exception as error:  # noqa: BLE001  without a file the alarm is told all the same
+                logger.debug("%s: %s", raised.key, error)
                 continue
             if found.grade is Grade.PROVEN or ALARMS[raised.alarm].kind is AlarmClass.NOTICE:
                 return found
@@ -62,11 +68,15 @@ class Prover:
 
     def _stated(self, raised: Raised, origin: str, note: str) -> Finding:
         """Nobody but this monitor can say it."""
+        # Before the first checkpoint is accepted there is only the one that it was raised about.
+        note, shown = (
+            (note, raised.notes) if note or not raised.notes else (raised.notes[0], raised.notes[1:])
+        )
         if note:
             try:
                 time = format_time(self._clock_us())
                 file = observed_file(
-                    raised.alarm, note, raised.detail, signer=self._signer, time=time, shown=raised.notes[:16]
+                    raised.alarm, note, raised.detail, signer=self._signer, time=time, shown=shown[:16]
                 )
                 return finding(raised.alarm, raised.detail, file, self._trust, index=raised.index)
             except EvidenceError:
@@ -82,8 +92,10 @@ class Prover:
                 return
             try:
                 yield make(raised, sight)
-            except (EvidenceError, SourceError, ValueError, IndexError, KeyError):
-                # The log does not serve what it takes, or this way does not fit the case.
+            except StorageError:
+                raise
+            except Exception as error:  # noqa: BLE001  the log does not serve it, or it does not fit the case
+                logger.debug("%s: %s", raised.key, error)
                 continue
 
 

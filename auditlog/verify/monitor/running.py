@@ -22,6 +22,7 @@ from auditlog.verify.monitor.outbox import Outbox
 from auditlog.verify.monitor.promised import Promised
 from auditlog.verify.monitor.status import LogStatus, status_of
 from auditlog.verify.monitor.store import Store
+from auditlog.verify.monitor.withheld import check_withheld
 
 logger = logging.getLogger("auditlog.monitor")
 
@@ -44,8 +45,14 @@ class Watch:
         for check in self._checks():
             try:
                 check(look)
+            except StorageError:
+                raise
             except SourceError as error:
                 look.unread.append(str(error))
+            except Exception as error:
+                # A fault of this code in one check: the other checks, and the other logs, go on.
+                logger.exception("%s", self.follower.log.origin)
+                look.unread.append(f"this monitor failed on it ({type(error).__name__}): see its own log")
         self.follower.books.commit(self.follower.sight())
         return look
 
@@ -53,6 +60,7 @@ class Watch:
         follower = self.follower
         checks: list[Callable[[Look], None]] = [
             lambda look: check_anchors(follower, look, self.anchors),
+            lambda look: check_withheld(follower, look, self.limits.stale_s),
             lambda look: check_clocks(follower, look, self.limits),
         ]
         beside, promised = self.beside, self.promised
@@ -166,7 +174,17 @@ class Monitor:
             watch.follower.again()
             text = f"this monitor failed on it ({type(error).__name__}): see its own log"
             look = Look(watch.follower.log.origin, unread=[text])
-        self.statuses[look.origin] = status_of(watch.follower, look, watch.beside)
+        self.statuses[look.origin] = self._status(watch, look)
+
+    def _status(self, watch: Watch, look: Look) -> LogStatus:
+        try:
+            return status_of(watch.follower, look, watch.beside)
+        except StorageError:
+            raise
+        except Exception as error:
+            logger.exception("%s", look.origin)
+            text = f"this monitor failed to say how it stands ({type(error).__name__}): see its own log"
+            return LogStatus(origin=look.origin, unread=(*look.unread, text))
 
     def new_alarms(self) -> list[tuple[str, str]]:
         """(origin, word) of every alarm since this process began."""

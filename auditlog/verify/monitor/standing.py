@@ -44,6 +44,12 @@ class Standing(msgspec.Struct):
     """Anchors that entries name and that were not compared yet."""
     looked_us: int = 0
     """When the log was last read without any trouble."""
+    stuck: dict[str, tuple[int, int, int]] = {}
+    """Of each kind of part that could not be reached: (how far the monitor had got, when it was last asked
+    for in vain, microseconds for which it has been).
+    """
+    ahead: dict[str, tuple[str, int]] = {}
+    """By witness or peer: a checkpoint that the log signed and has not reached here, and since when."""
     suppressed: dict[str, int] = {}
     """Alarms of a word that were too many to tell one by one."""
 

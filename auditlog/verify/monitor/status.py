@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from auditlog.core.scalars import format_time
 from auditlog.verify.finding import ALARMS, AlarmClass
-from auditlog.verify.monitor.beside import Beside
+from auditlog.verify.monitor.beside import AHEAD, DISAGREES, SAME, Beside
 from auditlog.verify.monitor.following import Follower, Look
 from auditlog.verify.monitor.store import Store
 from auditlog.verify.steps import check_quorum
@@ -29,6 +29,21 @@ class OtherStatus:
     kind: str
     size: int
     problem: str
+    state: str = ""
+    """`same`, `ahead` (not compared), `disagrees`; empty before it was compared."""
+    compared: int = 0
+    """Entries up to which the histories are known to be the same."""
+
+    @property
+    def sentence(self) -> str:
+        """What is known of it, in words."""
+        if self.state == DISAGREES:
+            return "has ANOTHER HISTORY, see the alarms"
+        if self.problem:
+            return self.problem
+        if self.state == AHEAD:
+            return f"at {self.size:,} entries, ahead of the log here: not compared yet"
+        return f"same history up to {self.compared:,} entries" if self.state == SAME else "not compared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +89,14 @@ def status_of(follower: Follower, look: Look, beside: Beside | None) -> LogStatu
     """The state after a look."""
     standing, fold, opened = follower.books.standing, follower.books.fold, follower.opened
     if opened is None:
-        return LogStatus(origin=look.origin, unread=tuple(look.unread), reservations=tuple(look.reservations))
+        return LogStatus(
+            origin=look.origin,
+            alarms=count_alarms(follower.store, look.origin),
+            suppressed=dict(standing.suppressed),
+            remarks=_remarks(follower.store, look.origin),
+            unread=tuple(printable(text, 300) for text in look.unread),
+            reservations=tuple(printable(text, 300) for text in look.reservations),
+        )
     quorum = check_quorum(opened, follower.log.trust).value
     return LogStatus(
         origin=look.origin,
@@ -117,6 +139,8 @@ def _others(beside: Beside | None) -> tuple[OtherStatus, ...]:
             "monitor" if other.verifier is None else "witness",
             other.newest_size,
             printable(other.problem, 200),
+            other.state,
+            other.compared,
         )
         for other in (beside.others if beside is not None else [])
     )

@@ -12,7 +12,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from auditlog.core.tiles import TILE_WIDTH, TilePath
+from auditlog.core.integrate import level_count
+from auditlog.core.tiles import TILE_HEIGHT, TILE_WIDTH, TilePath, partial_width
 from auditlog.core.trust import Trust
 from auditlog.errors import EvidenceError, SourceError
 from auditlog.verify.monitor.anchors import check_claims
@@ -23,7 +24,7 @@ from auditlog.verify.monitor.raised import Raised
 from auditlog.verify.monitor.reader import Piece
 from auditlog.verify.monitor.reading import Readers, Reading
 from auditlog.verify.sources import LogSource
-from auditlog.verify.tlogclient import VerifiedTree
+from auditlog.verify.tlogclient import VerifiedTree, fetch_tile
 
 BATCH_TILES: Final = 64
 """Tiles between two commits: 16,384 entries."""
@@ -169,7 +170,7 @@ class Walk:
                 error.reason in ("refused", "unreachable") or standing.entries_size == 0
             )
             # A log whose entries need a token shows none from the start: that is no alarm.
-            if not is_closed or (standing.entries_size and _is_refusal(error)):
+            if not is_closed or standing.entries_size:
                 self._broken("bundle", number, error)
             return False
         for place in range(max(0, standing.entries_size - first), len(entries)):
@@ -193,6 +194,9 @@ class Walk:
         """A part of the signed tree that is not served, or is not the tree's."""
         if isinstance(error, SourceError):
             if error.reason == "unreachable":
+                if what == "tile" or self._books.standing.entries_size:
+                    detail = f"{what} {number} of {self._size} entries: {error}"
+                    self._books.unreached[what] = (detail, self._sight.note)
                 return
             alarm, where = "tiles_withheld", f"the log does not serve {what} {number} of the tree it signed"
         else:
@@ -201,5 +205,17 @@ class Walk:
         self._books.book.take(Raised(alarm=alarm, key=key, detail=f"{where}: {error}"))
 
 
-def _is_refusal(error: Exception) -> bool:
-    return isinstance(error, SourceError) and error.reason == "refused"
+def shows_tiles(source: LogSource, size: int) -> bool:
+    """Whether any tile at the right edge of a tree of that size is served."""
+    for path in (TilePath(0, 0, min(size, TILE_WIDTH)), *edge_paths(size)):
+        with contextlib.suppress(SourceError, EvidenceError):
+            fetch_tile(source, path)
+            return True
+    return False
+
+
+def edge_paths(size: int) -> Iterator[TilePath]:
+    """The partial tiles of a tree, one a level at most."""
+    for level in range(level_count(size)):
+        if width := partial_width(level, size):
+            yield TilePath(level, size >> (TILE_HEIGHT * (level + 1)), width)
