@@ -125,10 +125,7 @@ def _lines(status: LogStatus) -> list[str]:
         f"  cosigned by: {', '.join(status.cosigned) or 'nobody known'}",
         f"  {status.producers} producer(s); {status.anchors_checked} anchor(s) compared with the tree",
     ]
-    lines += [
-        f"  {other.kind} {other.name}: {other.problem or f'same history up to {other.size} entries'}"
-        for other in status.others
-    ]
+    lines += [f"  {other.kind} {other.name}: {other.sentence}" for other in status.others]
     lines += [f"  ALARM {word}: {count}" for word, count in status.alarms.items()]
     lines += [f"  NOT CHECKED: {text}" for text in status.unread]
     lines += [f"  not asked: {text}" for text in status.reservations]

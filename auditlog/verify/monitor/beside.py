@@ -27,6 +27,8 @@ from auditlog.verify.tlogclient import VerifiedTree
 ANSWER_S: Final = 10.0
 """Within which a witness or a peer answers."""
 
+SAME, AHEAD, DISAGREES = "same", "ahead", "disagrees"
+
 BEHIND_S: Final = 3600.0
 """A witness that is so long behind a checkpoint of the log is reported."""
 
@@ -39,10 +41,12 @@ class Other:
     url: str
     verifier: CosignatureVerifier | None = None
     """The key of a witness: its checkpoint must carry its cosignature."""
-    ahead: Opened | None = None
-    """One that the log has signed and that is ahead of the newest known."""
     newest_size: int = -1
     """What it showed last; -1 before that."""
+    state: str = ""
+    """`SAME`, `AHEAD` or `DISAGREES`, by the last answer that came; empty before there was one."""
+    compared: int = 0
+    """Entries up to which its history and this one are known to be the same."""
     problem: str = ""
     source: LogSource | None = field(default=None, repr=False)
 
@@ -78,6 +82,7 @@ class Beside:
                 shown = self._fetch(other, follower)
                 other.newest_size = shown.checkpoint.tree_size
                 self._compare(other, shown, follower)
+                self._unreached(other, follower, look)
             except (SourceError, EvidenceError) as error:
                 other.problem = str(error)
                 look.unread.append(f"{other.name}: {error}")
@@ -103,9 +108,14 @@ class Beside:
         newest = follower.opened
         if newest is None:
             return
-        if other.ahead is not None and other.ahead.checkpoint.tree_size <= newest.checkpoint.tree_size:
-            ahead, other.ahead = other.ahead, None
-            self._fits(other, ahead, newest, follower)
+        if follower.books.book.has(_key(other)):
+            other.state = DISAGREES
+        kept = follower.books.standing.ahead.get(other.name)
+        if kept is not None:
+            ahead = open_signed(kept[0], follower.log)
+            if ahead.checkpoint.tree_size <= newest.checkpoint.tree_size:
+                self._fits(other, ahead, newest, follower)
+                del follower.books.standing.ahead[other.name]
         if shown.checkpoint.tree_size > newest.checkpoint.tree_size:
             self._ahead(other, shown, newest, follower)
             return
@@ -116,17 +126,39 @@ class Beside:
         """It has more than the log has shown here: normal for seconds. If the log serves the larger tree,
         it can be compared at once.
         """
-        if other.ahead is None:
-            other.ahead = shown
+        follower.books.standing.ahead.setdefault(other.name, (shown.note, follower.clock_us()))
+        if other.state != DISAGREES:
+            other.state = AHEAD
         with contextlib.suppress(SourceError, EvidenceError):
             tree = VerifiedTree(follower.source, shown.checkpoint)
             if tree.root_at(newest.checkpoint.tree_size) != newest.checkpoint.root_hash:
                 self._raise(other, newest, shown, Sight(tree, shown.note), follower)
+            else:
+                _same(other, newest.checkpoint.tree_size)
+
+    def _unreached(self, other: Other, follower: Follower, look: Look) -> None:
+        """What it has and the log does not get to here: another branch may be behind that, or an old copy."""
+        kept, newest = follower.books.standing.ahead.get(other.name), follower.opened
+        if kept is None or newest is None or not look.is_current:
+            return
+        behind_us = follower.clock_us() - kept[1]
+        if behind_us <= self._behind_us:
+            return
+        size, here = open_signed(kept[0], follower.log).checkpoint.tree_size, newest.checkpoint.tree_size
+        detail = (
+            f"{other.name} has a checkpoint of {size} entries that the log signed; for "
+            f"{behind_us / 3.6e9:.1f} h the log has not come to it here, and shows {here}"
+        )
+        look.unread.append(f"another history cannot be ruled out: {detail}")
+        key = f"stale_checkpoint:ahead:{other.name}:{size}"
+        raised = Raised(alarm="stale_checkpoint", key=key, detail=detail, notes=(kept[0],))
+        follower.books.book.take(raised)
 
     def _fits(self, other: Other, shown: Opened, newest: Opened, follower: Follower) -> bool:
         size = shown.checkpoint.tree_size
         if size == newest.checkpoint.tree_size:
             if shown.checkpoint.root_hash == newest.checkpoint.root_hash:
+                _same(other, size)
                 return True
             self._raise(other, shown, newest, None, follower)
             return False
@@ -134,6 +166,7 @@ class Beside:
         if tree is None or tree.checkpoint != newest.checkpoint:
             tree = VerifiedTree(follower.source, newest.checkpoint)
         if tree.root_at(size) == shown.checkpoint.root_hash:
+            _same(other, size)
             return True
         self._raise(other, shown, newest, Sight(tree, newest.note), follower)
         return False
@@ -148,8 +181,8 @@ class Beside:
             f"the tree of {larger.checkpoint.tree_size} entries does not begin with that of "
             f"{smaller.checkpoint.tree_size}"
         )
-        key = f"{alarm}:{other.name}"
-        follower.books.book.take(fork_of(smaller, larger, sight, alarm=alarm, key=key, detail=detail))
+        other.state = DISAGREES
+        follower.books.book.take(fork_of(smaller, larger, sight, alarm=alarm, key=_key(other), detail=detail))
 
     def _time(self, other: Other, shown: Opened, newest: Opened, follower: Follower) -> None:
         """How long it has been behind."""
@@ -170,3 +203,14 @@ class Beside:
                 notes=(shown.note,),
             )  # fmt: skip
             follower.books.book.take(raised)
+
+
+def _key(other: Other) -> str:
+    """Of its disagreement, which is one occasion for ever."""
+    return f"{'fork' if other.verifier is None else 'witness_disagrees'}:{other.name}"
+
+
+def _same(other: Other, size: int) -> None:
+    # Who has once shown another history is not called the same again.
+    if other.state != DISAGREES:
+        other.state, other.compared = SAME, size

@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from auditlog.verify.finding import ALARMS, AlarmClass
+from auditlog.verify.monitor.beside import DISAGREES, SAME
 from auditlog.verify.monitor.status import LogStatus
 from auditlog.verify.wording import printable
 
@@ -107,9 +108,10 @@ def _alarm(line: dict[str, Any]) -> str:
 
 def _other(status: LogStatus, at: int) -> str:
     other = status.others[at]
-    if other.problem:
-        return f'{_text(other.kind)} {_text(other.name)}: <span class="open">{_text(other.problem)}</span>'
-    return f"{_text(other.kind)} {_text(other.name)}: same history, up to {other.size:,} entries"
+    text = _text(other.sentence)
+    if other.problem or other.state != SAME:
+        text = f'<span class="{"bad" if other.state == DISAGREES else "open"}">{text}</span>'
+    return f"{_text(other.kind)} {_text(other.name)}: {text}"
 
 
 def _listed(title: str, items: list[str]) -> str:
