@@ -42,7 +42,7 @@ class Answering:
         """Say that an exchange will never be recorded: nothing is owed for it, and what `reserve` kept is
         given back. Who drops it counts it first (`refused.<status>`).
         """
-        self.metrics.add("dropped")
+        self._count(exchange, "dropped")
         if exchange.attempt is not None:
             exchange.attempt.settle()
         if self.settings.mode == "fail_closed":
@@ -52,10 +52,16 @@ class Answering:
         """Say that a call was made whose record would not be true, since observing it failed: a gap entry
         declares it.
         """
-        self.metrics.add("failed")
+        self._count(exchange, "failed")
         self.guard.call("lose", None, self._lose, exchange)
         if self.settings.mode == "fail_closed":
             self.release()
+
+    def defer(self, exchange: Exchange) -> None:
+        """Say that its answer leaves without a promise; counted in the life that began the call."""
+        self.metrics.add("deferred")
+        if exchange.attempt is not None:
+            exchange.attempt.defer()
 
     def reserve(self) -> bool:
         """Keep room for one record before the application is called (fail_closed): queue, spool and disk,
@@ -80,6 +86,15 @@ class Answering:
         running = self._running
         if running is not None:
             self.guard.call("promised", None, running.promised, id, promise)
+
+    def _count(self, exchange: Exchange, ending: str) -> None:
+        """Count how a call ended. One that these counters do not hold as begun (its parent process began it,
+        or it has ended before) begins here too, so that no life ends or records more than it began.
+        """
+        if exchange.counted is not self.metrics.life:
+            self.metrics.add("started")
+        exchange.counted = None
+        self.metrics.add(ending)
 
     def _lose(self, exchange: Exchange) -> None:
         running, now_us, attempt = self._running, self._clock(), exchange.attempt

@@ -49,7 +49,7 @@ class Attempts:
     def __init__(self, slot_dir: Path, instance: str) -> None:
         """Begin with none. A disk that refuses leaves them in memory only."""
         self._lock = threading.Lock()
-        self._started = self._settled = 0
+        self._started = self._settled = self._deferred = 0
         self._map: mmap.mmap | None = None
         self._has_ended = self._is_left = False
         self._path = slot_dir / FOLDER / instance
@@ -61,6 +61,11 @@ class Attempts:
     def outstanding(self) -> int:
         """Calls that have begun and are neither written, declared nor dropped."""
         return self._started - self._settled
+
+    @property
+    def deferred(self) -> int:
+        """Answers to calls of this life that left without a promise though one was tried."""
+        return self._deferred
 
     @property
     def covers_open(self) -> bool:
@@ -81,6 +86,11 @@ class Attempts:
             with self._lock:
                 self._settled += count
                 self._write()
+
+    def defer(self) -> None:
+        """The answer to one of these calls leaves without its promise; in memory only."""
+        with self._lock:
+            self._deferred += 1
 
     def end(self) -> None:
         """This life ended in order, and what it left open is declared: the marks go."""

@@ -204,5 +204,5 @@ async def record_and_wait(
         recorder.deadlines.add(waiter, wait_s)
     settled = await waiter
     if settled is None:
-        recorder.metrics.add("deferred")
+        recorder.defer(observation.exchange)
     return settled

@@ -66,6 +66,11 @@ class Handing:
         return 0 if self.writer is None else self.writer.decisions
 
     @property
+    def deferred(self) -> int:
+        """How many answers to calls that this life began left without their promise."""
+        return 0 if self._attempts is None else self._attempts.deferred
+
+    @property
     def attempts(self) -> Attempts | None:
         """The marks of the calls that this life began."""
         return self._attempts

@@ -47,6 +47,8 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: dict[str, int] = {}
+        self.life = object()
+        """What a call remembers of the counters that it was counted in; another one in a forked child."""
         self.commits = Timing()
         """Each write to the spool with its fsync."""
 
@@ -76,4 +78,5 @@ class Counters:
         """
         self._lock = threading.Lock()
         self._values = {}
+        self.life = object()
         self.commits = Timing()

@@ -63,7 +63,12 @@ def mint_id(now_us: int, random: bytes) -> str:
 
 
 def mint_exchange(
-    now_us: int, random: bytes, *, receipt_url: Callable[[str], str | None], attempts: Attempts | None
+    now_us: int,
+    random: bytes,
+    *,
+    receipt_url: Callable[[str], str | None],
+    attempts: Attempts | None,
+    counted: object = None,
 ) -> Exchange:
     """An exchange from `RANDOM_BYTES` of randomness, marked as begun before anybody is called."""
     key, name = random[:32], mint_id(now_us, random[32:])
@@ -77,4 +82,5 @@ def mint_exchange(
         BodyCommitment(key, "response"),
         receipt_url(name),
         attempts,
+        counted,
     )

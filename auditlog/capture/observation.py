@@ -43,6 +43,8 @@ class Exchange:
     receipt_url: str | None = field(default=None, repr=False)
     attempt: Attempts | None = field(default=None, repr=False, compare=False)
     """Where this call is counted as begun (`attempts`)."""
+    counted: object = field(default=None, repr=False, compare=False)
+    """The `Counters.life` that counts it as begun and not as ended; None if none does."""
 
 
 @dataclass(slots=True)

@@ -308,7 +308,8 @@ class Recorder(Telling, Answering, Modelling):
             return None
         now_us, random = self._clock(), self._random.take()
         self.metrics.add("started")
-        return mint_exchange(now_us, random, receipt_url=running.receipt_url, attempts=running.attempts)
+        url, life = running.receipt_url, self.metrics.life
+        return mint_exchange(now_us, random, receipt_url=url, attempts=running.attempts, counted=life)
 
     def _record(self, observation: Observation, *, want_durable: bool) -> Recorded | None:
         durable: Future[None] | None = Future() if want_durable else None
@@ -317,14 +318,14 @@ class Recorder(Telling, Answering, Modelling):
         running = self._hand_over(Observed(observation, durable, wants_promise=wants_promise))
         if running is None:
             return None
-        exchange = observation.exchange
-        return Recorded(exchange.id, exchange.exchange_key, exchange.receipt_url, durable)
+        seen = observation.exchange
+        return Recorded(seen.id, seen.exchange_key, seen.receipt_url, durable)
 
     def _hand_over(self, message: Observed) -> RunningCapture | None:
         """Queue it; None if nothing records. What a full queue refuses is settled here, and counted there."""
         seen = message.observation
-        self.metrics.add("finished" if seen.ended == "ok" else "failed")
-        running = self._begun()
+        running = self._begun()  # First: in a forked child it begins the counters anew.
+        self._count(seen.exchange, "finished" if seen.ended == "ok" else "failed")
         if running is None:
             return None
         if seen.mode == "fail_closed":
@@ -359,9 +360,8 @@ class Recorder(Telling, Answering, Modelling):
         return True
 
     def _begun(self, *, is_call: bool = True) -> RunningCapture | None:
-        """What to record with; starts it in a process (or forked child) that has not begun yet.
-
-        None counts a call that passes unrecorded.
+        """What to record with; starts it in a process (or forked child) that has not begun yet. None counts a
+        call that passes unrecorded.
         """
         running = self._running
         if running is None or not self._process.is_here():

@@ -48,6 +48,10 @@ class Running(Protocol):
         """How many decisions this instance has sealed."""
 
     @property
+    def deferred(self) -> int:
+        """How many answers to calls of this instance left without their promise."""
+
+    @property
     def max_merge_delay_s(self) -> int | None:
         """The log's own longest delay, where it has said so."""
 
@@ -137,6 +141,8 @@ class Signals:
         after = self._metrics.snapshot()
         # Counters are the process's; an instance that began later in it counts from its own beginning.
         counters = {name: value - self._before.get(name, 0) for name, value in after.items()}
+        # Who waits may give up when its call's instance is gone: that is no deferral of this one.
+        counters["deferred"] = self._running.deferred
         body: dict[str, Any] = dict(heartbeat_counts(counters, self._running.decisions))
         body["spool"] = self._depth().to_body(self._clock())
         sender = self._running.sender

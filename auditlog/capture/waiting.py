@@ -72,6 +72,6 @@ def wait_of(recorder: Recorder, observation: Observation, *, is_awaited: bool) -
     if not is_awaited or settings.wait_ms == 0 or observation.exchange.receipt_url is None:
         return None
     if not recorder.expects_quick:
-        recorder.metrics.add("deferred")  # As one that was waited for in vain, which `awaiting` counts.
+        recorder.defer(observation.exchange)  # As one that was waited for in vain, which `awaiting` counts.
         return None
     return settings.wait_ms / 1000

@@ -117,6 +117,9 @@ class ObservingRecorder:
             waiter.settle(settled)
         return waiter
 
+    def defer(self, exchange: Exchange) -> None:
+        self.metrics.add("deferred")
+
     def drop(self, exchange: Exchange) -> None:
         self.dropped.append(exchange)
 

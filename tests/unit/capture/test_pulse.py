@@ -32,6 +32,8 @@ from auditlog.capture.settings import RouteRule
 from auditlog.core.bodies import check_body
 from auditlog.core.entry import Entry
 from auditlog.errors import LogUnreachable
+from auditlog.verify.evidence_counts import _alone
+from auditlog.verify.steps_chain import Placed
 from tests.support.fake_service import Answer, FakeLog
 
 BLOCK = {"chain_id": 11155111, "number": 7, "hash": "0x" + "ab" * 32}
@@ -227,6 +229,82 @@ def test_a_forked_child_has_a_pulse_of_its_own(make: Callable[..., Recorder], lo
     beats = of_kind(log, "heartbeat")
     assert len({entry.instance for entry in beats}) == len(beats) == 2
     assert {(entry.body["started"], entry.body["recorded"]) for entry in beats} == {(1, 1), (2, 2)}
+
+
+def contradiction(beat: Entry) -> str | None:
+    """What the rule `counter_mismatch` of evidence says to it alone."""
+    return _alone(Placed(beat, bytes(32), 1000))
+
+
+@pytest.mark.parametrize("end", ["record", "drop", "lose", "defer", "deferred"])
+def test_a_child_that_goes_on_with_its_parents_call_contradicts_nothing(
+    make: Callable[..., Recorder], log: FakeLog, end: str
+) -> None:
+    """Begun before the fork, ended on both sides: neither heartbeat ends or records more than it started."""
+    recorder = make(heartbeat_s=3600)
+    decide(recorder)
+    exchange = recorder.new_exchange()
+    assert exchange is not None
+    observation = Observation(exchange, "chat", "in_process", 1, "ok")
+
+    def go_on() -> None:
+        if end.startswith("defer"):
+            recorder.defer(exchange)
+        if end in ("drop", "lose"):
+            getattr(recorder, end)(exchange)
+        elif end != "defer":
+            recorder.record(observation)
+        recorder.start()
+        recorder.close()
+
+    child = os.fork()
+    if child == 0:
+        try:
+            go_on()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    go_on()
+    beats = of_kind(log, "heartbeat")
+    assert len({entry.instance for entry in beats}) == len(beats) == 2
+    assert [contradiction(entry) for entry in beats] == [None, None]
+    by_started = sorted((entry.body for entry in beats), key=lambda body: body["started"])
+    if end == "record":
+        assert [(body["started"], body["recorded"]) for body in by_started] == [(1, 1), (2, 2)]
+    if end == "deferred":
+        assert [body["deferred"] for body in by_started] == [0, 1]
+
+
+def test_a_call_handed_over_twice_is_two(make: Callable[..., Recorder], log: FakeLog) -> None:
+    """A host that hands over the same exchange again never records more than it started."""
+    recorder = make(heartbeat_s=3600)
+    exchange = recorder.new_exchange()
+    assert exchange is not None
+    for _ in range(2):
+        recorder.record(Observation(exchange, "chat", "in_process", 1, "ok"))
+    recorder.close()
+    [beat] = of_kind(log, "heartbeat")
+    assert [beat.body[name] for name in ("started", "finished", "recorded", "in_flight")] == [2, 2, 2, 0]
+
+
+def test_a_deferral_counts_in_the_life_of_its_call(make: Callable[..., Recorder], log: FakeLog) -> None:
+    """Who gave up waiting after the instance was replaced does not defer an answer of the new one."""
+    recorder = make(heartbeat_s=3600)
+    exchange = recorder.new_exchange()
+    assert exchange is not None
+    old = recorder.running
+    assert old is not None
+    recorder.record(Observation(exchange, "chat", "in_process", 1, "ok"))
+    old.close()
+    with recorder._lock:
+        recorder._running = recorder._new_running()
+        recorder._open(recorder._running)
+    recorder.defer(exchange)
+    recorder.close()
+    first, second = of_kind(log, "heartbeat")
+    assert first.instance != second.instance
+    assert (second.body["started"], second.body["deferred"], contradiction(second)) == (0, 0, None)
+    assert recorder.metrics.get("deferred") == 1
 
 
 def test_the_end_of_the_token_is_what_the_log_said(make: Callable[..., Recorder], log: FakeLog) -> None:
