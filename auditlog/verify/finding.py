@@ -58,7 +58,9 @@ _STATED: Final = {
     "silent": "A producer that was alive has not been heard for longer than it said.",
     "anchor_stale": "The newest anchor is older than was agreed.",
     "witness_behind": "A witness has not followed the log for longer than was agreed.",
-    "stale_checkpoint": "For longer than was agreed the log has shown nothing new here, or less than it has signed for others.",
+    "stale_checkpoint": (
+        "The log has shown nothing new here, or less than it signed for others, for longer than was agreed."
+    ),
     "quorum_missing": (
         "The newest checkpoint lacks cosignatures that the trust file asks for, or shows one that fails."
     ),

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_NOTE_BYTES: Final = 64 * 1024
 _MAX_KNOWN: Final = 100_000
+_MAX_AHEAD: Final = 64
+GRACE_S: Final = 60
+"""For so many seconds after an anchor was met the log may show fewer entries, by an older look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +117,47 @@ def check_anchors(follower: Follower, look: Look, sources: list[AnchorSource]) -
     try:
         for source in sources:
             for event in source.events(follower.log.origin):
-                _check_event(event, follower)
+                _check_event(event, follower, look)
+        _check_ahead(follower)
     except (SourceError, EvidenceError) as error:
         look.unread.append(f"the anchored roots could not be compared: {error}")
 
 
-def _check_event(event: AnchorEvent, follower: Follower) -> None:
+def _check_ahead(follower: Follower) -> None:
+    """Anchors that were ahead: a log grows and anchors while it is read, so a later look decides."""
+    standing, tree = follower.books.standing, follower.tree
+    assert tree is not None
+    for key, (size, root, note, read_us) in list(standing.anchors_ahead.items()):
+        shown = tree.checkpoint.tree_size
+        if size > shown and follower.clock_us() - read_us <= GRACE_S * 1_000_000:
+            continue
+        if size > shown:
+            detail = f"an anchor is of {size} entries, and the log still shows {shown}"
+            raised = Raised(alarm="rewind", key=f"rewind:anchor:{size}", detail=detail, notes=(note,))
+            follower.books.book.take(raised)
+        else:
+            _compare_event(AnchorEvent(key, size, bytes.fromhex(root), note), follower)
+        del standing.anchors_ahead[key]
+
+
+def _check_event(event: AnchorEvent, follower: Follower, look: Look) -> None:
+    """What a note says, now or when the log is as large as it says."""
+    assert follower.tree is not None
+    shown = follower.tree.checkpoint.tree_size
+    if event.size <= shown:
+        _compare_event(event, follower)
+        return
+    ahead, root = follower.books.standing.anchors_ahead, event.root.hex()
+    look.unread.append(f"an anchor is of {event.size} entries, and the log shows {shown}: not compared yet")
+    if len(ahead) < _MAX_AHEAD:
+        ahead.setdefault(f"{event.size}:{root}", (event.size, root, event.note, follower.clock_us()))
+
+
+def _compare_event(event: AnchorEvent, follower: Follower) -> None:
     """What a note says."""
     tree, opened = follower.tree, follower.opened
     assert tree is not None
     assert opened is not None
-    if event.size > tree.checkpoint.tree_size:
-        detail = f"an anchor is of {event.size} entries, and the log shows {tree.checkpoint.tree_size}"
-        key = f"rewind:anchor:{event.size}"
-        follower.books.book.take(Raised(alarm="rewind", key=key, detail=detail, notes=(event.note,)))
-        return
     follower.books.standing.anchors_checked += 1
     root = tree.root_at(event.size)
     if root == event.root:

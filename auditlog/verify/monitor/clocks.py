@@ -18,9 +18,11 @@ from auditlog.verify.completeness_lives import LONGEST_DELAY_S, LONGEST_INTERVAL
 from auditlog.verify.completeness_watched import Watched
 from auditlog.verify.monitor.following import Follower, Look
 from auditlog.verify.monitor.raised import Raised
+from auditlog.verify.monitor.standing import Standing
 from auditlog.verify.steps import check_quorum
 
 _US: Final = 1_000_000
+MAX_OUTAGES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Limits:
 
 def check_clocks(follower: Follower, look: Look, limits: Limits) -> None:
     """Raise what time shows; what cannot be told is a reservation of the look."""
+    _note_outage(follower, look)
     if not look.is_current:
         _check_stale(follower, limits, alive=None)
         return
@@ -71,7 +74,10 @@ def _check_silence(follower: Follower, look: Look, limits: Limits) -> bool | Non
         alive = True
         assert watched.life is not None
         interval_s = watched.life.interval_s or 0
-        if now_us - heard_us <= (SILENCE_INTERVALS * interval_s + delay_s) * _US:
+        if (
+            now_us - heard_us - _out_us(standing, heard_us, now_us)
+            <= (SILENCE_INTERVALS * interval_s + delay_s) * _US
+        ):
             continue
         name, last = watched.summary.name, watched.life.last_time
         detail = (
@@ -81,6 +87,23 @@ def _check_silence(follower: Follower, look: Look, limits: Limits) -> bool | Non
         # The same key as that of the silence which the fold finds when it is over.
         follower.books.book.take(Raised(alarm="silent", key=f"silent:{identity}:{last}", detail=detail))
     return alive
+
+
+def _note_outage(follower: Follower, look: Look) -> None:
+    """Whoever could not deliver while the log was away is not silent: that time does not count."""
+    standing, now_us = follower.books.standing, follower.clock_us()
+    begin_us = standing.outages[-1][0] if standing.outages and not standing.outages[-1][1] else 0
+    if not look.is_current or standing.entries_why:
+        if not begin_us:
+            standing.outages = [*standing.outages[1 - MAX_OUTAGES :], (now_us, 0)]
+    elif begin_us and standing.note_us >= begin_us:
+        # Only a new checkpoint shows that it takes entries in again.
+        standing.outages[-1] = (begin_us, now_us)
+
+
+def _out_us(standing: Standing, since_us: int, now_us: int) -> int:
+    """How much of the time since then the log was away."""
+    return sum(max(0, (end or now_us) - max(begin, since_us)) for begin, end in standing.outages)
 
 
 def _is_due(watched: Watched) -> bool:

@@ -50,6 +50,12 @@ class Standing(msgspec.Struct):
     """
     ahead: dict[str, tuple[str, int]] = {}
     """By witness or peer: a checkpoint that the log signed and has not reached here, and since when."""
+    anchors_ahead: dict[str, tuple[int, str, str, int]] = {}
+    """Anchors of more entries than the log showed: (size, root, note, when it was read)."""
+    outages: list[tuple[int, int]] = []
+    """Stretches in which the log could not be read: from the first look in vain to the first whole one with a
+    checkpoint of since then; the end of one that goes on is 0.
+    """
     suppressed: dict[str, int] = {}
     """Alarms of a word that were too many to tell one by one."""
 

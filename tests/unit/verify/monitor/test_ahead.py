@@ -69,7 +69,7 @@ def test_a_process_a_look_finds_what_one_process_finds(tmp_path: Path) -> None:
 
 
 def test_a_log_that_does_not_reach_what_was_cosigned_is_told(tmp_path: Path) -> None:
-    """It grows slowly here, far behind the witness: after the time agreed it is an alarm, once, and unread."""
+    """It grows slowly here, far behind the witness: in time that is an alarm, once, and unread."""
     world, other, shown = honest(), other_branch(), MemorySource({})
     other.answer(90)
     show(shown, other)
