@@ -7,7 +7,10 @@ judged by; a log that is slow is given up within its time. Must never: take a lo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from auditlog.errors import ConfigurationError, EvidenceError, MalformedError, SourceError
@@ -16,11 +19,14 @@ from auditlog.witness.judging import Judged, Judgement, Outcome
 if TYPE_CHECKING:
     from auditlog.core.trust import Trust
     from auditlog.verify.promise_report import PromiseReport
+    from auditlog.verify.promise_sources import Lookup, View
     from auditlog.verify.promise_view import LogSight
     from auditlog.witness.followed import FollowedLog
 
 LOG_BUDGET_S = 60.0
 """Seconds for all that is read of one log for a batch of promises."""
+LOOKUP_BUDGET_S = 30.0
+"""Seconds for all that is asked of it: each log has its turn on one thread."""
 _TIMEOUT_S = 15.0
 
 
@@ -40,14 +46,13 @@ class PromiseJudge:
 
     def judge(self, origin: str, notes: Sequence[str], seen: Sequence[str]) -> Judged:
         """See `Judge.judge`."""
-        from auditlog.verify.promise_sources import HttpLookup
         from auditlog.verify.promise_view import LogSight
         from auditlog.verify.sources import open_source
 
         log, mine = self._logs[origin], self._newest(origin)
         kept = [*seen, *([mine] if mine is not None else [])]
         source = open_source(log.url, None, budget_s=LOG_BUDGET_S)
-        lookup = HttpLookup(log.url, timeout_s=_TIMEOUT_S)
+        lookup = BudgetedLookup(_http_lookup(log.url), budget_s=LOOKUP_BUDGET_S, timeout_s=_TIMEOUT_S)
         sight = LogSight(self._trust_of(log), origin, source, lookup=lookup, kept=kept)
         try:
             judgements = [self._one(note, sight) for note in notes]
@@ -69,8 +74,59 @@ class PromiseJudge:
             return Judgement(Outcome.KEPT)
         if report.verdict is Verdict.NO_PROMISE or _names_nobody(note, sight):
             return Judgement(Outcome.NO_PROMISE)
+        if report.verdict is Verdict.NOT_YET_DUE and (sight.public is not None or _shows_producer(report)):
+            return Judgement(Outcome.WAITING)
         reached = report.verdict is Verdict.WITHHELD or sight.public is not None
         return Judgement(Outcome.WITHHELD if reached else Outcome.UNREACHABLE)
+
+
+class BudgetedLookup:
+    """A look-up with a time for each answer, whole, and for all of them; once either is over it is given up.
+
+    A time-out of the client is one of each read, which a trickle never meets.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        *,
+        budget_s: float,
+        timeout_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lookup, self._left_s, self._timeout_s = lookup, budget_s, timeout_s
+        self._monotonic = monotonic
+
+    def look_up(self, note: str) -> View:
+        """Ask; raises as `Lookup`, and `SourceError` at once after it was given up."""
+        if self._left_s <= 0:
+            raise SourceError(
+                "expected an answer within its time, found the log too slow", reason="unreachable"
+            )
+        answers: SimpleQueue[View | Exception] = SimpleQueue()
+        began = self._monotonic()
+        Thread(target=self._ask, args=(note, answers), name="auditlog-look-up", daemon=True).start()
+        try:
+            answer = answers.get(timeout=min(self._timeout_s, self._left_s))
+        except Empty:
+            self._left_s = 0.0
+            raise SourceError("expected an answer in time, found none", reason="unreachable") from None
+        self._left_s -= self._monotonic() - began
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _ask(self, note: str, answers: SimpleQueue[View | Exception]) -> None:
+        try:
+            answers.put(self._lookup.look_up(note))
+        except Exception as error:  # noqa: BLE001  the boundary of the thread: raised again by `look_up`
+            answers.put(error)
+
+
+def _http_lookup(url: str) -> Lookup:
+    from auditlog.verify.promise_sources import HttpLookup
+
+    return HttpLookup(url, timeout_s=_TIMEOUT_S)
 
 
 def _convicted(report: PromiseReport) -> Judgement:
@@ -84,6 +140,13 @@ def _convicted(report: PromiseReport) -> Judgement:
     except MalformedError:  # more leaf hashes than a file holds: the tiles themselves are the evidence
         evidence = None
     return Judgement(outcome, cause, evidence)
+
+
+def _shows_producer(report: PromiseReport) -> bool:
+    from auditlog.verify.promise_report import PROMISE_STEPS
+    from auditlog.verify.report import Outcome as Checked
+
+    return report.steps[PROMISE_STEPS.index("producer")].outcome is Checked.PASSED
 
 
 def _names_nobody(note: str, sight: LogSight) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 import signal
+import stat
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +54,8 @@ class Running:
     vkey: str
     judging: Judging | None
     stack: contextlib.ExitStack
+    warnings: list[tuple[str, dict[str, str]]]
+    """What its owner should know: events and what belongs to them, said once it serves."""
 
     def close(self) -> None:
         """Stop judging, let go of address, store and mark. Twice is once."""
@@ -105,10 +108,26 @@ def _build(config: WitnessConfig, stack: contextlib.ExitStack, *, accept_restore
         address = f"{config.host}:{config.port}"
         raise ConfigurationError(f"expected to listen on {address}, found {error.strerror}") from error
     stack.callback(server.server_close)
-    for log in cosigner.logs:
-        for vkey in log.unchecked:
-            logger.warning("key_not_checked", extra={"log": log.origin, "key": vkey.partition("+")[0]})
-    return Running(server, signer.vkey, judging, stack)
+    return Running(server, signer.vkey, judging, stack, _warnings(config))
+
+
+def _warnings(config: WitnessConfig) -> list[tuple[str, dict[str, str]]]:
+    found = [
+        ("key_not_checked", {"log": log.origin, "key": vkey.partition("+")[0]})
+        for log in config.logs
+        for vkey in log.unchecked
+    ]
+    with contextlib.suppress(OSError):  # it was read: what it may be now is not what started
+        if stat.S_IMODE(config.key_file.stat().st_mode) & 0o077:
+            said = f"expected {config.key_file.name} for its owner alone, found it open to others"
+            found.append(("key_file_open", {"error": said}))
+    if config.box is not None and not any(log.url for log in config.logs):
+        said = "expected a log with a url for [promises], found none: every deposit is refused"
+        found.append(("promises_of_no_log", {"error": said}))
+    if config.box is not None and config.box.trust_file is None:
+        said = "no trust_file: no promise is found late or absent, only what needs no date"
+        found.append(("promises_not_dated", {"error": said}))
+    return found
 
 
 def _box(config: WitnessConfig, given: BoxConfig, stack: contextlib.ExitStack) -> DropBox:
@@ -154,6 +173,8 @@ def serve_until_told(running: Running) -> None:
         signal.signal(number, stop)
     if running.judging is not None:
         running.judging.start()
+    for event, about in running.warnings:
+        logger.warning(event, extra=about)
     logger.info("serving", extra={"url": running.server.url})
     try:
         running.server.serve_forever()

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS promise (
     name TEXT PRIMARY KEY, origin TEXT NOT NULL, note TEXT NOT NULL, due_s INTEGER NOT NULL,
     until_s INTEGER NOT NULL, next_s INTEGER NOT NULL, tries INTEGER NOT NULL, state TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS promise_next ON promise (next_s);
+CREATE INDEX IF NOT EXISTS promise_due ON promise (origin, state, due_s);
 CREATE TABLE IF NOT EXISTS broken (
     name TEXT PRIMARY KEY, origin TEXT NOT NULL, verdict TEXT NOT NULL, cause TEXT NOT NULL,
     found_s INTEGER NOT NULL, size INTEGER NOT NULL);
@@ -79,12 +80,28 @@ class BoxStore:
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"expected to open {folder / BOX}, found: {error}") from error
 
-    def keep(self, deposit: Deposit, *, most: int, most_bytes: int) -> bool:
-        """Store a promise if there is room; durable on return. Raises StorageError."""
-        count, size = self._run("SELECT count(*), coalesce(sum(length(note)), 0) FROM promise")[0]
+    def keep(self, deposit: Deposit, *, most: int, most_bytes: int, first_s: int) -> bool:
+        """Store a promise if there is room among those of its log, and look it up first at `first_s`, or once
+        it is due. Where there is none, the one that waits and is due last gives way, if it is due later than
+        this one: to invent one that is soon judged takes no place for long. Durable on return.
+
+        Raises:
+            StorageError: it failed.
+        """
+        query = "SELECT count(*), coalesce(sum(length(note)), 0) FROM promise WHERE origin = ?"
+        count, size = self._run(query, (deposit.origin,))[0]
         if count >= most or size + len(deposit.note) > most_bytes:
-            return False
-        row = (*deposit[:5], deposit.due_s + self._grace_s, 0, WAITING)
+            query = (
+                "SELECT name, due_s, length(note) FROM promise WHERE origin = ? AND state = ? "
+                "ORDER BY due_s DESC LIMIT 1"
+            )
+            last = self._run(query, (deposit.origin, WAITING))
+            if not last or last[0][1] <= deposit.due_s:
+                return False
+            if count > most or size + len(deposit.note) - last[0][2] > most_bytes:
+                return False
+            self.drop(last[0][0])
+        row = (*deposit[:5], min(first_s, deposit.due_s + self._grace_s), 0, WAITING)
         self._run("INSERT OR IGNORE INTO promise VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         return True
 
@@ -100,10 +117,11 @@ class BoxStore:
         return None
 
     def due(self, now_s: int, most: int) -> list[Deposit]:
-        """Promises to judge now, those that wait longest first."""
+        """Promises to judge now, of each log in turn, those that wait longest first."""
         query = (
-            "SELECT name, origin, note, due_s, until_s, tries FROM promise WHERE next_s <= ? "
-            "ORDER BY next_s LIMIT ?"
+            "SELECT name, origin, note, due_s, until_s, tries FROM (SELECT *, row_number() OVER "
+            "(PARTITION BY origin ORDER BY next_s) AS place FROM promise WHERE next_s <= ?) "
+            "ORDER BY place, next_s LIMIT ?"
         )
         return [Deposit(*row) for row in self._run(query, (now_s, most))]
 
@@ -113,6 +131,11 @@ class BoxStore:
             "UPDATE promise SET state = ?, next_s = ?, tries = tries + 1 WHERE name = ?",
             (state, next_s, name),
         )
+
+    def when_due(self, deposit: Deposit) -> None:
+        """Not due yet, and of a producer that the log has: look again once it is."""
+        next_s = deposit.due_s + self._grace_s
+        self._run("UPDATE promise SET next_s = ? WHERE name = ?", (next_s, deposit.name))
 
     def drop(self, name: str) -> None:
         """Decided, or too old: forget it."""

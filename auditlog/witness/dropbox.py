@@ -27,6 +27,12 @@ from auditlog.witness.rates import Rates
 MAX_NOTE_BYTES = 4 << 10
 """Of one promise: eleven lines and a signature; as large as a log's own look-up takes."""
 _SIGNATURE_BYTES = 64
+_MAX_NAME = 64
+"""Characters of a producer's name: a note has no other text of a stranger's choice."""
+_FIRST_LOOK_S = 3600
+"""After this a promise that is due later is looked up, to see whether there is such a producer: long enough
+for the entry that enrolled it to be published.
+"""
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -63,6 +69,7 @@ class DropBox:
         """`origins` are the logs whose promises are taken, with where they are asked."""
         self.store, self.limits, self.origins = store, limits, dict(origins)
         self._unix_s = unix_s
+        self._room = (limits.count, limits.bytes)
         self._rates = Rates(limits.per_peer_hour, limits.per_hour, monotonic)
         self.judged: dict[str, int] = {}
         """Judgements by outcome, since the start; written by the one thread that judges."""
@@ -88,7 +95,10 @@ class DropBox:
             return {"promise": name, "state": known, "is_new": False}
         until_s = max(due_s, now_s) + self.limits.keep_days * 86_400
         kept = Deposit(name, promise.origin, note, due_s, until_s)
-        if not self.store.keep(kept, most=self.limits.count, most_bytes=self.limits.bytes):
+        # What fills the share of one log leaves that of the others free.
+        most, most_bytes = (max(1, all_ // len(self.origins)) for all_ in self._room)
+        first_s = now_s + _FIRST_LOOK_S
+        if not self.store.keep(kept, most=most, most_bytes=most_bytes, first_s=first_s):
             raise DepositRefused(503, "expected room in the box, found it full", retry_after_s=3600)
         return {"promise": name, "state": "waiting", "is_new": True}
 
@@ -134,6 +144,9 @@ def _read(body: bytes) -> tuple[str, Promise]:
         (line,) = split_note(note)[1]
     except (UnicodeDecodeError, EvidenceError) as error:
         raise DepositRefused(400, f"expected one promise note, found another text: {error}") from error
-    if not line.name.startswith(f"{promise.origin}/producer/") or len(line.blob) != _SIGNATURE_BYTES:
+    prefix = f"{promise.origin}/producer/"
+    if not line.name.startswith(prefix) or len(line.blob) != _SIGNATURE_BYTES:
         raise DepositRefused(400, "expected a signature by a producer of that log, found another")
+    if len(line.name) - len(prefix) > _MAX_NAME:
+        raise DepositRefused(400, f"expected a producer's name of at most {_MAX_NAME} characters")
     return note, promise

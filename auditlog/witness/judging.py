@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Protocol
 
 from auditlog.errors import AuditLogError
-from auditlog.witness.boxstore import Deposit
+from auditlog.witness.boxstore import WAITING, Deposit
 from auditlog.witness.dropbox import DropBox
 
 logger = logging.getLogger("auditlog.witness")
@@ -38,6 +38,8 @@ class Outcome(StrEnum):
     """Its producer never signed it, or the log never had such a producer."""
     WITHHELD = "withheld"
     """The log answered, and did not show what would decide."""
+    WAITING = "waiting"
+    """Not due yet; the log has a producer of that id."""
     UNREACHABLE = "unreachable"
     EXPIRED = "expired"
     """Nothing decided it in all its time."""
@@ -123,10 +125,14 @@ class Judging:
             logger.critical("promise_broken", extra=said)
         elif outcome in (Outcome.KEPT, Outcome.NO_PROMISE):
             store.drop(deposit.name)
+        elif outcome is Outcome.WAITING:
+            store.when_due(deposit)
         elif now_s >= deposit.until_s:
             outcome = Outcome.EXPIRED
             store.drop(deposit.name)
         else:
             wait_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S << min(deposit.tries, 16))
-            store.later(deposit.name, outcome, now_s + wait_s)
+            # Before it is due nothing is withheld.
+            state = outcome if now_s >= deposit.due_s else WAITING
+            store.later(deposit.name, state, now_s + wait_s)
         self._box.judged[outcome] = self._box.judged.get(outcome, 0) + 1

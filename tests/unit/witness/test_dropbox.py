@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from auditlog.cli.witness_judge import PromiseJudge, own_trust
+from auditlog.cli.witness_judge import BudgetedLookup, PromiseJudge, own_trust
 from auditlog.core.cosignature import CosignatureSigner
 from auditlog.core.keys import Ed25519Signer
 from auditlog.core.promise import sign_promise
+from auditlog.core.scalars import format_time
 from auditlog.core.signed import sign_one
 from auditlog.core.witnessing import AddCheckpoint, format_add_checkpoint
-from auditlog.errors import AuditLogError
+from auditlog.errors import AuditLogError, SourceError
 from auditlog.verify.promise_judge import judge_evidence
-from auditlog.witness.boxstore import BOX, BoxStore, promise_id
+from auditlog.verify.promise_sources import View
+from auditlog.witness.boxstore import BOX, BoxStore, Deposit, promise_id
 from auditlog.witness.cosigner import Cosigner
 from auditlog.witness.dropbox import BoxLimits, DropBox
 from auditlog.witness.errors import DepositRefused
@@ -145,6 +150,101 @@ def test_the_box_is_bounded_in_number_and_bytes(store: BoxStore, clock: Clock) -
     assert box.deposit(first, "a")["is_new"] is False
 
 
+def far_ahead(count: int, name: str = "gpu-0") -> list[bytes]:
+    """Inventions of a producer that no log has, due in six days."""
+    promise = World().decide().promise
+    thief = Ed25519Signer.from_seed(f"{ORIGIN}/producer/{name}", b"t" * 32)
+    merge_by = format_time((promise_world.START_S + 6 * 86_400) * 1_000_000)
+    return [
+        sign_promise(
+            dataclasses.replace(promise, seq=n, merge_by=merge_by, producer="ab" * 32), thief
+        ).encode()
+        for n in range(1000, 1000 + count)
+    ]
+
+
+def test_a_box_full_of_far_promises_takes_those_that_are_due_soon(store: BoxStore, clock: Clock) -> None:
+    """What is due last gives way, never what is due earlier; of another log nothing does."""
+    box = box_of(store, clock, count=3)
+    kept = [box.deposit(note, "a")["promise"] for note in far_ahead(3)]
+    soon = [box.deposit(note, "a")["promise"] for note in promises(3)]
+    assert [box.state(name) for name in (*kept, *soon)] == [None] * 3 + ["waiting"] * 3
+    assert refused(box, far_ahead(1)[0]).status == 503
+    urls = {ORIGIN: "http://127.0.0.1:1", "log.example/else": "http://127.0.0.1:1"}
+    half = DropBox(store, urls, BoxLimits(count=7), unix_s=clock, monotonic=lambda: 0.0)
+    assert refused(half, far_ahead(1)[0]).status == 503, "three of seven are the share of one of two logs"
+
+
+def test_a_far_promise_of_nobody_is_forgotten_long_before_it_is_due(store: BoxStore, clock: Clock) -> None:
+    """The log is asked after an hour; a promise of a producer that it has waits until it is due."""
+    world = promise_world.honest_start()
+    world.publish()
+    (invented,) = far_ahead(1)
+    merge_by = format_time((promise_world.START_S + 6 * 86_400) * 1_000_000)
+    with world.drop():
+        real = dataclasses.replace(world.decide().promise, merge_by=merge_by)
+    with served(ServedLog(world.source(), FakeLookup(world))) as log:
+        asked = Asked(world, log, store, clock)
+        nobody, somebody = (
+            asked.box.deposit(note, "a")["promise"]
+            for note in (invented, sign_promise(real, world.key).encode())
+        )
+        clock.now += 3599
+        assert asked.judging.judge_due() == 0
+        clock.now += 1
+        assert asked.judging.judge_due() == 2
+        assert [asked.box.state(name) for name in (nobody, somebody)] == [None, "waiting"]
+        clock.now += 86_400
+        assert asked.judging.judge_due() == 0
+
+
+def test_a_name_is_no_place_for_a_text(store: BoxStore, clock: Clock) -> None:
+    """Of a stranger's own words a note holds 64 characters at most."""
+    box = box_of(store, clock)
+    assert box.deposit(far_ahead(1, "x" * 64)[0], "a")["is_new"]
+    assert refused(box, far_ahead(1, "x" * 65)[0]).status == 400
+
+
+def test_each_log_has_its_turn(store: BoxStore, clock: Clock) -> None:
+    """One with many promises, or that answers slowly, does not keep the few of another waiting."""
+    other = "log.example/else"
+    for number in range(100):
+        origin = other if number == 99 else ORIGIN
+        deposit = Deposit(f"{number:064}", origin, "note", clock.now + number, clock.now + 9999)
+        store.keep(deposit, most=1000, most_bytes=10**6, first_s=clock.now + 10**6)
+    due = store.due(clock.now + 1000, 4)
+    assert [(each.origin, int(each.name)) for each in due] == [
+        (ORIGIN, 0),
+        (other, 99),
+        (ORIGIN, 1),
+        (ORIGIN, 2),
+    ]
+
+
+def test_a_slow_log_is_given_up() -> None:
+    """After the first answer that does not come in its time, or once all its time is spent."""
+    gate, asked = threading.Event(), []
+
+    class Slow:
+        def look_up(self, note: str) -> View:
+            asked.append(note)
+            gate.wait(10)
+            raise SourceError("expected an answer, found status 503", reason="unreachable")
+
+    lookup = BudgetedLookup(Slow(), budget_s=30.0, timeout_s=0.05)
+    for _ in range(8):
+        with pytest.raises(SourceError):
+            lookup.look_up("note")
+    assert len(asked) == 1
+    gate.set()
+    ticks = itertools.count(0, 14)
+    lookup = BudgetedLookup(Slow(), budget_s=30.0, timeout_s=15.0, monotonic=lambda: float(next(ticks)))
+    for _ in range(8):
+        with pytest.raises(SourceError):
+            lookup.look_up("note")
+    assert len(asked) == 1 + 3
+
+
 def test_rates_bound_each_peer_and_all_together(store: BoxStore, clock: Clock) -> None:
     """A peer that has had its share waits; another goes on, until all have had theirs."""
     box = box_of(store, clock, per_peer_hour=2, per_hour=3)
@@ -164,7 +264,10 @@ def test_a_network_is_one_peer() -> None:
     assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1")
     assert network_of("fe80::1%eth0") == "fe80::/64"
     assert network_of("nonsense") == network_of("") == ""
-    rates = Rates(1, 20_000, lambda: 0.0)
+    rates = Rates(2, 20_000, lambda: 0.0)
+    taken = [rates.take(f"2001:db8:0:{number:x}::1") for number in range(20)]
+    assert taken.count(0) == 16, "a network of 48 bits has the share of eight"
+    assert rates.take("2001:db8:1::1") == 0
     for number in range(10_100):
         assert rates.take(f"10.{number // 65536}.{number // 256 % 256}.{number % 256}") == 0
     assert len(rates._peers) <= 10_000
