@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from auditlog.cli.monitor_tokens import Tokens
 from auditlog.cli.reading import read_text_line
 from auditlog.cli.secretfile import write_secret
-from auditlog.errors import ConfigurationError, EvidenceError, MalformedError, SourceError
+from auditlog.errors import AuditLogError, ConfigurationError, EvidenceError, MalformedError, SourceError
 
 if TYPE_CHECKING:
     from auditlog.core.keys import Ed25519Signer
@@ -107,8 +107,10 @@ def read_trust_of(wanted: Wanted) -> Trust:
     try:
         text = trust_text(policy_text([vkey], [], 0), devnet=None, require=[], issuer=issuer)
         return parse_trust(text.encode("utf-8"))
-    except MalformedError as error:
-        raise ConfigurationError(f"--vkey: {error}") from error
+    except AuditLogError as error:
+        raise ConfigurationError(
+            f"--vkey: expected a log's key (NAME+ID+KEY), or a file with one; of the text given: {error}"
+        ) from error
 
 
 def monitor_key(folder: Path) -> Ed25519Signer:

@@ -95,23 +95,30 @@ def _report(monitor: Monitor, code: int, *, as_json: bool) -> None:
         value = {
             "v": REPORT_VERSION,
             "exit_code": code,
-            "headline": headline(code, len(new)),
+            "headline": headline(code, len(new), is_blind=is_blind(statuses)),
             "new_alarms": [{"origin": origin, "alarm": word} for origin, word in new],
             "logs": [status.to_json() for status in statuses],
         }
         # Following, alarms were lines of their own; so is the end.
         say_json(value)
         return
-    say(headline(code, len(new)))
+    say(headline(code, len(new), is_blind=is_blind(statuses)))
     for status in statuses:
         for line in _lines(status):
             say(line)
 
 
-def headline(code: int, new: int) -> str:
+def is_blind(statuses: list[LogStatus]) -> bool:
+    """Whether of no log any checkpoint was ever accepted."""
+    return not any(status.note for status in statuses)
+
+
+def headline(code: int, new: int, *, is_blind: bool = False) -> str:
     """One sentence."""
     if code == EXIT_WRONG:
         return f"SOMETHING IS WRONG: {new} new alarm(s), see below and in the folder alarms."
+    if code == EXIT_NOT_CHECKED and is_blind:
+        return "NOTHING COULD BE CHECKED: no checkpoint was read that its key and its tree bear out."
     if code == EXIT_NOT_CHECKED:
         return "NOT EVERYTHING COULD BE CHECKED; nothing wrong was found in what could."
     return "NOTHING WRONG FOUND in all that was checked."

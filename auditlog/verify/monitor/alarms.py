@@ -83,9 +83,11 @@ class AlarmBook:
         for each in prepared:
             line = json.dumps(_line(each.finding, now_us))
             connection.execute(
-                "INSERT OR IGNORE INTO alarm (origin, key, alarm, raised_us, line, evidence, channels) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO alarm "
+                "(number, origin, key, alarm, raised_us, line, evidence, channels) VALUES "
+                "((SELECT max(coalesce(max(number), 0), ?) + 1 FROM alarm), ?, ?, ?, ?, ?, ?, ?)",
                 (
+                    self._store.floor,
                     self._origin,
                     each.key,
                     each.finding.alarm,

@@ -200,7 +200,7 @@ class EntryFold:
         if before is not None and before[0] != root:
             text = (
                 f"entry {index}: {printable(name)} of {self._name(entry.producer)} has the fingerprint "
-                f"{root[:16]}, and had {before[0][:16]} by entry {before[1]}"
+                f"{printable(root[:16])}, and had {printable(before[0][:16])} by entry {before[1]}"
             )
             self._notice("model_changed", index, text, before[1])
 

@@ -133,9 +133,7 @@ class Follower:
             look.unread.append(f"{failed} entries could not be judged, by a fault of this program")
         if self.books.standing.entries_why:
             why = self.books.standing.entries_why
-            look.unread.append(
-                f"the entries were not checked: {why} (if they are not public, a token is needed)"
-            )
+            look.unread.append(f"the entries were not checked: {why} (if they are not public: --token-file)")
         return look
 
     def _renew(self) -> None:

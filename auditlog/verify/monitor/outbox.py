@@ -2,14 +2,16 @@
 
 Spec: auditlog/spec/monitor.md, "Telling". An alarm stays in the outbox of a channel until that channel has
 taken it. Promises: each is in `alarms.jsonl` and has its file exactly once, whenever the process is killed;
-webhook and mail get it at least once, under an id that stays the same. Must never: hold up the monitor for a
-receiver that does not answer.
+webhook and mail get it at least once, under an id that stays the same. Must never: hold up the monitor, the
+folder or a stop for a receiver that does not answer: each has a thread of its own.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -17,6 +19,8 @@ from typing import Any, Final, Protocol
 from auditlog.errors import StorageError
 from auditlog.verify.monitor.store import Store
 
+SETTLE_S: Final = 60.0
+"""How long one look alone waits for receivers before the process ends."""
 MAX_AT_ONCE: Final = 50
 """Alarms handed to one slow channel in one go."""
 
@@ -29,20 +33,54 @@ class Channel(Protocol):
 
 
 class Outbox:
-    """Hands alarms on. Not for several threads."""
+    """Hands alarms on. Not for several threads; it has one of its own for each channel at work."""
 
     def __init__(self, store: Store, channels: Mapping[str, Channel] | None = None) -> None:
         self._store, self._channels = store, dict(channels or {})
         self._folder = store.folder / "alarms"
         self._lines = store.folder / "alarms.jsonl"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._at_work: dict[str, threading.Thread] = {}
+        self._failure: Exception | None = None
+        self._is_closed = False
+        # The store may be older than the lines, put back from a copy: what comes is numbered behind them.
+        store.floor = self._last_written()
 
     def deliver(self) -> list[dict[str, Any]]:
-        """Hand on all that waits; returns the lines that are new in the folder."""
+        """Hand on all that waits; returns the lines that are new in the folder. Waits for no channel.
+
+        Raises:
+            StorageError: the folder or the store cannot be written.
+        """
         told = self._to_folder()
+        if self._failure is not None:
+            raise self._failure
         for name, channel in self._channels.items():
-            self._to_channel(name, channel)
+            thread = self._at_work.get(name)
+            if thread is None or not thread.is_alive():
+                thread = threading.Thread(target=self._run, args=(name, channel), name=name, daemon=True)
+                self._at_work[name] = thread
+                thread.start()
         return told
+
+    def settle(self, limit_s: float) -> None:
+        """Wait for the channels at work, no longer than that. What is not taken by then waits for
+        the next start.
+        """
+        until = time.monotonic() + limit_s
+        for thread in self._at_work.values():
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._is_closed = True
+
+    def _run(self, name: str, channel: Channel) -> None:
+        try:
+            self._to_channel(name, channel)
+        except Exception as error:  # noqa: BLE001  the boundary of the thread: raised again by `deliver`
+            if not self._is_closed:
+                self._failure = error
 
     @property
     def waiting(self) -> int:
@@ -96,11 +134,12 @@ class Outbox:
 
     def _to_channel(self, name: str, channel: Channel) -> None:
         query = (
+            # First the folder, which needs the file that is dropped when all have it.
             "SELECT number, line, evidence FROM alarm WHERE (',' || channels || ',') LIKE ? "
-            "ORDER BY number LIMIT ?"
+            "AND (',' || channels || ',') NOT LIKE '%,line,%' ORDER BY number LIMIT ?"
         )
         for number, line, evidence in self._store.read(query, (f"%,{name},%", MAX_AT_ONCE)):
-            if not channel.send({"id": number, **json.loads(line)}, evidence):
+            if self._is_closed or not channel.send({"id": number, **json.loads(line)}, evidence):
                 return
             self._done(name, [number], keep_evidence=len(self._channels) > 1)
 

@@ -52,6 +52,8 @@ def _summary(statuses: list[LogStatus]) -> str:
     wrong = sum(status.has_alarms for status in statuses)
     if wrong:
         return f'<span class="bad">something is wrong with {wrong} of {len(statuses)} log(s)</span>'
+    if statuses and not any(status.note for status in statuses):
+        return '<span class="open">nothing could be checked</span>'
     if any(status.unread or not status.is_current for status in statuses):
         return '<span class="open">not everything could be checked</span>'
     return f'<span class="ok">{len(statuses)} log(s), nothing wrong found</span>'
@@ -75,6 +77,8 @@ def _log(status: LogStatus, alarms: list[dict[str, Any]]) -> str:
 def _verdict(status: LogStatus) -> str:
     if status.has_alarms:
         return '<p class="verdict bad">Something is wrong: see the alarms.</p>'
+    if not status.note:
+        return '<p class="verdict open">Nothing could be checked: no checkpoint was read and borne out.</p>'
     if status.unread or not status.is_current:
         return '<p class="verdict open">Nothing wrong was found in what could be checked.</p>'
     return '<p class="verdict ok">Nothing wrong was found.</p>'

@@ -18,7 +18,7 @@ from auditlog.verify.monitor.anchors import AnchorSource, check_anchors
 from auditlog.verify.monitor.beside import Beside
 from auditlog.verify.monitor.clocks import Limits, check_clocks
 from auditlog.verify.monitor.following import Follower, Look
-from auditlog.verify.monitor.outbox import Outbox
+from auditlog.verify.monitor.outbox import SETTLE_S, Outbox
 from auditlog.verify.monitor.promised import Promised
 from auditlog.verify.monitor.status import LogStatus, status_of
 from auditlog.verify.monitor.store import Store
@@ -91,6 +91,7 @@ class Monitor:
         """One look at every log, all at the same time. Raises StorageError."""
         self._together(self._look_once)
         self.outbox.deliver()
+        self.outbox.settle(SETTLE_S)
         self._check()
 
     def follow(self, interval_s: float, on_alarm: Callable[[dict[str, Any]], None]) -> None:
@@ -106,6 +107,7 @@ class Monitor:
                 thread.join()
         for line in self.outbox.deliver():
             on_alarm(line)
+        self.outbox.settle(1.0)
         self._check()
 
     def _threads(self, work: Callable[[Watch], None]) -> list[threading.Thread]:
@@ -193,6 +195,7 @@ class Monitor:
 
     def close(self) -> None:
         """Close everything."""
+        self.outbox.close()
         for watch in self.watches:
             with contextlib.suppress(AuditLogError):
                 watch.follower.close()

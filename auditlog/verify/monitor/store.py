@@ -59,6 +59,8 @@ class Store:
             ConfigurationError: another process has it. StorageError: it cannot be opened.
         """
         self.folder = folder
+        self.floor = 0
+        """Alarms are numbered behind this."""
         self._lock = threading.RLock()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
