@@ -167,6 +167,7 @@ def _watch(
         progress=progress(origin),
         readers=Readers(target, token),
         reopen=lambda: open_source(target, token),
+        pause=time.sleep,
     )
     url = target if target.lower().startswith(("http://", "https://")) else None
     anchors = []

@@ -34,6 +34,9 @@ from auditlog.verify.tlogclient import VerifiedTree
 CACHED_TILES = 256
 """A walk goes on and never back; proofs need few more."""
 
+ASKED_AGAIN, ASK_AGAIN_S = 3, 2.0
+"""How often, and after how many seconds each, a log is asked again before `rewind` is raised."""
+
 KEPT_CHECKPOINTS = 4096
 """Checkpoints kept of one log, newest first."""
 
@@ -66,8 +69,10 @@ class Follower:
         progress: Progress | None = None,
         readers: Readers | None = None,
         reopen: Callable[[], LogSource] | None = None,
+        pause: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        """Go on where the store stands. `readers` start a second process where there is much to read;
+        """Go on where the store stands. `readers` start a second process where there is much to read; `pause`
+        waits before a log that shows less than it has shown is asked again;
         `reopen` opens the source anew, once it has given up on a log that was too slow.
 
         Raises:
@@ -75,7 +80,7 @@ class Follower:
         """
         self.log, self.store, self.clock_us = log, store, clock_us
         self.source = _ahead(source)
-        self._reopen = reopen
+        self._reopen, self._pause = reopen, pause
         self._readers = readers
         self.is_stopped: Callable[[], bool] = lambda: False
         """Asked after each batch: whether to leave the rest for another time."""
@@ -183,8 +188,8 @@ class Follower:
         if old is not None and new.checkpoint == old.checkpoint:
             return self._keep(new, look)
         if old is not None and new.checkpoint.tree_size <= old.checkpoint.tree_size:
-            self._behind(old, new)
-            return False
+            newer = self._behind(old, new, look)
+            return newer is not None and self._accept(newer, look)
         try:
             tree = VerifiedTree(self.source, new.checkpoint, cached=CACHED_TILES)
             if old is not None and tree.root_at(old.checkpoint.tree_size) != old.checkpoint.root_hash:
@@ -225,22 +230,39 @@ class Follower:
         self.books.commit(self.sight())
         return True
 
-    def _behind(self, old: Opened, new: Opened) -> None:
-        """An older or another checkpoint than the one that was shown: a rewind, or another history."""
+    def _behind(self, old: Opened, new: Opened, look: Look) -> Opened | None:
+        """An older or another checkpoint than the one that was shown: a rewind, or another history; or that
+        of a copy a moment behind, then returns what is served a little later.
+        """
         size, origin = new.checkpoint.tree_size, self.log.origin
         if size == old.checkpoint.tree_size:
             self._fork(None, new, old)
-            return
+            return None
         with contextlib.suppress(SourceError, EvidenceError):
             tree = self.tree or VerifiedTree(self.source, old.checkpoint)
             if tree.root_at(size) != new.checkpoint.root_hash:
                 self._fork(Sight(tree, old.note), new, old)
-                return
+                return None
+        newer = self._ask_again(old, look)
+        if newer is not None:
+            return newer
         detail = (
-            f"{origin} had shown {old.checkpoint.tree_size} entries, and now shows a checkpoint of {size}"
+            f"{origin} had shown {old.checkpoint.tree_size} entries, and now shows a checkpoint of {size}, "
+            f"asked {ASKED_AGAIN} times more within {ASKED_AGAIN * ASK_AGAIN_S:.0f} s"
         )
         key = f"rewind:{old.checkpoint.tree_size}:{old.checkpoint.root_hash.hex()}"
         self.books.book.take(Raised(alarm="rewind", key=key, detail=detail, notes=(new.note,)))
+        return None
+
+    def _ask_again(self, old: Opened, look: Look) -> Opened | None:
+        """One of several copies of a log may be seconds behind: a checkpoint no smaller than `old`."""
+        for _ in range(ASKED_AGAIN):
+            self._pause(ASK_AGAIN_S)
+            newer = self._newest(Look(look.origin))
+            if newer is not None and newer.checkpoint.tree_size >= old.checkpoint.tree_size:
+                look.reservations.append("an older checkpoint was served for a moment: copies, or a cache")
+                return newer
+        return None
 
     def _fork(self, sight: Sight | None, smaller: Opened, larger: Opened) -> None:
         one, two = smaller.checkpoint, larger.checkpoint

@@ -8,6 +8,7 @@ from auditlog.core.anchor import DevnetAnchor, sign_devnet_anchor
 from auditlog.core.keys import Ed25519Signer
 from auditlog.core.merkle import hash_leaf, root_hash
 from auditlog.verify.monitor.anchors import GRACE_S, DevnetNotes
+from auditlog.verify.monitor.following import ASK_AGAIN_S, ASKED_AGAIN
 from tests.support.memory_source import MemorySource
 from tests.support.monitor_world import Bench, HostWorld, honest
 from tests.support.tlog_writer import ORIGIN
@@ -90,4 +91,51 @@ def test_time_in_which_the_log_was_away_is_nobody_s_silence(tmp_path: Path) -> N
     assert bench.words() == []
     bench.look(300)
     assert bench.words() == ["silent"]
+    bench.close()
+
+
+class Copies(MemorySource):
+    """Two copies of a log behind one address, one of them behind: it answers so many times."""
+
+    def __init__(self, files: dict[str, bytes], old: bytes, times: int) -> None:
+        super().__init__(files)
+        self.old, self.times = old, times
+
+    def fetch(self, path: str) -> bytes:
+        """From the one or the other."""
+        if path == "checkpoint" and self.times > 0:
+            self.times -= 1
+            return self.old
+        return super().fetch(path)
+
+
+def test_a_copy_a_moment_behind_is_no_rewind(tmp_path: Path) -> None:
+    """It is asked again, seconds later, and the report says so; who stays behind is told."""
+    world = honest()
+    old = world.publish().encode()
+    world.answer(3)
+    for times, words in ((ASKED_AGAIN, []), (ASKED_AGAIN + 1, ["rewind"])):
+        bench = bench_of(tmp_path / str(times), world)
+        bench.look()
+        follower, pauses = bench.monitor.watches[0].follower, list[float]()
+        follower.source, follower._pause = Copies(world.source().files, old, times), pauses.append
+        status = bench.look(5)
+        assert bench.words() == words
+        assert status.is_current is not bool(words)
+        assert any("older checkpoint" in text for text in status.reservations) is not bool(words)
+        assert pauses == [ASK_AGAIN_S] * ASKED_AGAIN
+        bench.close()
+
+
+def test_a_copy_of_another_history_is_told_at_once(tmp_path: Path) -> None:
+    """An older checkpoint of another branch is a fork, whatever is served a moment later."""
+    world, other = honest(), honest()
+    other.entries[4], other.entries[5] = other.entries[5], other.entries[4]
+    old = other.publish().encode()
+    world.answer(3)
+    bench = bench_of(tmp_path, world)
+    bench.look()
+    bench.monitor.watches[0].follower.source = Copies(world.source().files, old, 1)
+    bench.look(5)
+    assert bench.words() == ["fork"]
     bench.close()
