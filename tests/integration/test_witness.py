@@ -134,8 +134,9 @@ def test_a_stop_is_graceful_and_a_second_witness_is_refused(
     made(folder, LOG.vkey)
     with serving(folder) as (url, process):
         assert httpx.get(f"{url}/health").json()["status"] == "ok"
-        for path in ("", "/x", "/add-checkpoint", "/promises/broken", "/../witness.key"):
+        for path in ("", "/x", "/promises/broken", "/../witness.key"):
             assert httpx.get(f"{url}{path}").status_code == 404
+        assert httpx.get(f"{url}/add-checkpoint").status_code == 405
         assert httpx.post(f"{url}/other", content=b"x").status_code == 404
         assert httpx.post(f"{url}/add-checkpoint", content=b"x" * 200_000).status_code == 400
         assert run(["witness", "serve", str(folder), "--port", "0"]) == 2
