@@ -184,7 +184,10 @@ def test_demo_refuses_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, or a kill, while its servers run: all of them end with it."""
-    command = [sys.executable, "-m", "auditlog.cli.main", "demo", "--dir", str(tmp_path / "demo"), "--no-llm"]
+    # A shell's background job, as this suite may be, has SIGINT ignored, and children inherit that.
+    heeding = "import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", heeding, sys.executable, "-m", "auditlog.cli.main", "demo", "--no-llm"]
+    command += ["--dir", str(tmp_path / "demo")]
     with (tmp_path / "said").open("wb") as said:
         demo = subprocess.Popen(command, stdout=said, stderr=said)
     output = tmp_path / "demo" / "operator" / "output"

@@ -237,17 +237,19 @@ def test_the_later_of_two_changes_counts(
     recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the earlier one is measured, it is named only by the decisions that waited for it."""
-    may_go = threading.Event()
+    may_go, has_begun = threading.Event(), threading.Event()
     measure = fingerprint_path
 
     def slowly(path: Path, cache: Path) -> Any:
         if path.name == "first":
+            has_begun.set()
             may_go.wait(WAIT_S)
         return measure(path, cache)
 
     monkeypatch.setattr(admin_routes, "fingerprint_path", slowly)
     post(recorder, "/update_weights_from_disk", {"model_path": str(files(tmp_path / "first", "1"))})
     chat(recorder)
+    assert has_begun.wait(WAIT_S)  # One that has not begun is never measured once a later one came.
     post(recorder, "/update_weights_from_disk", {"model_path": str(files(tmp_path / "second", "2"))})
     chat(recorder)
     may_go.set()
