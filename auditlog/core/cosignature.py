@@ -18,11 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from auditlog.core.keys import (
     ED25519,
     Ed25519Verifier,
-    check_key_name,
+    NamedKey,
     ed25519_verify,
     format_private_key,
-    format_vkey,
-    key_id_of,
     load_ed25519,
     split_private_key,
     split_vkey,
@@ -45,50 +43,17 @@ def _message(checkpoint_text: bytes, timestamp: int) -> bytes:
     return b"cosignature/v1\ntime %d\n" % timestamp + checkpoint_text
 
 
-class CosignatureVerifier:
+class CosignatureVerifier(NamedKey):
     """A witness's public key. Immutable, safe to share."""
 
-    __slots__ = ("_key", "_key_id", "_name", "_public_key", "_vkey")
+    __slots__ = ("_key",)
+
+    TYPE = COSIGNATURE_ED25519
 
     def __init__(self, name: str, public_key: bytes) -> None:
         """Raises `MalformedError` on a bad name or key."""
-        self._name = check_key_name(name)
+        super().__init__(name, public_key)
         self._key = load_ed25519(public_key)
-        self._public_key = public_key
-        self._key_id = key_id_of(name, COSIGNATURE_ED25519, public_key)
-        self._vkey = format_vkey(name, COSIGNATURE_ED25519, public_key)
-
-    @classmethod
-    def from_vkey(cls, vkey: str) -> CosignatureVerifier:
-        """Read a vkey of type 0x04; `vkey` is attacker-controlled.
-
-        Raises:
-            MalformedError: not a vkey, or of another type.
-        """
-        name, algorithm, public_key = split_vkey(vkey)
-        if algorithm != COSIGNATURE_ED25519:
-            raise MalformedError(f"expected a key of type {COSIGNATURE_ED25519}, found type {algorithm}")
-        return cls(name, public_key)
-
-    @property
-    def name(self) -> str:
-        """Key name."""
-        return self._name
-
-    @property
-    def key_id(self) -> bytes:
-        """First 4 bytes of the key's hash."""
-        return self._key_id
-
-    @property
-    def vkey(self) -> str:
-        """Text form of the key."""
-        return self._vkey
-
-    @property
-    def algorithm(self) -> int:
-        """Type byte 0x04."""
-        return COSIGNATURE_ED25519
 
     def verify(self, text: bytes, blob: bytes) -> bool:
         """Whether `blob` is this witness's cosignature, at

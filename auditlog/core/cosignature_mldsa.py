@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from auditlog.core.checkpoint import parse_checkpoint
-from auditlog.core.keys import check_key_name, format_vkey, key_id_of, split_vkey
+from auditlog.core.keys import NamedKey
 from auditlog.errors import MalformedError
 
 COSIGNATURE_MLDSA44 = 0x06
@@ -60,53 +60,21 @@ def cosigned_message(cosigner: str, timestamp: int, origin: str, tree_size: int,
     return _LABEL + mine + timestamp.to_bytes(_TIME_BYTES, "big") + log + numbers + root_hash
 
 
-class MlDsaVerifier:
+class MlDsaVerifier(NamedKey):
     """A cosigner's ML-DSA-44 key. Immutable, safe to share."""
 
-    __slots__ = ("_key", "_key_id", "_name", "_vkey")
+    __slots__ = ("_key",)
+
+    TYPE = COSIGNATURE_MLDSA44
 
     def __init__(self, name: str, public_key: bytes) -> None:
         """Raises `MalformedError` on a bad name or key. Needs no library that can verify."""
-        self._name = check_key_name(name)
+        super().__init__(name, public_key)
         if len(public_key) != PUBLIC_KEY_BYTES:
             raise MalformedError(
                 f"expected an ML-DSA-44 key of {PUBLIC_KEY_BYTES} bytes, found {len(public_key)}"
             )
-        self._key_id = key_id_of(name, COSIGNATURE_MLDSA44, public_key)
-        self._vkey = format_vkey(name, COSIGNATURE_MLDSA44, public_key)
         self._key = _load(public_key) if can_verify() else None
-
-    @classmethod
-    def from_vkey(cls, vkey: str) -> MlDsaVerifier:
-        """Read a vkey of type 0x06; `vkey` is attacker-controlled.
-
-        Raises:
-            MalformedError: not a vkey, or of another type.
-        """
-        name, algorithm, public_key = split_vkey(vkey)
-        if algorithm != COSIGNATURE_MLDSA44:
-            raise MalformedError(f"expected a key of type {COSIGNATURE_MLDSA44}, found type {algorithm}")
-        return cls(name, public_key)
-
-    @property
-    def name(self) -> str:
-        """Key name."""
-        return self._name
-
-    @property
-    def key_id(self) -> bytes:
-        """First 4 bytes of the key's hash."""
-        return self._key_id
-
-    @property
-    def vkey(self) -> str:
-        """Text form of the key."""
-        return self._vkey
-
-    @property
-    def algorithm(self) -> int:
-        """Type byte 0x06."""
-        return COSIGNATURE_MLDSA44
 
     @property
     def is_checkable(self) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from typing import ClassVar, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -145,28 +146,30 @@ def ed25519_verify(key: Ed25519PublicKey, message: bytes, signature: bytes) -> b
     return True
 
 
-class Ed25519Verifier:
-    """A public key for plain Ed25519 signatures over note texts. Immutable, safe to share."""
+class NamedKey:
+    """A public key with its name: what the verifiers of every type of signature have in common."""
 
-    __slots__ = ("_key", "_key_id", "_name", "_vkey")
+    __slots__ = ("_key_id", "_name", "_vkey")
+
+    TYPE: ClassVar[int]
+    """Type byte of the signatures."""
 
     def __init__(self, name: str, public_key: bytes) -> None:
-        """Raises `MalformedError` on a bad name or key."""
+        """Raises `MalformedError` on a bad name."""
         self._name = check_key_name(name)
-        self._key = load_ed25519(public_key)
-        self._key_id = key_id_of(name, ED25519, public_key)
-        self._vkey = format_vkey(name, ED25519, public_key)
+        self._key_id = key_id_of(name, self.TYPE, public_key)
+        self._vkey = format_vkey(name, self.TYPE, public_key)
 
     @classmethod
-    def from_vkey(cls, vkey: str) -> Ed25519Verifier:
-        """Read a vkey of type 0x01; `vkey` is attacker-controlled.
+    def from_vkey(cls, vkey: str) -> Self:
+        """Read a vkey of this type; `vkey` is attacker-controlled.
 
         Raises:
             MalformedError: not a vkey, or of another type.
         """
         name, algorithm, public_key = split_vkey(vkey)
-        if algorithm != ED25519:
-            raise MalformedError(f"expected a key of type {ED25519}, found type {algorithm}")
+        if algorithm != cls.TYPE:
+            raise MalformedError(f"expected a key of type {cls.TYPE}, found type {algorithm}")
         return cls(name, public_key)
 
     @property
@@ -186,8 +189,21 @@ class Ed25519Verifier:
 
     @property
     def algorithm(self) -> int:
-        """Type byte 0x01."""
-        return ED25519
+        """Type byte of the signatures."""
+        return self.TYPE
+
+
+class Ed25519Verifier(NamedKey):
+    """A public key for plain Ed25519 signatures over note texts. Immutable, safe to share."""
+
+    __slots__ = ("_key",)
+
+    TYPE = ED25519
+
+    def __init__(self, name: str, public_key: bytes) -> None:
+        """Raises `MalformedError` on a bad name or key."""
+        super().__init__(name, public_key)
+        self._key = load_ed25519(public_key)
 
     def verify(self, text: bytes, blob: bytes) -> bool:
         """Whether `blob` is this key's signature of exactly `text`."""
