@@ -147,12 +147,11 @@ def test_an_anchor_on_its_way_survives_a_restart(tmp_path: Path, node: Anvil) ->
 
 
 def copy(source: Path, target: Path) -> None:
-    """Put data directory and high-water files of one folder in the place of another's."""
+    """Put data directory and high-water files of one folder in the place of another's; no service runs."""
     for name in ("data", "guard"):
         shutil.rmtree(target / name, ignore_errors=True)
         if (source / name).exists():
-            # The service is running: what it is still writing is in nobody's backup.
-            shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns(".*.tmp"))
+            shutil.copytree(source / name, target / name)
 
 
 def test_the_slot_refuses_an_older_copy_whose_high_water_file_went_along(tmp_path: Path, node: Anvil) -> None:
@@ -183,8 +182,9 @@ def test_a_chain_alone_guards_from_the_first_anchor_on(tmp_path: Path, node: Anv
     create_logs(guarded)
     with pytest.raises(RollbackError, match="the explicit flag starts all the same"):
         run_briefly(guarded)
+    run_briefly(guarded.model_copy(update={"logs": flagged}))
+    copy(tmp_path, tmp_path / "backup")
     with live_service(guarded.model_copy(update={"logs": flagged})) as service:
-        copy(tmp_path, tmp_path / "backup")
         decide(service, tmp_path, 1)
         anchor(service, node, 0)
     run_briefly(guarded)
