@@ -58,6 +58,11 @@ class Handing:
         self.intake.push(OwnEntry(kind, body, reference))
         return reference
 
+    def say_last(self, body: Callable[[], dict[str, Any]]) -> None:
+        """Have a heartbeat sealed with the words that end this life; its body is called at sealing."""
+        if self.writer is not None:
+            self.writer.last_heartbeat = body
+
     @property
     def decisions(self) -> int:
         """How many `decision` entries this instance has sealed; exact within a callable body of

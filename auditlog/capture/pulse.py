@@ -3,8 +3,9 @@
 A heartbeat every `heartbeat_s` says in the log that this process lives and what it counted, so that silence
 is visible and a missing decision has figures to disagree with (entry.md, "heartbeat"). One daemon thread per
 running capture; its entries go through the writer's queue like all others, and their counts are taken by the
-writer at the instant of sealing. `stop` writes a last heartbeat, from the thread that closes, before the
-clean end is declared: it waits for nothing. At most one heartbeat waits for the disk at a time.
+writer at the instant of sealing. `stop` leaves a last heartbeat with the writer, which seals it with the
+words that end the life, so that its counts are the last: it waits for nothing. At most one heartbeat waits for
+the disk at a time.
 
 After each beat `<slot>/pulse.json` tells `auditlog doctor` the time and what this process has to complain
 about. Safe to fork: the child has no pulse until it opens its own slot. Must never: raise into the
@@ -63,6 +64,7 @@ class Pulse:
         *,
         interval_s: int,
         write_own: WriteOwn,
+        say_last: Callable[[Callable[[], dict[str, Any]]], None],
         make_heartbeat: MakeHeartbeat,
         make_coverage: MakeCoverage,
         coverage: Coverage,
@@ -71,9 +73,12 @@ class Pulse:
         note: Callable[[], None],
         guard: Guard,
     ) -> None:
-        """`refresh` looks at disk and token; `note` keeps `pulse.json`. An interval of 0: no heartbeats."""
+        """`say_last` leaves the body of the heartbeat that ends this life; `refresh` looks at disk and token;
+        `note` keeps `pulse.json`. An interval of 0: no heartbeats.
+        """
         self._interval_s = interval_s
         self._write_own = write_own
+        self._say_last = say_last
         self._make_heartbeat = make_heartbeat
         self._make_coverage = make_coverage
         self._coverage = coverage
@@ -127,7 +132,7 @@ class Pulse:
                 self._cover()
 
     def stop(self) -> None:
-        """End the thread and write the last heartbeat, behind everything handed over so far. Waits for
+        """End the thread and leave the last heartbeat to be sealed with the end of this life. Waits for
         nothing. Idempotent.
         """
         with self._lock:
@@ -141,7 +146,7 @@ class Pulse:
                 self._guard.call("coverage", None, self._cover)
             if self._interval_s:
                 seen = Sighting(self._sighting.block, self._outside.engine_here())
-                self._guard.call("heartbeat", None, self._write_own, "heartbeat", lambda: self._body(seen))
+                self._guard.call("heartbeat", None, self._say_last, lambda: self._body(seen))
 
     def abandon(self) -> None:
         """End the thread and write nothing more: there is nothing to write to."""

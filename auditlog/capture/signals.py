@@ -43,6 +43,9 @@ class Running(Protocol):
     def write_own(self, kind: str, body: dict[str, Any] | Callable[[], dict[str, Any]]) -> Future[str]:
         """Have an entry of the layer itself written; a callable body is called at sealing."""
 
+    def say_last(self, body: Callable[[], dict[str, Any]]) -> None:
+        """Have this heartbeat sealed with the end of this life."""
+
     @property
     def decisions(self) -> int:
         """How many decisions this instance has sealed."""
@@ -78,6 +81,7 @@ class Signals:
         self.pulse = Pulse(
             interval_s=settings.heartbeat_s,
             write_own=running.write_own,
+            say_last=running.say_last,
             make_heartbeat=self._heartbeat,
             make_coverage=self._cover,
             coverage=telling.coverage,

@@ -19,6 +19,7 @@ from auditlog.capture.clocks import HostClock
 from auditlog.capture.declaring import Declarations
 from auditlog.capture.disclosures import DisclosureStore
 from auditlog.capture.forking import ForkGate
+from auditlog.capture.frames import Record
 from auditlog.capture.intake import Intake
 from auditlog.capture.journal import Journal
 from auditlog.capture.messages import (
@@ -115,6 +116,8 @@ class Writer:
             clock=clock, pace=pace, preparation=preparation, open_store=open_store, metrics=metrics,
             guard=guard,
         )  # fmt: skip
+        self.last_heartbeat: Callable[[], dict[str, Any]] | None = None
+        """The body of a heartbeat to seal when this life ends in order."""
         self.ready: Future[Spool] = Future()
         """Resolves to the spool of entries once it is open and this process's `instance` entry is in it."""
 
@@ -353,10 +356,20 @@ class Writer:
         Dying anywhere here leaves no mark: the next start declares a gap, bounded by the attempt marks.
         """
         with self._guard.protect("finish"):
-            records = [*self._losses.records(), *self._losses.at_the_end()]
+            # First the gap: what ends or is turned away behind it is then in no heartbeat's "in flight".
+            records = [*self._losses.records(), *self._losses.at_the_end(), *self._last_beat()]
             is_said = self.runs.append([*records, *self._journal.add_endings(self._clock())])
             if is_said and self._disk.retry("spool", self._journal.mark_clean):
                 self._attempts.end()
+
+    def _last_beat(self) -> list[Record]:
+        if self.last_heartbeat is None:
+            return []
+        try:
+            return [self._journal.add("heartbeat", self.last_heartbeat(), self._clock())[0]]
+        except Exception as error:  # noqa: BLE001  a body that cannot be made must not hide the clean end
+            self._guard.failed("heartbeat", error)
+            return []
 
     def _close(self) -> None:
         with self._guard.protect("close"):

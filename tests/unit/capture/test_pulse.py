@@ -335,17 +335,45 @@ def test_a_call_that_began_before_this_instance_ends_in_it(
     assert [beat.body[name] for name in ("started", "finished", "in_flight")] == [2, 1, 1]
 
 
+def test_the_last_heartbeat_counts_what_ended_while_the_recorder_closed(
+    make: Callable[..., Recorder], log: FakeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call turned away behind the begin of a close is in flight nowhere; one that runs on is declared."""
+    recorder = make(heartbeat_s=3600)
+    recorder.start()
+    refused, running_on = recorder.new_exchange(), recorder.new_exchange()
+    assert refused is not None
+    assert running_on is not None
+    assert recorder._running is not None
+    sender = recorder._running.sender
+    assert sender is not None
+    hurry = sender.hurry
+
+    def meanwhile() -> None:
+        recorder.drop(refused)
+        recorder.metrics.add("refused.404")
+        hurry()
+
+    monkeypatch.setattr(sender, "hurry", meanwhile)
+    recorder.close()
+    [beat], [gap] = of_kind(log, "heartbeat"), of_kind(log, "gap")
+    assert (beat.body["in_flight"], beat.body["refused"], gap.body["at_most"]) == (1, 1, 1)
+    assert gap.seq + 1 == beat.seq
+
+
 class Beating:
     """A pulse without a capture: what it writes, and futures that the test resolves."""
 
     def __init__(self, *, interval_s: int = 3600, fetch_body: Any = None) -> None:
         self.written: list[tuple[str, Future[str], Callable[[], dict[str, Any]]]] = []
+        self.last: list[Callable[[], dict[str, Any]]] = []
         self.coverage = Coverage()
         metrics = Counters()
         self.outside = Outside("http://log", "", metrics=metrics, fetch_body=fetch_body or failing)
         self.pulse = Pulse(
             interval_s=interval_s,
             write_own=self._write,
+            say_last=self.last.append,
             make_heartbeat=lambda seen: {"seen": seen.block},
             make_coverage=lambda: {"model": "pending", "ports": []},
             coverage=self.coverage,
@@ -371,7 +399,7 @@ def failing(url: str, max_bytes: int) -> bytes:
 
 
 def test_a_stuck_disk_holds_one_heartbeat_and_not_many() -> None:
-    """While one waits for the writer no other is queued; the last one, at the end, is."""
+    """While one waits for the writer no other is queued; the last one, at the end, is left with it."""
     beating = Beating()
     for _ in range(5):
         beating.pulse._write_heartbeat()
@@ -382,7 +410,8 @@ def test_a_stuck_disk_holds_one_heartbeat_and_not_many() -> None:
     beating.pulse.stop()
     beating.pulse.stop()
     beating.pulse._write_heartbeat()
-    assert beating.kinds == ["heartbeat", "heartbeat", "coverage", "heartbeat"]
+    assert beating.kinds == ["heartbeat", "heartbeat", "coverage"]
+    assert len(beating.last) == 1
 
 
 def test_stopping_waits_for_nobody() -> None:
