@@ -161,7 +161,7 @@ class Member:
     def _ask_twice(self, note: str, size: int, prove: Prove, since_s: int) -> str:
         status, body = self._post(note, size, prove)
         if status == 409:
-            self.known_size = _told_size(body)
+            self.known_size = self._told_size(body, size)
             if self.known_size > size:
                 # It saw a larger tree of this log than we are about to publish.
                 raise Refused(
@@ -173,6 +173,15 @@ class Member:
         if status != 200:
             raise Refused("refused", f"expected status 200, found {status}")
         return self._checked(note, body, since_s)
+
+    def _told_size(self, body: bytes, size: int) -> int:
+        try:
+            return parse_tree_size(body)
+        except MalformedError as error:
+            if self.known_size >= size:
+                # tlog-witness before July 2026 (C2SP pull request 280): another root at an equal size.
+                raise Refused("inconsistent", f"expected status 200, found 409 at size {size}") from error
+            raise Refused("lied", str(error)) from error
 
     def _post(self, note: str, size: int, prove: Prove) -> tuple[int, bytes]:
         old = min(self.known_size, size)
@@ -213,10 +222,3 @@ class Member:
 
 def _time_s(line: Signature) -> int:
     return int.from_bytes(line.blob[:_TIME_BYTES], "big")
-
-
-def _told_size(body: bytes) -> int:
-    try:
-        return parse_tree_size(body)
-    except MalformedError as error:
-        raise Refused("lied", str(error)) from error

@@ -226,6 +226,16 @@ def test_a_witness_of_another_history_refuses(bench: TestBench) -> None:
     assert member.ask(request)[0] == 422
 
 
+def test_a_witness_of_an_older_protocol_says_409_for_another_root(bench: TestBench) -> None:
+    """At an equal size it tells no size with it (C2SP before July 2026): another history, not a lie."""
+    bench.create()
+    grow(bench)
+    bench.clock.advance(400)
+    bench.members[0].answer = lambda _: (409, b"")  # type: ignore[attr-defined]
+    bench.publish()
+    assert counts(bench)["w1", "inconsistent"] == 1
+
+
 def test_a_store_that_fails_does_not_lose_the_new_cosignatures_for_good(bench: TestBench) -> None:
     """Re-cosigning is tried again; what is shown is never half of it."""
     bench.create()
