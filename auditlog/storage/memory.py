@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import Enum
 
 from auditlog.errors import CommitConflictError, ImmutableObjectError, StorageError
 from auditlog.storage.records import (
+    COMMITTING,
     ID_REPEATED,
+    OPEN,
+    RETIRED,
     AnchorRecord,
     BatchHead,
     ChainHead,
@@ -149,8 +153,21 @@ class MemoryState:
                 self._apply(change)
         _raise(fault, "commit", "state")
 
+    def set_standing(self, expected: str, standing: str) -> None:
+        """Compare and swap the standing; see the port."""
+        fault = self.fault("set_standing", standing) if self.fault else None
+        with self._lock:
+            if fault in {None, Fault.STORED}:
+                old = self._committed
+                if old is None or old.standing != expected or RETIRED in {expected, standing}:
+                    raise CommitConflictError(f"expected the standing {expected} of the log, found another")
+                self._committed = replace(old, standing=standing)
+        _raise(fault, "set_standing", "state")
+
     def _compare(self, change: Commit) -> None:
         old = self._committed
+        if old is not None and old.standing not in COMMITTING:
+            raise CommitConflictError(f"expected a log that may grow, found one that is {old.standing}")
         if (old.note if old else None) != change.previous_note:
             raise CommitConflictError("expected the previous checkpoint, found another")
         if (old.own_head if old else None) != change.own_expected:
@@ -179,7 +196,9 @@ class MemoryState:
         self._heads.update({update.producer: update.new for update in change.heads})
         self._runs += change.runs
         self._batch_heads += change.batch_heads
-        self._committed = Committed(change.note, change.own_head, decisions, old.anchored_size if old else 0)
+        standing = RETIRED if change.retires else old.standing if old else OPEN
+        anchored = old.anchored_size if old else 0
+        self._committed = Committed(change.note, change.own_head, decisions, anchored, standing)
 
     def producers(self) -> list[ProducerRecord]:
         """Every enrolled producer."""

@@ -80,10 +80,19 @@ class CommitState(Protocol):
         """Apply the whole change in one transaction, durable on return, or nothing of it.
 
         The whole previous note, the log's own chain head and every producer head are compared with what the
-        change expects, inside the transaction.
+        change expects, inside the transaction, and the standing must be one of `COMMITTING`. A change that
+        `retires` sets it to retired. Every commit ends `restored`.
 
         Raises:
             CommitConflictError: something else was found; nothing changed.
+            StorageError: it failed, and may have happened all the same: read again.
+        """
+
+    def set_standing(self, expected: str, standing: str) -> None:
+        """Compare and swap the standing, durable on return. Retired is neither set nor left here.
+
+        Raises:
+            CommitConflictError: another standing was found, or retired is one of the two; nothing changed.
             StorageError: it failed, and may have happened all the same: read again.
         """
 

@@ -15,6 +15,13 @@ LOG_CHAIN = b"log"
 
 LOG_INSTANCE = "log"
 
+OPEN, QUIESCED, READ_ONLY, RETIRED = "open", "quiesced", "read-only", "retired"
+STANDINGS = (OPEN, QUIESCED, READ_ONLY, RETIRED)
+"""What a log takes and signs; `auditlog.log.standing`."""
+
+COMMITTING = (OPEN, QUIESCED)
+"""Standings under which a commit may be made: the compare-and-swap asks."""
+
 ID_REPEATED = "id_repeated"
 """Flag of a decision whose id an earlier entry of the log has."""
 
@@ -124,6 +131,8 @@ class Commit:
     runs: Sequence[ChainRun] = ()
     batch_heads: Sequence[BatchHead] = ()
     decisions_size: int | None = None
+    retires: bool = False
+    """Whether the last entry is the log's `successor`: no commit follows this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,10 @@ class Committed:
     own_head: ChainHead
     decisions_size: int
     anchored_size: int
+    standing: str = OPEN
+    """One of `STANDINGS`: whether more may be committed."""
+    restored: bool = False
+    """Put here from a backup, and no commit was made since."""
 
 
 @dataclass(frozen=True, slots=True)

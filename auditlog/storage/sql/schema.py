@@ -48,6 +48,8 @@ log = Table(
     Column("decisions_size", BigInteger, nullable=False),  # the outbox: anchor while above anchored_size
     Column("anchored_size", BigInteger, nullable=False),
     Column("index_size", BigInteger, nullable=False),
+    Column("standing", Text, nullable=False, server_default=text("'open'")),
+    Column("restored", Integer, nullable=False, server_default=text("0")),  # 1: from a backup, not said yet
 )
 
 producer = Table(

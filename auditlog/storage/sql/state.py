@@ -14,7 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 from auditlog.errors import CommitConflictError, StorageError
 from auditlog.storage.records import (
+    COMMITTING,
     LOG_INSTANCE,
+    RETIRED,
     AnchorRecord,
     BatchHead,
     ChainHead,
@@ -47,7 +49,26 @@ class SqlState(SqlLives, SqlOutcomes):
         if row is None:
             return None
         own = ChainHead(LOG_INSTANCE, row["own_seq"], bytes(row["own_leaf_hash"]), row["own_index"])
-        return Committed(row["note"], own, row["decisions_size"], row["anchored_size"])
+        return Committed(
+            row["note"],
+            own,
+            row["decisions_size"],
+            row["anchored_size"],
+            row["standing"],
+            bool(row["restored"]),
+        )
+
+    def set_standing(self, expected: str, standing: str) -> None:
+        """Compare and swap the standing; see the port."""
+        log = schema.log
+        with self._database.write() as connection:
+            moved = connection.execute(
+                update(log)
+                .where(log.c.origin == self.origin, log.c.standing == expected, log.c.standing != RETIRED)
+                .values(standing=standing)
+            )
+            if moved.rowcount != 1 or standing == RETIRED:
+                raise CommitConflictError(f"expected the standing {expected} of the log, found another")
 
     def commit(self, change: Commit) -> None:
         """Apply the whole change in one transaction, or nothing; see the port."""
@@ -73,6 +94,8 @@ class SqlState(SqlLives, SqlOutcomes):
         }
         if change.decisions_size is not None:
             values["decisions_size"] = change.decisions_size
+        if change.retires:
+            values["standing"] = RETIRED
         if change.previous_note is None or old is None:
             zero = {"decisions_size": 0, "anchored_size": 0, "index_size": 0}
             result = connection.execute(insert(log).values(origin=self.origin, **(zero | values)))
@@ -83,10 +106,13 @@ class SqlState(SqlLives, SqlOutcomes):
             update(log)
             .where(log.c.origin == self.origin, log.c.note == change.previous_note)
             .where(log.c.own_seq == old.seq, log.c.own_leaf_hash == old.leaf_hash)
-            .values(values)
+            .where(log.c.standing.in_(COMMITTING))
+            .values(restored=0, **values)
         )
         if moved.rowcount != 1:
-            raise CommitConflictError("expected the previous checkpoint in the database, found another")
+            raise CommitConflictError(
+                "expected the previous checkpoint of a log that may grow in the database, found another"
+            )
         return self.log_id(connection)
 
     def _move_heads(self, connection: Connection, log_id: int, change: Commit) -> None:
