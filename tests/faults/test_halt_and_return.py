@@ -87,13 +87,13 @@ def test_stores_that_come_back_older_stop_the_log_for_good() -> None:
     bench, producer = prepared()
     log = bench.log
     assert log is not None
-    state, staged = dict(bench.state.__dict__), dict(bench.staging.objects)
+    state, staged = bench.state.saved(), dict(bench.staging.objects)
     bench.send(producer, [producer.decide(n) for n in range(300, 310)])
     bench.fault = lambda operation, path: Fault.REFUSED if operation == "outside.record" else None
     with pytest.raises(LogHalted):
         bench.send(producer, [producer.decide(310)])
     bench.fault = None
-    bench.state.__dict__.update(state)
+    bench.state.restore(state)
     bench.staging.objects = staged
     bench.publish()
     assert log.fault is not None

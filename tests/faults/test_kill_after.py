@@ -170,10 +170,10 @@ def test_an_old_backup_of_the_stores_is_refused() -> None:
 
     bench, producer = prepared()
     backup = copy.deepcopy([bench.public.objects, bench.staging.objects])
-    state = bench.state.__dict__.copy()
+    state = bench.state.saved()
     bench.send(producer, [producer.decide(n) for n in range(300, 330)])
     bench.public.objects, bench.staging.objects = backup
-    bench.state.__dict__.update(state)
+    bench.state.restore(state)
     with pytest.raises(RollbackError, match="at least 280 entries"):
         bench.restart()
 
@@ -181,11 +181,11 @@ def test_an_old_backup_of_the_stores_is_refused() -> None:
 def test_a_larger_published_checkpoint_is_refused() -> None:
     """What the world was shown cannot be larger than what the database holds."""
     bench, producer = prepared()
-    state = bench.state.__dict__.copy()
+    state = bench.state.saved()
     staging = dict(bench.staging.objects)
     bench.send(producer, [producer.decide(n) for n in range(300, 330)])
     bench.publish()
-    bench.state.__dict__.update(state)
+    bench.state.restore(state)
     bench.staging.objects = staging
     bench.outside.note = None
     bench.settings = {"allow_unguarded": True}

@@ -24,8 +24,9 @@ from auditlog.log import Batch, LogConfig, Stores, create_log, open_log
 from auditlog.log.log import Log
 from auditlog.log.rollback import SeenTree
 from auditlog.log.witnesses import Witnesses
-from auditlog.storage.memory import FaultHook, MemoryState, MemoryStore
+from auditlog.storage.memory import FaultHook, MemoryStore
 from tests.support.clock import ManualClock
+from tests.support.contract import Contract, ContractState, ContractStore
 
 ORIGIN = "log.example.org/test"
 SECRET = bytes(range(32))
@@ -66,9 +67,10 @@ class MemorySource:
 
     name = "memory source"
 
-    def __init__(self, fault: FaultHook | None = None) -> None:
+    def __init__(self, fault: FaultHook | None = None, contract: Contract | None = None) -> None:
         self.note: str | None = None
         self.fault = fault
+        self.contract = contract
 
     def newest(self) -> SeenTree | None:
         """What was recorded last."""
@@ -83,6 +85,8 @@ class MemorySource:
         """Keep the note."""
         from auditlog.storage.memory import Fault, _raise
 
+        if self.contract is not None:
+            self.contract.may_show(note, self.name)
         fault = self.fault("record", "outside") if self.fault else None
         if fault in {None, Fault.STORED}:
             self.note = note
@@ -215,11 +219,13 @@ class TestBench:
 
     def __post_init__(self) -> None:
         self.signer = Ed25519Signer.from_seed(ORIGIN, bytes(32))
-        self.public = MemoryStore(self._fault_in("public"))
-        self.private = MemoryStore(self._fault_in("private"))
-        self.staging = MemoryStore(self._fault_in("staging"))
-        self.state = MemoryState(self._fault_in("state"))
-        self.outside = MemorySource(self._fault_in("outside"))
+        self.contract = contract = Contract()
+        self.public = ContractStore(contract, self._fault_in("public"))
+        self.private = ContractStore(contract, self._fault_in("private"))
+        self.staging = ContractStore(contract, self._fault_in("staging"))
+        self.state = ContractState(contract, self._fault_in("state"))
+        self.outside = MemorySource(self._fault_in("outside"), contract)
+        contract.watch(self.public, self.private, self.staging, self.state)
         self.workers = ManualWorkers()
         self.log: Log | None = None
         self.acknowledged: dict[int, bytes] = {}
@@ -240,6 +246,7 @@ class TestBench:
 
     def create(self) -> Log:
         """Create the log."""
+        self.contract.new_life()
         self.workers = ManualWorkers()
         self.log = create_log(self.config, self.stores, self.signer, self.clock, **self._around())
         self.settle()
@@ -252,6 +259,7 @@ class TestBench:
 
     def restart(self) -> Log:
         """Forget the running log, as a kill does, and open it again from the stores."""
+        self.contract.new_life()
         self.workers = ManualWorkers()
         self.log = open_log(self.config, self.stores, self.signer, self.clock, **self._around())
         self.settle()
@@ -269,6 +277,8 @@ class TestBench:
 
     def wait(self, future: Future[Any]) -> Any:
         """Run steps, then the result."""
+        # At the very moment of the acknowledgement: everything it stands on must be so already.
+        future.add_done_callback(lambda done: self.contract.resolved(done, self.outside.note))
         self.settle()
         return future.result(timeout=0)
 

@@ -112,15 +112,13 @@ def restored(bench: Guarded) -> None:
     """The stores and the memory source go back to where they were before two more entries."""
     stores = (bench.public, bench.private, bench.staging)
     backup = deepcopy([each.objects for each in stores])
-    state = deepcopy(
-        {k: v for k, v in vars(bench.state).items() if not k.startswith("_fault") and k != "_lock"}
-    )
+    state = bench.state.saved()
     grow(bench)
     grow(bench)
     bench.look()
     for store, objects in zip(stores, backup, strict=True):
         store.objects = objects
-    vars(bench.state).update(state)
+    bench.state.restore(state)
     bench.outside.note = None
 
 
