@@ -29,7 +29,8 @@ from auditlog.errors import (
     SignatureError,
     TooLargeError,
 )
-from auditlog.log.envelope import Envelope, read_envelope
+from auditlog.log.envelope import Envelope
+from auditlog.log.reading import Decision, Read, read_all
 
 _LAST_KINDS = frozenset({"rotation", "retirement"})
 """What ends a batch: behind it another key signs, or nobody."""
@@ -133,11 +134,43 @@ def check_batch(batch: Batch, origin: str, keys: Sequence[Ed25519Verifier]) -> C
 def _check_entries(
     batch: Batch, head: Head, leaf_hashes: list[bytes], keys: Sequence[Ed25519Verifier]
 ) -> CheckedBatch:
-    first = read_envelope(batch.entries[0])
-    prev, decides, seq = first.prev, False, head.first_seq
+    entries = read_all(batch.entries)
+    first = entries[0]
+    kinds = {entry.kind for entry in entries}
+    prevs = [first.prev, *[leaf_hash.hex() for leaf_hash in leaf_hashes[:-1]]]
     last: Envelope | Entry | None = None
-    for data, leaf_hash in zip(batch.entries, leaf_hashes, strict=True):
-        entry = read_envelope(data)
+    if kinds != {"decision"} or head.first_seq == 0 or not _are_of(head, entries, prevs):
+        last = _check_one_by_one(head, entries, prevs)
+    if head.first_seq == 0:
+        _check_instance_note(first, keys[-1])
+    return CheckedBatch(
+        producer=bytes.fromhex(head.producer),
+        head=head,
+        head_note=batch.head_note,
+        entries=batch.entries,
+        leaf_hashes=leaf_hashes,
+        prev=first.prev,
+        decides="decision" in kinds,
+        next_vkey=_check_rotation(last, keys) if last is not None and last.kind == "rotation" else None,
+        retires=last is not None and _check_retirement(last),
+    )
+
+
+def _are_of(head: Head, entries: Sequence[Read], prevs: list[str]) -> bool:
+    """Whether each entry follows the one before it and names origin, producer and instance of the head."""
+    return (
+        [entry.seq for entry in entries] == list(range(head.first_seq, head.seq + 1))
+        and [entry.prev for entry in entries] == prevs
+        and {entry.origin for entry in entries} == {head.origin}
+        and {entry.producer for entry in entries} == {head.producer}
+        and {entry.instance for entry in entries} == {head.instance}
+    )
+
+
+def _check_one_by_one(head: Head, entries: Sequence[Read], prevs: list[str]) -> Envelope | Entry | None:
+    """Check what `_are_of` checks, and each kind, to say what is wrong; return what ends the batch."""
+    last: Envelope | Entry | None = None
+    for seq, (entry, prev) in enumerate(zip(entries, prevs, strict=True), head.first_seq):
         if entry.seq != seq or entry.prev != prev:
             raise ChainConflictError(
                 "batch: expected each entry to follow the one before it, found one that does not",
@@ -152,26 +185,11 @@ def _check_entries(
             raise MalformedError(
                 "entry: expected an instance entry as number 0 and only there, found otherwise"
             )
-        decides = decides or entry.kind == "decision"
-        if entry.kind in _LAST_KINDS and entry.v == ENTRY_VERSION:
+        if entry.kind in _LAST_KINDS and entry.v == ENTRY_VERSION and not isinstance(entry, Decision):
             if seq != head.seq:
                 raise MalformedError(f"batch: expected {entry.kind} as its last entry, found more behind it")
             last = entry
-        prev = leaf_hash.hex()
-        seq += 1
-    if head.first_seq == 0:
-        _check_instance_note(first, keys[-1])
-    return CheckedBatch(
-        producer=bytes.fromhex(head.producer),
-        head=head,
-        head_note=batch.head_note,
-        entries=batch.entries,
-        leaf_hashes=leaf_hashes,
-        prev=first.prev,
-        decides=decides,
-        next_vkey=_check_rotation(last, keys) if last is not None and last.kind == "rotation" else None,
-        retires=last is not None and _check_retirement(last),
-    )
+    return last
 
 
 def _check_rotation(entry: Envelope | Entry, keys: Sequence[Ed25519Verifier]) -> str:
@@ -197,9 +215,9 @@ def _check_retirement(entry: Envelope | Entry) -> bool:
     return True
 
 
-def _check_instance_note(entry: Envelope | Entry, verifier: NoteVerifier) -> None:
+def _check_instance_note(entry: Read, verifier: NoteVerifier) -> None:
     """The producer must have signed this start, in this place of its chain."""
-    note = entry.body.get("note")
+    note = None if isinstance(entry, Decision) else entry.body.get("note")
     if type(note) is not str:
         raise MalformedError("instance: expected a note by the producer, found none")
     try:
