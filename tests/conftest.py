@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.support.seaweed"]
+
 STATE = Path(__file__).parents[1] / "auditlog-state"
 """Where capture keeps its state if nothing names a place for it: a test that did not name one."""
 _WAS_THERE = pytest.StashKey[bool]()
