@@ -18,8 +18,12 @@
     │   │   ├── DeclaredLost          its producer declared a loss at that time; carries the gap (410)
     │   │   └── NeverArrived          too old to be on its way (410)
     │   ├── ChainConflictError        not the next entry of this producer; carries expected and found (409)
+    │   ├── LogReadOnly               the log takes nothing until its operator opens it (403)
+    │   ├── LogRetired                the log has ended; carries its successor (403)
     │   └── TooLargeError             over a stated size limit (413)
     ├── Pushback                      overload; try again after `retry_after_s` (503)
+    │   ├── LogQuiesced               the log takes nothing new for a while (503)
+    │   └── TooManyRequests           over a rate its operator set (429)
     ├── LogUnreachable                no answer, or none we understand: whether it was accepted is unknown
     ├── LogHalted                     the engine stopped itself until recovery succeeds (503)
     │   ├── RollbackError             an outside source has seen more than our stores hold
@@ -28,6 +32,7 @@
     │   ├── ImmutableObjectError      a create-only object exists with other bytes
     │   ├── DamagedStoreError         a store answers, with something else than was signed
     │   └── CommitConflictError       the compare-and-swap found another state than expected
+    ├── BrokerError                   the broker of distributed ingest failed, or is away (503)
     ├── SourceError                   a log could not be read: missing, refused or unreachable; proves nothing
     ├── LedgerError                   the chain or its node failed
     ├── ConfigurationError            a setting is missing, contradictory or dangerous
@@ -196,6 +201,23 @@ class ProducerRetired(SubmissionRefused):
         """The last (instance, seq, leaf_hash) that the log accepted, hashes in hex."""
 
 
+class LogReadOnly(SubmissionRefused):
+    """The operator made the log read-only: nothing is admitted or signed until it is opened again."""
+
+    code = "read_only"
+
+
+class LogRetired(SubmissionRefused):
+    """The log has ended for ever: nothing is admitted or signed, another log goes on."""
+
+    code = "log_retired"
+
+    def __init__(self, message: str, *, successor: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.expected = successor
+        """Where to go on: `{"origin", "vkey"}`."""
+
+
 class TooLargeError(SubmissionRefused):
     """The submission is over a stated size limit."""
 
@@ -210,6 +232,21 @@ class Pushback(AuditLogError):
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class LogQuiesced(Pushback):
+    """The operator lets nothing new into the log for a while; what was accepted is committed."""
+
+    code = "quiesced"
+
+    def __init__(self, message: str, *, retry_after_s: int = 30) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+class TooManyRequests(Pushback):
+    """More entries than the rate of this log, or of this token for it, allows; nothing was accepted."""
+
+    code = "rate"
 
 
 class LogUnreachable(AuditLogError):
@@ -264,6 +301,12 @@ class CommitConflictError(StorageError):
     """The compare-and-swap found another state than the caller expected."""
 
     code = "commit_conflict"
+
+
+class BrokerError(AuditLogError):
+    """The broker of distributed ingest failed or is away. Nothing was acknowledged: send again."""
+
+    code = "broker"
 
 
 class SourceError(AuditLogError):

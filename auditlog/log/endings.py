@@ -20,6 +20,7 @@ from auditlog.log.live import Live
 from auditlog.log.lives import last_of, loss_of
 from auditlog.log.pool import Pending
 from auditlog.log.reader import Reader
+from auditlog.log.standing import check_admits
 from auditlog.storage.records import LOG_CHAIN, ChainHead, LossRecord, ProducerRecord, RetirementRecord
 
 
@@ -109,6 +110,7 @@ class Endings:
         known, last = chains.lives.retirement(producer), chains.pending.get(producer)
         if known is not None:
             return self._after_all(Retired(producer, known.index, last))
+        check_admits(self._live, self._reader)
         body = {"producer": producer.hex(), "last": last_of(producer, last)}
         index = self._live.next_index
         added = self._intake.add_own("retirement", body, life=RetirementRecord(producer, index))
@@ -127,6 +129,7 @@ class Endings:
         for known in live.chains.lives.losses(producer):
             if (known.instance, known.after_seq) == (lost, after_seq):
                 return known
+        check_admits(live, self._reader)
         now_us = live.clock.unix_us()
         detail: dict[str, Any] = {
             "producer": producer.hex(),

@@ -29,6 +29,7 @@ from auditlog.log.chains import Placement
 from auditlog.log.live import Live
 from auditlog.log.pool import Pending
 from auditlog.log.reader import Reader
+from auditlog.log.standing import check_admits
 from auditlog.storage.records import (
     LOG_CHAIN,
     LOG_INSTANCE,
@@ -69,6 +70,8 @@ class Intake:
                     continue  # a rotation was admitted meanwhile: judge by the key that is in force now
                 placement = live.chains.place(checked, self._leaf_at)
                 new = len(checked.entries) - placement.skipped
+                if new:
+                    check_admits(live, self._reader)
                 self._check_room(new, checked)
                 future = self._add_batch(checked, placement)
             self._wake()
@@ -141,8 +144,11 @@ class Intake:
         check_body(kind, body)
         if kind == "retirement":
             raise MalformedError("retirement: expected it by way of Log.retire, found an entry of its own")
+        if kind == "successor":
+            raise MalformedError("successor: expected it by way of Log.end, found an entry of its own")
         with self._live.lock:
             self._live.check_running()
+            check_admits(self._live, self._reader)
             item = self.add_own(kind, body)
         self._wake()
         return item.future
@@ -163,6 +169,7 @@ class Intake:
             if waiting is not None and not waiting[2].done():
                 _check_same(name, waiting[:2], (vkey, note))
                 return waiting[2]
+            check_admits(live, self._reader)
             record = ProducerRecord(b"", name, vkey, note, live.next_index)
             item = self.add_own("producer", {"name": name, "vkey": vkey, "note": note}, producer=record)
             self._enrolling[name] = (vkey, note, item.future)
@@ -176,6 +183,7 @@ class Intake:
         *,
         producer: ProducerRecord | None = None,
         life: RetirementRecord | LossRecord | None = None,
+        ends: bool = False,
     ) -> Pending:
         """Give an entry of the log's own its place, with what it changes. Under the lock; then wake."""
         live, index = self._live, self._live.next_index
@@ -207,6 +215,7 @@ class Intake:
             run=ChainRun(LOG_CHAIN, LOG_INSTANCE, head.seq, head.seq, index),
             producer=producer,
             life=life,
+            ends=ends,
             future=new_future(),
             result=lambda _: answer,
         )

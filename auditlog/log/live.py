@@ -16,6 +16,7 @@ from auditlog.log.clock import Clock
 from auditlog.log.config import Layout, LogConfig, Stores, Visibility
 from auditlog.log.pool import Pending, Pool
 from auditlog.log.tree import Tree
+from auditlog.storage.records import OPEN, RETIRED
 
 
 class Live:
@@ -37,6 +38,12 @@ class Live:
         """Taken from the pool by the sequencer, not yet committed."""
         self.next_index = tree.size
         """Size of the tree once everything in flight and in the pool is committed."""
+        self.standing = OPEN
+        """The durable standing (`standing`), as last read. Changed by `stand`."""
+        self.stands_since = 0
+        """How often it was changed here: what was read before a change says nothing about it."""
+        self.is_ending = False
+        """The log's last entry is in the pool: nothing is admitted behind it."""
         self.halted: LogHalted | None = None
         self.is_stopped = False
         """Halted for good: only a new start can help. Else a halt ends when recovery succeeds."""
@@ -49,6 +56,15 @@ class Live:
             self.chains.pending[item.chain] = item.new_head
         if item.life is not None:
             self.chains.lives.add(item.life)
+
+    def stand(self, standing: str, *, read_at: int | None = None) -> None:
+        """Take over a standing; with `read_at` one that was read when `stands_since` was that number, which a
+        change made meanwhile outdates.
+        """
+        with self.lock:
+            if read_at is None or read_at == self.stands_since or standing == RETIRED:
+                self.stands_since += read_at is None
+                self.standing = standing
 
     def check_running(self) -> None:
         """Raise the reason if the engine stopped itself."""

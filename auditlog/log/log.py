@@ -30,9 +30,11 @@ from auditlog.log.publisher import Publisher
 from auditlog.log.reader import Reader
 from auditlog.log.receipts import Receipts
 from auditlog.log.rollback import Guard
+from auditlog.log.search import Search
 from auditlog.log.sequencer import Sequencer
+from auditlog.log.standing import Standings, Successor, successor_of
 from auditlog.log.witnesses import Witnesses
-from auditlog.storage.records import ChainHead, ProducerRecord
+from auditlog.storage.records import COMMITTING, RETIRED, ChainHead, ProducerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class LogStatus:
     pool_entries: int
     index_size: int
     halted: str | None
+    standing: str
 
     @property
     def index_lag(self) -> int:
@@ -73,6 +76,7 @@ class Log:
         self.witnesses = witnesses
         self._publisher = Publisher(live, self._publish_later, self.reader.consistency, witnesses)
         self.index = Index(live, self.reader, lambda delay: workers.later(delay, self.index.step))
+        self.search = Search(live, self.reader, self.index)
         self.anchors = Anchors(live, self.reader)
         self.outbox = Outbox(live)
         self.receipts = Receipts(live, self.reader, self._publisher, self.index, self.anchors)
@@ -81,8 +85,9 @@ class Log:
         self._sequencer = Sequencer(
             live, outside, self._committed, lambda delay: workers.later(delay, self._sequencer.retry)
         )
-        self._intake = Intake(live, self.reader, self._wake, lambda: self.index.lag)
+        self._intake = Intake(live, self.reader, self._wake, lambda: self.index.backlog)
         self._endings = Endings(live, self._intake, self.reader, self._wake)
+        self._standings = Standings(live, self._intake, self.reader, self.run_pending, self._publisher.step)
 
     @property
     def origin(self) -> str:
@@ -189,13 +194,56 @@ class Log:
         return self._endings.newest_time(producer)
 
     def append_own(self, kind: str, body: dict[str, Any]) -> Future[Sequenced]:
-        """Append an entry of the log's own: anchor, notice, successor.
+        """Append an entry of the log's own: anchor, notice.
 
         Raises:
             MalformedError: a kind the log may not write, or a body of another shape.
             LogHalted: the engine stopped itself.
         """
         return self._intake.append_own(kind, body)
+
+    @property
+    def standing(self) -> str:
+        """Whether it takes entries and signs: `open`, `quiesced`, `read-only` or `retired`."""
+        return self._live.standing
+
+    @property
+    def successor(self) -> Successor | None:
+        """The log that goes on, if this one has ended. Raises: StorageError."""
+        return successor_of(self._live, self.reader) if self.standing == RETIRED else None
+
+    def set_standing(self, standing: str) -> None:
+        """Open, quiesce or freeze (`read-only`) the log, durably. Returns when what was admitted is committed
+        and offered for publication; `published_size` says whether it is shown.
+
+        Raises:
+            MalformedError: another word. LogRetired: it has ended. LogHalted: the engine stopped itself.
+            StorageError: a store failed; the change may have happened all the same.
+        """
+        self._standings.set(standing)
+
+    def end(self, vkey: str) -> Successor:
+        """End the log for ever: commit a `successor` entry that names the log of this key as the last one,
+        and publish the last checkpoint. Asked for again with the same key, the answer is the same.
+
+        Raises:
+            MalformedError: not a key. ConfigurationError: this log's own origin.
+            LogRetired: it has ended already, for another. Pushback, LogHalted, StorageError: not ended, or
+            not known: ask again.
+        """
+        return self._standings.retire(vkey)
+
+    def note(self, body: dict[str, Any]) -> None:
+        """Write a `notice` about a start, in the caller's thread, whether or not others may write; nothing if
+        the log signs nothing. Raises: as `append_own`.
+        """
+        with self._live.lock:
+            self._live.check_running()
+            if self.standing not in COMMITTING:
+                return
+            done = self._intake.add_own("notice", body).future
+        self.run_pending()
+        done.result(timeout=0)
 
     def head(self, producer: bytes) -> ChainHead | None:
         """The committed head of a producer's chain; None if it has written nothing. Raises: NotFoundError."""
@@ -234,6 +282,7 @@ class Log:
             self._live.pool.entries,
             self.index.size,
             self.fault,
+            self.standing,
         )
 
     def start(self) -> None:

@@ -22,8 +22,10 @@ from auditlog.log.log import Log
 from auditlog.log.reader import Reader
 from auditlog.log.recover import recover
 from auditlog.log.rollback import Guard, ask, check_not_rolled_back, check_nothing_seen
+from auditlog.log.standing import successor_of
 from auditlog.log.tree import EMPTY_TREE
 from auditlog.log.witnesses import Witnesses
+from auditlog.storage.records import RETIRED
 
 
 def create_log(
@@ -110,6 +112,8 @@ def open_log(
     live.next_index = found.tree.size
     live.chains.load(found.committed, stores.state)
     reader = Reader(live)
+    # The entry says it too: a row that was put back does not bring an ended log back.
+    live.stand(RETIRED if successor_of(live, reader) is not None else found.committed.standing)
     _check_genesis(config, signer, reader)
     guarded = check_not_rolled_back(
         asked, tree_size=found.tree.size, root_at=reader.root_at, allow_unguarded=config.allow_unguarded
@@ -119,6 +123,8 @@ def open_log(
             source.record(found.committed.note)
     log = _assemble(live, outside, engine, witnesses)
     log.start()
+    if found.committed.restored:
+        log.note({"what": "restored", "detail": f"from a backup of size {found.tree.size}"})
     if not guarded:
         _note_unguarded(log)
     return log
@@ -137,9 +143,7 @@ def _note_unguarded(
     log: Log, detail: str = "no source outside the stores was asked before this start"
 ) -> None:
     """Say in the log itself, for ever, that nobody outside vouched for this start."""
-    done = log.append_own("notice", {"what": "unguarded_start", "detail": detail})
-    log.run_pending()
-    done.result(timeout=0)
+    log.note({"what": "unguarded_start", "detail": detail})
 
 
 def _check_key(config: LogConfig, signer: Ed25519Signer) -> None:

@@ -40,6 +40,8 @@ class Pending:
     life: RotationRecord | RetirementRecord | LossRecord | None = None
     """What the last entry changes in the life of a producer."""
     decides: bool = False
+    ends: bool = False
+    """Whether its last entry is the log's `successor`: the last one of all."""
     future: Future[Any]
     result: Callable[[int], Any]
     """What the future resolves to, given the committed tree size."""

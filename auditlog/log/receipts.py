@@ -28,6 +28,7 @@ from auditlog.log.live import Live
 from auditlog.log.publisher import Publisher
 from auditlog.log.reader import Reader
 from auditlog.log.recover import open_own
+from auditlog.log.standing import check_signs
 from auditlog.storage.records import BatchHead
 
 _RETRY_MODEL_S = 5
@@ -74,7 +75,9 @@ class Receipts:
         Raises:
             NotFoundError, NotYetPublished, StorageError: as `issue`; not yet too while the tree has one
                 entry, of which RFC 9942 has no receipt.
+            LogReadOnly, LogRetired: the log's key signs nothing.
         """
+        check_signs(self._live, self._reader)
         proof = parse_receipt(self.issue(index)).proof
         if not proof.hashes:
             raise NotYetPublished("expected a published tree of two entries or more, found one of one entry")

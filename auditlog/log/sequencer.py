@@ -27,7 +27,7 @@ from copy import copy
 from dataclasses import replace
 
 from auditlog.core.checkpoint import Checkpoint, sign_checkpoint
-from auditlog.errors import AuditLogError, LogHalted, Pushback, StorageError
+from auditlog.errors import AuditLogError, LogHalted, LogQuiesced, Pushback, StorageError
 from auditlog.log.live import Live
 from auditlog.log.pool import Pending, head_updates, merged_runs
 from auditlog.log.recover import Recovered, recover
@@ -35,7 +35,14 @@ from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_del
 from auditlog.log.rollback import Guard
 from auditlog.log.staging import apply_staged, stage
 from auditlog.log.tree import Tree, grow
-from auditlog.storage.records import LOG_CHAIN, Commit, LossRecord, RetirementRecord, RotationRecord
+from auditlog.storage.records import (
+    COMMITTING,
+    LOG_CHAIN,
+    Commit,
+    LossRecord,
+    RetirementRecord,
+    RotationRecord,
+)
 
 logger = logging.getLogger("auditlog.log")
 
@@ -78,6 +85,9 @@ class Sequencer:
         if live.halted is not None:
             self._give_back(items, live.halted)
             return
+        if live.standing not in COMMITTING and any(item.entries for item in items):
+            self._push_back(items, LogQuiesced(f"expected a log that may grow, found {live.standing}"))
+            return
         try:
             if not any(item.entries for item in items):
                 self._acknowledge(items, live.tree)
@@ -92,12 +102,9 @@ class Sequencer:
         live = self._live
         old = live.tree
         try:
-            tree, full = grow(
-                old,
-                [entry for item in items for entry in item.entries],
-                [leaf_hash for item in items for leaf_hash in item.leaf_hashes],
-            )
-            name, staged = stage(live.stores.staging, old.size, tree, full)
+            leaf_hashes = [leaf_hash for item in items for leaf_hash in item.leaf_hashes]
+            tree, full = grow(old, [entry for item in items for entry in item.entries], leaf_hashes)
+            name, staged = stage(live.stores.staging, old, tree, full, leaf_hashes)
         except AuditLogError as error:
             self._push_back(items, error)
             return
@@ -106,13 +113,15 @@ class Sequencer:
         tree = replace(tree, note=sign_checkpoint(checkpoint, live.signer))
         try:
             live.stores.state.commit(self._change(items, old, tree))
-            self._read_back(tree)
+            read_at = live.stands_since
+            standing = self._read_back(tree)
             apply_staged(staged, live.layout)
             self._record_outside(tree)
         except AuditLogError as error:
             logger.warning("commit in doubt, recovering: %s", error)
             self._recover(items, old, tree, error)
             return
+        live.stand(standing, read_at=read_at)
         self._settle(items, tree, name)
 
     def _change(self, items: list[Pending], old: Tree, tree: Tree) -> Commit:
@@ -137,13 +146,17 @@ class Sequencer:
             runs=merged_runs(items),
             batch_heads=[item.batch_head for item in items if item.batch_head is not None],
             decisions_size=tree.size if any(item.decides for item in items) else None,
+            retires=any(item.ends for item in items),
         )
 
-    def _read_back(self, tree: Tree) -> None:
-        """The database holds exactly the note we signed, or we do not go on."""
+    def _read_back(self, tree: Tree) -> str:
+        """The database holds exactly the note we signed, or we do not go on. Returns the standing there:
+        another process may have changed it.
+        """
         found = self._live.stores.state.read()
         if found is None or found.note != tree.note:
             raise StorageError("expected the committed checkpoint to be the one just signed, found another")
+        return found.standing
 
     def _record_outside(self, tree: Tree) -> None:
         assert tree.note is not None
@@ -155,6 +168,7 @@ class Sequencer:
         live = self._live
         with live.lock:
             live.tree = tree
+            live.is_ending = False
             for item in items:
                 if item.new_head is not None:
                     live.chains.committed[item.chain] = item.new_head
@@ -234,6 +248,9 @@ class Sequencer:
         live.tree = found.tree if found is not None else old
         live.inflight = []
         live.next_index = live.tree.size
+        if found is not None:
+            live.stand(found.committed.standing)
+        live.is_ending = False
         return live.pool.take_all()
 
     def _push_back(self, items: list[Pending], cause: AuditLogError) -> None:
@@ -244,6 +261,7 @@ class Sequencer:
             live.chains.forget_pending(live.tree.size)
             live.inflight = []
             live.next_index = live.tree.size
+            live.is_ending = False
             waiting = live.pool.take_all()
         reason = Pushback(
             f"expected to stage the commit, found a storage failure; nothing was accepted: {cause}"

@@ -34,7 +34,7 @@ class StandingContract:
         assert _standing(state) == QUIESCED
 
     def test_a_read_only_log_takes_no_commit(self, state: LogState) -> None:
-        """Quiesced, what was admitted is still committed; read-only, no process commits until it is opened."""
+        """Quiesced, what was admitted is still committed; read-only, no process commits anything."""
         state.set_standing(OPEN, READ_ONLY)
         with pytest.raises(CommitConflictError):
             state.commit(NEXT)
