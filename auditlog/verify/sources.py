@@ -81,12 +81,17 @@ class FolderSource:
         # may never end: neither must hang a verifier, so nothing is read before the kind is known.
         handle = os.open(self._folder / path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
                 raise SourceError(
                     f"expected a plain file at {path}, found another kind", reason="unreachable"
                 )
+            # Room for what is there, not for all that could be: fetching memory costs more than reading.
+            content = os.read(handle, min(status.st_size, MAX_OBJECT_BYTES) + 1)
+            if len(content) == status.st_size:
+                return content
             with os.fdopen(handle, "rb", closefd=False) as file:
-                return file.read(MAX_OBJECT_BYTES + 1)
+                return content + file.read(MAX_OBJECT_BYTES + 1 - len(content))
         finally:
             os.close(handle)
 

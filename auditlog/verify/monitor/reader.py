@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import signal
 import sys
 from typing import Any, BinaryIO, Final
 
@@ -26,10 +25,10 @@ from auditlog.errors import AuditLogError
 from auditlog.verify.monitor.lean import LeanSource
 from auditlog.verify.monitor.prefetch import Ahead
 from auditlog.verify.plain_entries import plain_members
+from auditlog.verify.second_process import read_job, write_frame
 from auditlog.verify.sources import FolderSource, LogSource
 from auditlog.verify.tlogclient import VerifiedTree
 
-LENGTH_BYTES: Final = 4
 _CACHED_TILES: Final = 64
 
 
@@ -73,9 +72,7 @@ def read_ahead(job: Job, out: BinaryIO) -> None:
     tree = VerifiedTree(source, Checkpoint(job.origin, job.size, job.root), cached=_CACHED_TILES)
     encoder = msgspec.msgpack.Encoder()
     for number in range(job.first, job.end):
-        data = encoder.encode(read_piece(tree, number))
-        out.write(len(data).to_bytes(LENGTH_BYTES, "big") + data)
-        out.flush()
+        write_frame(encoder.encode(read_piece(tree, number)), out)
 
 
 def read_piece(tree: VerifiedTree, number: int) -> list[Any]:
@@ -89,11 +86,9 @@ def read_piece(tree: VerifiedTree, number: int) -> list[Any]:
 
 def main() -> None:
     """One job."""
-    # A Ctrl-C is for the judge, which closes the pipe when it has stopped.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Pieces are many small objects without cycles: looking for some costs a tenth of the time.
     gc.set_threshold(100_000)
-    job = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Job)
+    job = msgspec.msgpack.decode(read_job(), type=Job)
     with contextlib.suppress(AuditLogError, OSError):
         read_ahead(job, sys.stdout.buffer)
     # Threads that still fetch are not waited for, and neither is a pipe that nobody reads.
