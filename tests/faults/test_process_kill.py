@@ -16,7 +16,8 @@ from auditlog.core.entry import parse_entry
 from auditlog.verify.fsck import fsck
 from auditlog.verify.sources import FolderSource
 from tests.support.disk_log import DiskLog
-from tests.support.testlog import ManualWorkers, check_chains
+from tests.support.log_audit import check_chains
+from tests.support.testlog import ManualWorkers
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,8 +25,8 @@ from auditlog.core.entry import parse_entry
 from auditlog.core.tiles import decode_bundle
 from auditlog.service.settings import Settings
 from tests.support.live_service import LiveService, create_logs, live_service, write_config
+from tests.support.log_audit import check_chains
 from tests.support.recording import HOST_TOKEN, record, recording, with_host_token
-from tests.support.testlog import check_chains
 
 # The dead close nothing behind them.
 pytestmark = pytest.mark.filterwarnings(

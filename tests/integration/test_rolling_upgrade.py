@@ -28,8 +28,8 @@ from auditlog.service.settings import Settings
 from auditlog.service.tokens import token_sha256
 from tests.integration.test_service_process import PROGRAM, free_port
 from tests.support.live_service import LiveService, write_config
+from tests.support.log_audit import check_chains
 from tests.support.recording import HOST_TOKEN, WAIT_S
-from tests.support.testlog import check_chains
 
 ROOT = Path(__file__).parents[2]
 WHEEL = ROOT / "tests" / "compat" / "0.1" / "auditlog-0.1.0-py3-none-any.whl"

@@ -23,8 +23,9 @@ from auditlog.core.statements import instance_text
 from auditlog.errors import AuditLogError
 from auditlog.storage.memory import Fault
 from tests.support.clock import ManualClock
+from tests.support.log_audit import audit
 from tests.support.rotated_world import coverage, heartbeat
-from tests.support.testlog import FakeProducer, TestBench, audit, next_key, rotation_body
+from tests.support.testlog import FakeProducer, TestBench, next_key, rotation_body
 
 NAMES = ("honest-0", "honest-1", "cheat-0", "cheat-1")
 

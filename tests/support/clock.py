@@ -24,3 +24,7 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._passed_us += round(seconds * 1_000_000)
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock, as somebody with the right to does; monotonic time goes on as it was."""
+        self._start_us += round(seconds * 1_000_000)

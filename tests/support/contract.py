@@ -12,17 +12,17 @@ no staged object goes away while a commit could still need it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import fields
 from typing import Any, NoReturn
 
 from auditlog.core.tiles import TilePath, parse_path
-from auditlog.errors import MalformedError
+from auditlog.errors import CommitConflictError, MalformedError
 from auditlog.storage.memory import FaultHook, MemoryState, MemoryStore
-from auditlog.storage.records import Commit, Committed, IndexRows
+from auditlog.storage.records import ChainHead, ChainRun, Commit, Committed, IndexRows, ProducerRecord
 
 
 class ContractBroken(BaseException):
@@ -52,6 +52,8 @@ class Contract:
         """Every note that was ever committed, in order: they must all be of one history."""
         self.shown: list[str] = []
         """Every note that left: published, or told to a guard."""
+        self.dies: BaseException | None = None
+        """Raised once, right after the write that is under way took effect."""
         self._read_back: dict[str, int] = {}
         self._staged: dict[str, bytes] = {}
 
@@ -66,6 +68,16 @@ class Contract:
         """A new process has read nothing yet."""
         self._read_back.clear()
         self._staged.clear()
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """Around every write: a death that was planned for after it comes now."""
+        try:
+            yield
+        finally:
+            dies, self.dies = self.dies, None
+            if dies is not None:
+                raise dies
 
     @property
     def known_size(self) -> int:
@@ -185,7 +197,7 @@ class Contract:
         if committed is None:
             self.fail(f"{name}: nothing is swept before a commit")
         size = size_of(committed.note)
-        old = int(name.split("-")[0])
+        old = int(name.split("-", 1)[0])
         self.expect(old < size, f"{name}: a commit from {old} could still arrive at size {size}")
         assert self.staging is not None
         ending = f"-{size}-{_root_hex(committed.note)}"
@@ -225,17 +237,20 @@ class ContractStore(MemoryStore):
     def put_new(self, path: str, data: bytes) -> None:
         """Create it, if the rules allow it."""
         self.contract.may_write(self, path, data, replaces=False)
-        super().put_new(path, data)
+        with self.contract.write():
+            super().put_new(path, data)
 
     def replace(self, path: str, data: bytes) -> None:
         """Put it in its place, if the rules allow it."""
         self.contract.may_write(self, path, data, replaces=True)
-        super().replace(path, data)
+        with self.contract.write():
+            super().replace(path, data)
 
     def delete(self, path: str) -> None:
         """Remove it, if the rules allow it."""
         self.contract.may_delete(self, path)
-        super().delete(path)
+        with self.contract.write():
+            super().delete(path)
 
     def get(self, path: str) -> bytes | None:
         """The bytes; the contract takes note of what was read."""
@@ -260,18 +275,42 @@ class ContractState(MemoryState):
         super().__init__(fault)
         self.contract = contract
         self.reads: Callable[[], None] | None = None
+        self.late: Commit | None = None
 
     def read(self) -> Committed | None:
         """The newest committed state; its note may be shown from here on."""
-        if self.reads is not None:
-            self.reads()
+        self._reading()
         committed = super().read()
         self.contract.note_read(committed)
         return committed
 
+    def _reading(self) -> None:
+        if self.reads is not None:
+            self.reads()
+
+    def heads(self) -> dict[bytes, ChainHead]:
+        """The newest entry of every producer."""
+        self._reading()
+        return super().heads()
+
+    def producers(self) -> list[ProducerRecord]:
+        """Every enrolled producer."""
+        self._reading()
+        return super().producers()
+
+    def run_of(self, producer: bytes, instance: str, seq: int) -> ChainRun | None:
+        """The run that holds a number."""
+        self._reading()
+        return super().run_of(producer, instance, seq)
+
+    def index_size(self) -> int:
+        """Entries in the index."""
+        self._reading()
+        return super().index_size()
+
     def saved(self) -> dict[str, Any]:
         """A consistent copy of everything it holds, as a backup takes one."""
-        return _copied({name: value for name, value in vars(self).items() if name in _HELD})
+        return _copied({name: value for name, value in vars(self).items() if name not in _NOT_HELD})
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Hold what a backup held."""
@@ -280,7 +319,15 @@ class ContractState(MemoryState):
     def commit(self, change: Commit) -> None:
         """Commit, if the rules allow it."""
         self.contract.commit(change, super().read())
-        super().commit(change)
+        self.late = change
+        with self.contract.write():
+            super().commit(change)
+
+    def arrive(self, change: Commit) -> None:
+        """A commit that was reported as failed arrives after all, if it still can."""
+        with self._lock, suppress(CommitConflictError):
+            self._compare(change)
+            self._apply(change)
 
     def _apply(self, change: Commit) -> None:
         super()._apply(change)
@@ -289,24 +336,12 @@ class ContractState(MemoryState):
     def add_index_rows(self, rows: IndexRows) -> list[int]:
         """Index, if the rules allow it."""
         self.contract.index_rows(rows)
-        return super().add_index_rows(rows)
+        with self.contract.write():
+            return super().add_index_rows(rows)
 
 
-_HELD = (
-    "_committed",
-    "_producers",
-    "_rotations",
-    "_retirements",
-    "_declared_losses",
-    "_heads",
-    "_runs",
-    "_batch_heads",
-    "_anchors",
-    "_index",
-    "_promises",
-    "_outcomes",
-)
-"""What a `MemoryState` keeps; records are frozen, so copies share them."""
+_NOT_HELD = {"fault", "contract", "reads", "late", "_lock"}
+"""What a `ContractState` has besides what it keeps; records are frozen, so copies share them."""
 
 
 def _copied(held: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from auditlog.errors import LogHalted
 from auditlog.log import Engine
 from auditlog.log.engine import Step
 from tests.support.disk_log import DiskLog
-from tests.support.testlog import FakeProducer, check_chains
+from tests.support.log_audit import check_chains
+from tests.support.testlog import FakeProducer
 
 
 @pytest.mark.parametrize("logs", [1, 3])
