@@ -15,6 +15,7 @@ against the root, or take an uncommitted one for committed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
@@ -70,23 +71,40 @@ def find_staged(staging: ObjectStore, size: int, root: bytes) -> str:
     raise DamagedStoreError(f"expected the staged object of the committed tree of size {size}, found none")
 
 
-def stage(staging: ObjectStore, old_size: int, tree: Tree, full: list[Object]) -> tuple[str, Staged]:
+def stage(
+    staging: ObjectStore, old: Tree, tree: Tree, full: list[Object], leaf_hashes: Sequence[bytes]
+) -> tuple[str, Staged]:
     """Write the staged object, durable on return, read it back and check it; return its name and the check.
 
     What is signed next is what the store holds, not what memory held: a bit flipped on the way is found here.
+    `leaf_hashes` are those that admission computed of the new entries, and that `tree` was grown from.
 
     Raises:
         StorageError: it could not be written, or what came back is not what was written.
     """
-    name = staged_name(old_size, tree.size, tree.root_hash)
-    data = _encode(old_size, tree, full)
+    name = staged_name(old.size, tree.size, tree.root_hash)
+    data = _encode(old.size, tree, full)
     try:
         staging.put_new(name, data)
     except ImmutableObjectError:
         # A torn write of an earlier attempt at this very commit. The name pins the content, so nothing
         # that could be committed is lost by writing it again.
         staging.replace(name, data)
-    return name, read_staged(staging, name, tree.size, tree.root_hash)
+    del data  # held no longer than needed: the stored bytes are next
+    tail_hashes = old.levels[0] if old.levels else ()
+    grown = Grown(old.size, tree, full, [*tail_hashes, *leaf_hashes])
+    return name, _read(staging, name, tree.size, tree.root_hash, lambda staged: _compare(staged, grown))
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What memory says of a commit that is being staged."""
+
+    old_size: int
+    tree: Tree
+    full: list[Object]
+    leaf_hashes: list[bytes]
+    """Of all entries in the staged object, as admission computed them."""
 
 
 def read_staged(staging: ObjectStore, name: str, size: int, root: bytes) -> Staged:
@@ -96,12 +114,18 @@ def read_staged(staging: ObjectStore, name: str, size: int, root: bytes) -> Stag
         DamagedStoreError: it is gone, or it does not lead to a tree of this size and root.
         StorageError: the store failed.
     """
+    return _read(staging, name, size, root, _check)
+
+
+def _read(
+    staging: ObjectStore, name: str, size: int, root: bytes, check: Callable[[Staged], None]
+) -> Staged:
     data = staging.get(name)
     if data is None:
         raise DamagedStoreError(f"expected the staged object {name}, found none")
     try:
         staged = _decode(data)
-        _check(staged)
+        check(staged)
     except (MalformedError, struct_error, UnicodeDecodeError) as error:
         raise DamagedStoreError(
             f"staged object {name}: expected intact bytes, found damage: {error}"
@@ -189,6 +213,30 @@ def _decode(data: bytes) -> Staged:
     if edge.root_hash() != root:
         raise MalformedError(f"expected partial tiles of root {root.hex()}, found {edge.root_hash().hex()}")
     return Staged(old_size, Tree(size, root, edge.levels(), tail, None), full)
+
+
+def _compare(staged: Staged, grown: Grown) -> None:
+    """Check that what was read back is what memory has: tiles byte for byte, entries by their hashes.
+
+    Every stored entry is hashed again, and the hashes are those that admission computed and the tree was
+    grown from a moment ago: together with the root over the stored right edge, that is all of `_check`
+    without hashing the tiles a second time. A bit that flipped in the store, on the way, or in an entry
+    while it waited in memory, is found.
+    """
+    if staged.old_size != grown.old_size or staged.tree.levels != grown.tree.levels:
+        raise MalformedError("expected the partial tiles that were written, found others")
+    if [path for path, _ in staged.full] != [path for path, _ in grown.full]:
+        raise MalformedError("expected the full tiles that were written, found others")
+    for (path, stored), (_, written) in zip(staged.full, grown.full, strict=True):
+        if path.level is not None and stored != written:
+            raise MalformedError(f"{path}: expected the hashes that were written, found others")
+    hashes: list[bytes] = []
+    for path, stored in staged.full:
+        if path.level is None:
+            hashes += _leaf_hashes(decode_bundle(stored))
+    hashes += _leaf_hashes(staged.tree.tail)
+    if hashes != grown.leaf_hashes:
+        raise MalformedError("expected entries of the hashes that were admitted, found others")
 
 
 def _check(staged: Staged) -> None:
