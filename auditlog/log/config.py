@@ -53,7 +53,7 @@ class LogConfig:
     max_pool_bytes: int = 128 << 20
     """Above either: pushback."""
     max_index_lag: int = 1_000_000
-    """Above it: pushback, so that look-ups never fall behind for ever."""
+    """So far look-ups may fall behind what is being committed; above it: pushback."""
     model_wait_s: int = 600
     """How long the receipt of a decision with a pending model waits for the model's entry."""
 

@@ -74,6 +74,9 @@ class IndexedBody(msgspec.Struct):
     to: Any = None
     count: Any = None
     after_seq: Any = None
+    operation: Any = None
+    status: Any = None
+    ended: Any = None
 
 
 class Indexed(msgspec.Struct):

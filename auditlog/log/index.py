@@ -1,7 +1,7 @@
 """The index: finds entries by decision id, leaf hash or place in a chain.
 
 Spec: design section 6, "the SQL index follows the log and is rebuilt from it". Off the commit path; it may
-lag, by a bounded number of entries that `lag` tells; above the bound the log pushes back. Chains are exact:
+lag, as `lag` tells; above a bound of `backlog` the log pushes back. Chains are exact:
 their runs are part of the commit. Flags say what admission let pass and a person may want to see. Must
 never: be the evidence of anything.
 """
@@ -12,16 +12,18 @@ import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from auditlog.core.bodies import check_body
 from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_entry, parse_time
 from auditlog.core.scalars import is_instance_hex
+from auditlog.core.tiles import TILE_WIDTH
 from auditlog.errors import AuditLogError, MalformedError, StorageError
 from auditlog.log.envelope import Indexed, read_indexed
+from auditlog.log.facets import block_rows
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
-from auditlog.storage.records import ID_REPEATED, GapReach, GapRow, IndexRows, ModelRow
+from auditlog.storage.records import ID_REPEATED, FacetRow, GapReach, GapRow, IndexRows, ModelRow
 
 logger = logging.getLogger("auditlog.log")
 
@@ -43,6 +45,10 @@ class Index:
         self._later = later
         self._turn = threading.Lock()
         self._size = live.stores.state.index_size()
+        self._excused = live.tree.size
+        """Entries below were committed before this index had a chance to follow them: a long way that is made
+        up for beside the work (a start, a rebuild) is no reason to refuse new ones.
+        """
         self._planned = False
         self.flagged: Counter[str] = Counter()
         """Entries flagged by this object, by flag: since the start of the process, for metrics."""
@@ -50,12 +56,17 @@ class Index:
     @property
     def size(self) -> int:
         """Entries 0..size-1 are in the index."""
-        return self._size
+        return max(0, self._size)
 
     @property
     def lag(self) -> int:
         """Committed entries that are not in the index yet."""
-        return max(0, self._live.tree.size - self._size)
+        return max(0, self._live.tree.size - self.size)
+
+    @property
+    def backlog(self) -> int:
+        """How far the index has fallen behind what is being committed: over a bound, the log pushes back."""
+        return max(0, self._live.tree.size - max(self._size, self._excused))
 
     def by_decision(self, decision_id: str, producer: bytes | None = None) -> list[int]:
         """Indices of all decisions with this id, ascending; of one producer, if given.
@@ -123,48 +134,83 @@ class Index:
         else:
             self.request()
 
-    def follow(self) -> None:
-        """Index everything committed so far, in the caller's thread. Raises: StorageError."""
+    def follow(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Index everything committed so far, in the caller's thread; `progress` hears (done, of).
+
+        Raises:
+            StorageError: a store failed; what was done stays.
+        """
         while self.lag:
             self._advance()
+            if progress is not None:
+                progress(self.size, self._live.tree.size)
 
-    def rebuild(self) -> None:
-        """Drop the index and build it again from the entries. Raises: StorageError."""
+    def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Drop the index and build it again from the entries; `progress` hears (done, of), in entries.
+
+        Safe beside a running log, in this process or another on the same database: whoever follows the log
+        goes on from what the store says, and new entries are not refused because the old ones are not
+        indexed. Until it is done, look-ups leave out what is not there yet, as `lag` tells. If the process
+        dies on the way, the next start goes on.
+
+        Raises:
+            StorageError: a store failed.
+        """
         with self._turn:
             self._live.stores.state.clear_index()
             self._size = 0
+            self._excused = self._live.tree.size
             self.flagged.clear()
-        self.follow()
+        self.follow(progress)
 
     def _advance(self) -> None:
         with self._turn:
-            start = self._size
-            end = min(self._live.tree.size, start + CHUNK)
+            if self._size < 0:
+                self._live.stores.state.clear_index()
+                self._size = 0
+            start, end = self._size, self._chunk_end()
             if start >= end:
                 return
-            rows = index_rows(start, self._reader.entries(start, end), self._reader.leaf_hashes(start, end))
+            whole = start // TILE_WIDTH * TILE_WIDTH
+            before = self._reader.entries(whole, start) if end // TILE_WIDTH > start // TILE_WIDTH else []
+            rows = index_rows(
+                start, self._reader.entries(start, end), self._reader.leaf_hashes(start, end), before
+            )
             state = self._live.stores.state
             try:
                 repeated = state.add_index_rows(rows)
             except StorageError:
-                # It may have happened all the same: what the store says is where we go on.
+                # It may have happened all the same, or another process builds it: what the store says is
+                # where we go on.
                 self._size = state.index_size()
+                if self._size < start:
+                    self._excused = self._live.tree.size
                 raise
             self._size = end
             self.flagged.update(flag for _, flag in rows.flags)
             self.flagged.update({ID_REPEATED: len(repeated)} if repeated else {})
 
+    def _chunk_end(self) -> int:
+        """Where the next step ends: on a whole block as long as there is more."""
+        end = self._size + CHUNK
+        return min(self._live.tree.size, end // TILE_WIDTH * TILE_WIDTH)
 
-def index_rows(start: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes]) -> IndexRows:
+
+def index_rows(
+    start: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes], before: Sequence[bytes] = ()
+) -> IndexRows:
     """What the index keeps about entries `start`... A pure function of the log: rebuilding gives the same.
+
+    `before` are the entries of the first block in front of them, if they complete it.
 
     Raises:
         MalformedError: an entry that no log of ours would hold.
     """
     rows = IndexRows(start, start + len(entries))
     rows.leaves.extend(zip(leaf_hashes, range(start, rows.end), strict=True))
-    for index, data in enumerate(entries, start):
-        entry = read_indexed(data)
+    read = [read_indexed(data) for data in entries]
+    rows.facets.extend(_facet_rows(start, read, before))
+    for index, data, entry in zip(range(start, rows.end), entries, read, strict=True):
         if entry.kind not in KINDS or entry.v != ENTRY_VERSION:
             rows.flags.append((index, "unknown_kind"))
         elif entry.kind == "decision":
@@ -176,6 +222,14 @@ def index_rows(start: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes
         elif entry.kind == "gap":
             _index_gap(rows, index, entry)
     return rows
+
+
+def _facet_rows(start: int, read: Sequence[Indexed], before: Sequence[bytes]) -> Iterator[FacetRow]:
+    """What the entries can be searched by, of each block that they complete."""
+    known = [*map(read_indexed, before), *read]
+    first = start - len(before)
+    for at in range(-first % TILE_WIDTH, len(known) - TILE_WIDTH + 1, TILE_WIDTH):
+        yield from block_rows((first + at) // TILE_WIDTH, known[at : at + TILE_WIDTH])
 
 
 def _ends_wait(entry: Indexed, data: bytes) -> bool:

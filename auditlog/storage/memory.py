@@ -13,6 +13,7 @@ from dataclasses import replace
 from enum import Enum
 
 from auditlog.errors import CommitConflictError, ImmutableObjectError, StorageError
+from auditlog.storage.memory_facets import blocks_among
 from auditlog.storage.records import (
     COMMITTING,
     ID_REPEATED,
@@ -24,6 +25,8 @@ from auditlog.storage.records import (
     ChainRun,
     Commit,
     Committed,
+    FacetBlock,
+    FacetSpan,
     GapReach,
     GapRow,
     IndexRows,
@@ -278,7 +281,7 @@ class MemoryState:
             if rows.start != self._index.end:
                 raise CommitConflictError(f"expected rows from {self._index.end} on, found {rows.start}")
             if fault in {None, Fault.STORED}:
-                for name in ("leaves", "decisions", "models", "gaps", "reaches", "flags"):
+                for name in ("leaves", "decisions", "models", "gaps", "reaches", "flags", "facets"):
                     getattr(self._index, name).extend(getattr(rows, name))
                 self._index.end = rows.end
                 repeated = [i for known, i in rows.decisions if self.indices_by_decision(known)[0] < i]
@@ -290,9 +293,15 @@ class MemoryState:
         """Drop the index."""
         self._index = IndexRows(0, 0)
 
-    def indices_by_decision(self, decision_id: str) -> list[int]:
-        """Indices of all decisions with this id."""
-        return [index for known, index in self._index.decisions if known == decision_id]
+    def indices_by_decision(
+        self, decision_id: str, *, above: int = -1, limit: int | None = None
+    ) -> list[int]:
+        """Indices of decisions with this id."""
+        return [i for known, i in self._index.decisions if known == decision_id and i > above][:limit]
+
+    def facet_blocks(self, span: FacetSpan, others: Sequence[tuple[int, int]]) -> list[FacetBlock]:
+        """Blocks with entries of a property."""
+        return blocks_among(self._index.facets, span, others)
 
     def indices_by_leaf(self, leaf_hash: bytes) -> list[int]:
         """Indices of entries that may have this leaf hash."""

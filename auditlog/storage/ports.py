@@ -20,6 +20,8 @@ from auditlog.storage.records import (
     ChainRun,
     Commit,
     Committed,
+    FacetBlock,
+    FacetSpan,
     GapReach,
     GapRow,
     IndexRows,
@@ -141,7 +143,7 @@ class IndexState(Protocol):
     """The derived index: follows the log, may lag, may be dropped and built again."""
 
     def index_size(self) -> int:
-        """Entries 0..size-1 are in the index."""
+        """Entries 0..size-1 are in the index; negative: clearing it was begun, and has to be finished."""
 
     def add_index_rows(self, rows: IndexRows) -> list[int]:
         """Add rows and move the index from `rows.start` to `rows.end`, in one transaction.
@@ -155,13 +157,24 @@ class IndexState(Protocol):
         """
 
     def clear_index(self) -> None:
-        """Drop every row of this log's index and start again from 0."""
+        """Drop every row of this log's index and start again from 0, in steps that let commits in between.
 
-    def indices_by_decision(self, decision_id: str) -> list[int]:
-        """Indices of all decisions with this id, ascending: ids can repeat, and all are told."""
+        Until it is done the size is negative, and `add_index_rows` a conflict. Twice is once.
+        """
+
+    def indices_by_decision(
+        self, decision_id: str, *, above: int = -1, limit: int | None = None
+    ) -> list[int]:
+        """Indices above `above` of decisions with this id, ascending: ids can repeat, and all are told."""
 
     def indices_by_leaf(self, leaf_hash: bytes) -> list[int]:
         """Indices of entries that may have this leaf hash, ascending: the caller compares the whole hash."""
+
+    def facet_blocks(self, span: FacetSpan, others: Sequence[tuple[int, int]]) -> list[FacetBlock]:
+        """Rows of `span` in its order, each with the places of the `others` (facet, value) in its block.
+
+        Looks at `span.limit` rows at most: fewer than that means that there are no more.
+        """
 
     def next_model(self, producer: bytes, instance: str, after_seq: int) -> ModelRow | None:
         """The first `model` entry of this instance with a number above `after_seq`."""

@@ -242,6 +242,43 @@ class OutcomeRow:
     """Keyed digest of what was asked with it."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class FacetRow:
+    """Which entries of one block (256 entries, as a bundle) share one property: `auditlog.log.facets`."""
+
+    facet: int
+    """Which property: its number."""
+    value: int
+    """Of a word the first eight bytes of its hash, of a time the minute: what is found is looked at again."""
+    block: int
+    places: bytes
+    """Places in the block: empty for all 256, up to 31 bytes for so many, else a bitmap of 32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FacetSpan:
+    """Which rows of one facet are wanted: values `low`..`high`, by (value, block), from `start` on, which is
+    one of them; with `newest` the other way round.
+    """
+
+    facet: int
+    low: int
+    high: int
+    start: tuple[int, int] | None = None
+    newest: bool = False
+    limit: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FacetBlock:
+    """One row of a span, and the places that other properties have in the same block (None: nowhere)."""
+
+    value: int
+    block: int
+    places: bytes
+    others: tuple[bytes | None, ...]
+
+
 @dataclass(slots=True)
 class IndexRows:
     """Rows of the derived index for entries `start`..`end`-1. Derived: may be dropped and built again."""
@@ -254,3 +291,5 @@ class IndexRows:
     gaps: list[GapRow] = field(default_factory=list)
     reaches: list[GapReach] = field(default_factory=list)
     flags: list[tuple[int, str]] = field(default_factory=list)
+    facets: list[FacetRow] = field(default_factory=list)
+    """Of each block that these entries complete."""

@@ -9,12 +9,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, delete, insert, or_, select, update
+from sqlalchemy import Connection, Select, Table, and_, delete, insert, or_, select, update
 
 from auditlog.errors import CommitConflictError, StorageError
-from auditlog.storage.records import ID_REPEATED, GapReach, GapRow, IndexRows, ModelRow
+from auditlog.storage.records import (
+    ID_REPEATED,
+    FacetBlock,
+    FacetSpan,
+    GapReach,
+    GapRow,
+    IndexRows,
+    ModelRow,
+)
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
+from auditlog.storage.sql.facets import facet_blocks
 
 _DERIVED = (
     schema.decision_index,
@@ -23,7 +32,11 @@ _DERIVED = (
     schema.gap_entry,
     schema.gap_reach,
     schema.entry_flag,
+    schema.entry_facet,
 )
+_CLEARING = -1
+_CLEARED_AT_ONCE = 20_000
+"""About so many rows are deleted in one transaction: whoever commits gets in between."""
 
 
 class SqlIndex:
@@ -52,7 +65,7 @@ class SqlIndex:
         return select(table).where(table.c.log_id == mine)
 
     def index_size(self) -> int:
-        """Entries 0..size-1 are in the index."""
+        """Entries 0..size-1 are in the index; negative while it is being cleared."""
         with self._database.read() as connection:
             size = connection.execute(
                 select(schema.log.c.index_size).where(schema.log.c.origin == self.origin)
@@ -76,22 +89,55 @@ class SqlIndex:
         return repeated
 
     def clear_index(self) -> None:
-        """Drop every row of this log's index and start again from 0."""
+        """Drop every row of this log's index and start again from 0; see the port.
+
+        Dying on the way leaves a size of -1: nobody builds on what is half there, and clearing goes on.
+        """
         with self._database.write() as connection:
             log_id = self.log_id(connection)
-            for table in _DERIVED:
-                connection.execute(delete(table).where(table.c.log_id == log_id))
-            connection.execute(update(schema.log).where(schema.log.c.log_id == log_id).values(index_size=0))
+            of_log = schema.log.c.log_id == log_id
+            connection.execute(update(schema.log).where(of_log).values(index_size=_CLEARING))
+        for table in _DERIVED:
+            while self._clear_some(table, log_id):
+                continue
+        with self._database.write() as connection:
+            is_ours = schema.log.c.index_size == _CLEARING
+            connection.execute(update(schema.log).where(of_log, is_ours).values(index_size=0))
 
-    def indices_by_decision(self, decision_id: str) -> list[int]:
-        """Indices of all decisions with this id, ascending."""
+    def _clear_some(self, table: Table, log_id: int) -> bool:
+        """Delete the first rows of a table by its key; return whether there may be more."""
+        first = list(table.primary_key)[1]
+        mine = table.c.log_id == log_id
+        with self._database.write(durable=False) as connection:
+            size = connection.execute(
+                select(schema.log.c.index_size)
+                .where(schema.log.c.log_id == log_id)
+                .with_for_update(read=True)
+            ).scalar_one()
+            if size != _CLEARING:
+                return False  # another process has finished clearing, and builds again
+            bound = connection.execute(
+                select(first).where(mine).order_by(first).offset(_CLEARED_AT_ONCE).limit(1)
+            ).scalar_one_or_none()
+            connection.execute(delete(table).where(mine if bound is None else and_(mine, first <= bound)))
+        return bound is not None
+
+    def indices_by_decision(
+        self, decision_id: str, *, above: int = -1, limit: int | None = None
+    ) -> list[int]:
+        """Indices above `above` of decisions with this id, ascending, at most `limit`."""
         table = schema.decision_index
-        return self._indices(self._mine(table).where(table.c.decision_id == decision_id))
+        query = self._mine(table).where(table.c.decision_id == decision_id, table.c.entry_index > above)
+        return self._indices(query.order_by(table.c.entry_index).limit(limit))
 
     def indices_by_leaf(self, leaf_hash: bytes) -> list[int]:
         """Indices of entries that may have this leaf hash, ascending."""
         table = schema.leaf_index
         return self._indices(self._mine(table).where(table.c.leaf_key == leaf_key(leaf_hash)))
+
+    def facet_blocks(self, span: FacetSpan, others: Sequence[tuple[int, int]]) -> list[FacetBlock]:
+        """Blocks with entries of a property; see the port."""
+        return facet_blocks(self._database, self.origin, span, others)
 
     def _indices(self, query: Select[Any]) -> list[int]:
         with self._database.read() as connection:
@@ -238,3 +284,8 @@ def _insert_index_rows(connection: Connection, log_id: int, rows: IndexRows) -> 
         [(log_id, row.producer, row.instance, row.index, row.after_seq, row.own_seq) for row in rows.reaches],
     )
     insert_rows(connection, schema.entry_flag, [(log_id, index, flag) for index, flag in rows.flags])
+    insert_rows(
+        connection,
+        schema.entry_facet,
+        [(log_id, row.facet, row.value, row.block, row.places) for row in sorted(rows.facets)],
+    )

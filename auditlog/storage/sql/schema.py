@@ -3,8 +3,9 @@ equal.
 
 Two kinds of table. Committed: `log`, `producer` and its `producer_*`, `chain_run`, `batch_head` change only
 in the one commit transaction of the engine; losing them loses the log's memory. Derived: `decision_index`,
-`leaf_index`, `model_entry`, `gap_entry`, `gap_reach`, `entry_flag` follow the log and can be dropped and
-built again. `anchor`, `promise`, `outcome`, `fact_index` and `token` are records of their own.
+`leaf_index`, `model_entry`, `gap_entry`, `gap_reach`, `entry_flag`, `entry_facet` follow the log and can be
+dropped and built again. `anchor`, `promise`, `outcome`, `fact_index` and `token` are records of
+their own.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ log = Table(
     Column("own_index", BigInteger, nullable=False),
     Column("decisions_size", BigInteger, nullable=False),  # the outbox: anchor while above anchored_size
     Column("anchored_size", BigInteger, nullable=False),
-    Column("index_size", BigInteger, nullable=False),
+    Column("index_size", BigInteger, nullable=False),  # -1: the derived tables are being cleared
     Column("standing", Text, nullable=False, server_default=text("'open'")),
     Column("restored", Integer, nullable=False, server_default=text("0")),  # 1: from a backup, not said yet
 )
@@ -209,6 +210,18 @@ entry_flag = Table(
     _log_id(),
     Column("entry_index", BigInteger, primary_key=True),
     Column("flag", Text, primary_key=True),
+)
+
+# A row for 256 entries; what the numbers mean is in `auditlog.log.facets`.
+entry_facet = Table(
+    "entry_facet",
+    metadata,
+    _log_id(),
+    Column("facet", Integer, primary_key=True),
+    Column("value", BigInteger, primary_key=True),
+    Column("block", BigInteger, primary_key=True),
+    Column("places", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 promise = Table(
