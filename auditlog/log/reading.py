@@ -1,8 +1,8 @@
 """Reading all entries of a batch at once, at the speed a log needs; `envelope` is the judge of every doubt.
 
 Spec: `auditlog/spec/entry.md`. Nearly every entry of a batch is a decision of the shape that capturing hosts
-write. Those are joined with newlines, decoded in one step into typed structures whose members stand in
-canonical order, encoded again in one step and compared, so that a batch costs two calls and not a thousand.
+write. Some at a time are joined with newlines, decoded in one step into typed structures whose members stand
+in canonical order, encoded again in one step and compared: a few calls for a batch, not a thousand.
 
 Why equal bytes prove the canonical form of each entry: the joined text has no backslash and no byte above
 0x7f, and exactly one newline fewer than there are entries, so no entry holds one. The encoder writes a
@@ -32,7 +32,10 @@ from auditlog.log.envelope import Envelope, read_envelope
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**53 - 1), le=2**53 - 1)]
 _Text = str | UnsetType
 _Whole = _Integer | UnsetType
-_DECISION = b',"kind":"decision",'
+_AT_ONCE = 64
+"""Entries in one step: few enough that text and values stay in the processor's cache, which halves the time;
+and an entry of another kind sends no more than so many the slow way.
+"""
 _TIME_CHARS = 27
 _SECOND_CHARS = 19
 _FRACTIONS = re.compile(r"(?:\.[0-9]{6}Z)*+")
@@ -102,7 +105,7 @@ _decoder = msgspec.json.Decoder(Decision)
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
-def read_all(entries: Sequence[bytes]) -> Sequence[Read]:
+def read_all(entries: Sequence[bytes]) -> list[Read]:
     """Read the entries of a batch, in order; they are attacker-controlled.
 
     As with `read_envelope` the caller compares origin, producer, instance, seq and prev with what they must
@@ -111,14 +114,12 @@ def read_all(entries: Sequence[bytes]) -> Sequence[Read]:
     Raises:
         MalformedError: as `core.entry.parse_entry`, of the first entry that is refused.
     """
-    usual = [entry for entry in entries if _DECISION in entry]
-    decisions = _read_decisions(usual) if usual else []
-    if decisions is None:
-        return [read_envelope(entry) for entry in entries]
-    if len(usual) == len(entries):
-        return decisions
-    following = iter(decisions)
-    return [next(following) if _DECISION in entry else read_envelope(entry) for entry in entries]
+    found: list[Read] = []
+    for at in range(0, len(entries), _AT_ONCE):
+        some = entries[at : at + _AT_ONCE]
+        decisions = _read_decisions(some)
+        found += [read_envelope(entry) for entry in some] if decisions is None else decisions
+    return found
 
 
 def _read_decisions(entries: Sequence[bytes]) -> list[Decision] | None:
