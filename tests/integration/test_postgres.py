@@ -23,7 +23,8 @@ from auditlog.storage.sql.state import SqlState
 from tests.support.clock import ManualClock
 from tests.support.postgres import PostgresServer
 from tests.support.testlog import ORIGIN, SECRET, FakeProducer, ManualWorkers
-from tests.unit.storage.contract import StateContract
+from tests.unit.storage.contract import GENESIS, StateContract
+from tests.unit.storage.search_contract import explained, populate, spans
 
 _names = itertools.count()
 
@@ -67,6 +68,19 @@ def test_migrations_make_the_schema(database: Database) -> None:
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_no_search_goes_through_a_table(database: Database) -> None:
+    """Each search of each shape reads a populated table by its primary key."""
+    SqlState(database, "a.example/log").commit(GENESIS)
+    populate(database, "a.example/log", blocks=10_000)
+    with database.write() as connection:
+        connection.exec_driver_sql("ANALYZE entry_facet")
+    with database.read() as connection:
+        for span, others in spans():
+            plan = explained(connection, "EXPLAIN", span, others)
+            assert "Seq Scan on entry_facet" not in plan, plan
+            assert plan.count(" pk_entry_facet") == 1 + len(others), plan
 
 
 def test_several_services_may_start_at_once(url: str) -> None:

@@ -27,6 +27,7 @@ from auditlog.storage.records import (
     RotationRecord,
 )
 from tests.unit.storage.promise_contract import PromiseContract
+from tests.unit.storage.search_contract import SearchContract
 from tests.unit.storage.standing_contract import StandingContract
 
 A, B = b"a" * 32, b"b" * 32
@@ -169,7 +170,7 @@ def at(seq: int, index: int, instance: str = INSTANCE) -> ChainHead:
 GENESIS = Commit(previous_note=None, note="note 1\n", own_expected=None, own_head=own(0))
 
 
-class StateContract(PromiseContract, StandingContract):
+class StateContract(PromiseContract, StandingContract, SearchContract):
     """What every `LogState` does."""
 
     @pytest.fixture

@@ -12,6 +12,7 @@ from auditlog.storage.ports import LogState
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.state import SqlState
 from tests.unit.storage.contract import GENESIS, StateContract
+from tests.unit.storage.search_contract import explained, populate, spans
 
 
 @pytest.fixture
@@ -29,6 +30,20 @@ class TestSqliteState(StateContract):
     def make_state(self, database: Database) -> Callable[[str], LogState]:
         """States of one database."""
         return lambda origin: SqlState(database, origin)
+
+
+def test_no_search_goes_through_a_table(database: Database) -> None:
+    """Each search of each shape is a range of the primary key, in its order, and steps into it."""
+    SqlState(database, "a.example/log").commit(GENESIS)
+    populate(database, "a.example/log")
+    with database.read() as connection:
+        for span, others in spans():
+            plan = explained(connection, "EXPLAIN QUERY PLAN", span, others)
+            assert "SCAN" not in plan, plan
+            assert "TEMP B-TREE" not in plan, plan
+            assert plan.count("USING PRIMARY KEY (log_id=? AND facet=? AND value=? AND block=?)") == len(
+                others
+            )
 
 
 def test_settings_are_the_durable_ones(database: Database) -> None:
