@@ -189,6 +189,14 @@ class ChainConflictError(SubmissionRefused):
         self.found = found
         """The (instance, seq, leaf_hash) the submission carries, hashes in hex."""
 
+    @property
+    def may_follow(self) -> bool:
+        """Whether it may end by itself: the submission builds on what the log does not have yet. Else it
+        contradicts what the log has.
+        """
+        is_other: bool = self.expected.get("instance") != self.found.get("instance")
+        return is_other or self.found.get("seq", 0) > self.expected.get("seq", 0)
+
 
 class ProducerRetired(SubmissionRefused):
     """The producer has ended: nothing of it enters the log any more."""

@@ -4,7 +4,7 @@ equal.
 Two kinds of table. Committed: `log`, `producer` and its `producer_*`, `chain_run`, `batch_head` change only
 in the one commit transaction of the engine; losing them loses the log's memory. Derived: `decision_index`,
 `leaf_index`, `model_entry`, `gap_entry`, `gap_reach`, `entry_flag`, `entry_facet` follow the log and can be
-dropped and built again. `anchor`, `promise`, `outcome`, `fact_index` and `token` are records of
+dropped and built again. `anchor`, `promise`, `outcome`, `fact_index`, `token` and `lease` are records of
 their own.
 """
 
@@ -277,4 +277,15 @@ token = Table(
     Column("logs", Text, nullable=True),  # the same; null: every log
     Column("expires_us", BigInteger, nullable=True),  # Unix microseconds; null: never
     Column("producers", Text, nullable=True),  # pattern of producer names; null: every name
+)
+
+# Which process does a job just now: liveness only (auditlog/storage/leases.py).
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),  # empty: given back
+    Column("term", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("renewed_us", BigInteger, nullable=False),
 )
