@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, insert, select, text, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from auditlog.errors import CommitConflictError, StorageError
@@ -31,6 +31,26 @@ from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.lives import SqlLives, add_lives
 from auditlog.storage.sql.outcomes import SqlOutcomes
 
+_HEAD = schema.producer_head.c
+_MOVE_HEAD = (
+    update(schema.producer_head)
+    .where(_HEAD.log_id == bindparam("of_log"), _HEAD.producer == bindparam("of_producer"))
+    .where(_HEAD.instance == bindparam("was_instance"), _HEAD.seq == bindparam("was_seq"))
+    .where(_HEAD.leaf_hash == bindparam("was_leaf_hash"))
+)
+"""Compare and swap one head. Like the two below it is built once: building costs more than running."""
+
+_LOG = schema.log.c
+_MOVE_LOG = (
+    update(schema.log)
+    .where(_LOG.origin == bindparam("of_origin"), _LOG.note == bindparam("was_note"))
+    .where(_LOG.own_seq == bindparam("was_seq"), _LOG.own_leaf_hash == bindparam("was_leaf_hash"))
+    .where(_LOG.standing.in_(COMMITTING))
+)
+"""Compare and swap the committed checkpoint, with the log's own chain."""
+
+_READ_LOG = select(schema.log).where(_LOG.origin == bindparam("of_origin"))
+
 
 class SqlState(SqlLives, SqlOutcomes):
     """The state of the log `origin` in a shared database."""
@@ -41,11 +61,7 @@ class SqlState(SqlLives, SqlOutcomes):
     def read(self) -> Committed | None:
         """The newest committed state, read from the database each time."""
         with self._database.read() as connection:
-            row = (
-                connection.execute(select(schema.log).where(schema.log.c.origin == self.origin))
-                .mappings()
-                .first()
-            )
+            row = connection.execute(_READ_LOG, {"of_origin": self.origin}).mappings().first()
         if row is None:
             return None
         own = ChainHead(LOG_INSTANCE, row["own_seq"], bytes(row["own_leaf_hash"]), row["own_index"])
@@ -102,13 +118,9 @@ class SqlState(SqlLives, SqlOutcomes):
             key = result.inserted_primary_key
             assert key is not None
             return int(key[0])
-        moved = connection.execute(
-            update(log)
-            .where(log.c.origin == self.origin, log.c.note == change.previous_note)
-            .where(log.c.own_seq == old.seq, log.c.own_leaf_hash == old.leaf_hash)
-            .where(log.c.standing.in_(COMMITTING))
-            .values(restored=0, **values)
-        )
+        was: dict[str, Any] = {"of_origin": self.origin, "was_note": change.previous_note}
+        was |= {"was_seq": old.seq, "was_leaf_hash": old.leaf_hash}
+        moved = connection.execute(_MOVE_LOG, was | values | {"restored": 0})
         if moved.rowcount != 1:
             raise CommitConflictError(
                 "expected the previous checkpoint of a log that may grow in the database, found another"
@@ -120,16 +132,10 @@ class SqlState(SqlLives, SqlOutcomes):
         later = [(item, item.expected) for item in change.heads if item.expected is not None]
         if first:
             connection.execute(insert(schema.producer_head), [_head_row(log_id, item) for item in first])
-        head = schema.producer_head.c
-        for item, expected in later:
-            moved = connection.execute(
-                update(schema.producer_head)
-                .where(head.log_id == log_id, head.producer == item.producer)
-                .where(head.instance == expected.instance, head.seq == expected.seq)
-                .where(head.leaf_hash == expected.leaf_hash)
-                .values(_head_row(log_id, item))
-            )
-            if moved.rowcount != 1:
+        if later:
+            # Each statement meets one row at most, so the sum tells whether each met one.
+            moved = connection.execute(_MOVE_HEAD, [_head_move(log_id, item, was) for item, was in later])
+            if moved.rowcount != len(later):
                 raise CommitConflictError("expected the previous head of a producer, found another")
 
     def _add_rows(self, connection: Connection, log_id: int, change: Commit) -> None:
@@ -255,6 +261,17 @@ class SqlState(SqlLives, SqlOutcomes):
         with self._database.read() as connection:
             row = connection.execute(query).mappings().first()
         return _anchor(row) if row else None
+
+
+def _head_move(log_id: int, item: HeadUpdate, was: ChainHead) -> dict[str, Any]:
+    return {
+        "of_log": log_id,
+        "of_producer": item.producer,
+        "was_instance": was.instance,
+        "was_seq": was.seq,
+        "was_leaf_hash": was.leaf_hash,
+        **_head_row(log_id, item),
+    }
 
 
 def _head_row(log_id: int, item: HeadUpdate) -> dict[str, Any]:
