@@ -22,11 +22,24 @@ def check_logs(settings: Settings) -> Iterator[Finding]:
     """Check every configured log."""
     for log in settings.logs:
         paths = settings.paths(log)
-        yield from _check_key(log, paths)
+        yield from _check_key(log, paths, settings)
         yield _check_guard(log, paths, settings)
 
 
-def _check_key(log: LogSettings, paths: LogPaths) -> Iterator[Finding]:
+def check_buckets(settings: Settings) -> Iterator[Finding]:
+    """Write a scratch object to every bucket of the configuration, under each condition the log relies on."""
+    from auditlog.service.stores import open_bucket
+
+    for url in dict.fromkeys(url for log in settings.logs for url in settings.stores(log).all):
+        try:
+            open_bucket(settings, url).prove_conditions()
+        except AuditLogError as error:
+            yield problem("bucket", str(error))
+        else:
+            yield ok("bucket", f"{url}: writes under a condition are kept")
+
+
+def _check_key(log: LogSettings, paths: LogPaths, settings: Settings) -> Iterator[Finding]:
     if not paths.key_file.exists():
         yield problem(
             "key", f"log {log.name}: expected a key at {paths.key_file}, found none (auditlog log create)"
@@ -36,7 +49,7 @@ def _check_key(log: LogSettings, paths: LogPaths) -> Iterator[Finding]:
     if mode & 0o077:
         yield problem("key", f"log {log.name}: expected a key only its owner can read, found mode {mode:o}")
     try:
-        yield from _check_checkpoint(log, paths, _load(paths.key_file))
+        yield from _check_checkpoint(log, settings, _load(paths.key_file))
     except (AuditLogError, OSError) as error:
         yield problem("log", f"log {log.name}: {error}")
 
@@ -47,8 +60,9 @@ def _load(path: Path) -> Ed25519Signer:
     return Ed25519Signer.from_private_key(read_text_line(path, "the key of the log"))
 
 
-def _check_checkpoint(log: LogSettings, paths: LogPaths, signer: Ed25519Signer) -> Iterator[Finding]:
+def _check_checkpoint(log: LogSettings, settings: Settings, signer: Ed25519Signer) -> Iterator[Finding]:
     from auditlog.core.checkpoint import open_checkpoint
+    from auditlog.service.stores import public_place, published_note
 
     if signer.name != log.origin:
         yield problem(
@@ -56,14 +70,15 @@ def _check_checkpoint(log: LogSettings, paths: LogPaths, signer: Ed25519Signer) 
         )
         return
     yield ok("key", f"log {log.name}: {signer.vkey}")
-    path = paths.public_dir / "checkpoint"
-    if not path.exists():
+    note = published_note(settings, log)
+    if note is None:
         yield problem(
             "log", f"log {log.name}: expected a published checkpoint, found none (auditlog log create)"
         )
         return
-    checkpoint, _ = open_checkpoint(path.read_bytes(), [signer.verifier], log.origin)
-    yield ok("log", f"log {log.name}: {checkpoint.tree_size} entries published in {paths.public_dir}")
+    checkpoint, _ = open_checkpoint(note, [signer.verifier], log.origin)
+    _, place = public_place(settings, log)
+    yield ok("log", f"log {log.name}: {checkpoint.tree_size} entries published in {place}")
 
 
 def _check_guard(log: LogSettings, paths: LogPaths, settings: Settings) -> Finding:

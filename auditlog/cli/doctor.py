@@ -53,6 +53,7 @@ def _service_side(config: object) -> list[Finding]:
         checks_host.check_clock([data_dir]),
         checks_host.check_space(data_dir),
         checks_host.check_fsync(data_dir),
+        *checks_service.check_buckets(settings),
         *checks_service.check_logs(settings),
         checks_anchoring.check_anchoring(settings),
     ]

@@ -42,6 +42,7 @@ def create_log(settings: Settings, log: LogSettings, *, is_key_new: bool = False
         AuditLogError: the stores refuse, or another process holds the log.
     """
     from auditlog.service.opening import EngineOpener
+    from auditlog.service.stores import public_place
 
     opener = EngineOpener(settings)
     try:
@@ -53,7 +54,7 @@ def create_log(settings: Settings, log: LogSettings, *, is_key_new: bool = False
                 "origin": created.origin,
                 "visibility": created.visibility,
                 "vkey": created.vkey,
-                "public_dir": str(settings.paths(log).public_dir),
+                **dict([public_place(settings, log)]),
             }
         finally:
             created.close()
@@ -86,15 +87,17 @@ def show(name: _NameArgument = None, config: ConfigOption = None, json: _JsonOpt
 
 
 def _described(settings: Settings, log: LogSettings) -> dict[str, Any]:
+    from auditlog.service.stores import public_place
+
     paths = settings.paths(log)
     return {
         "name": log.name,
         "origin": log.origin,
         "visibility": log.visibility,
         "vkey": _vkey_of(paths.key_file),
-        "size": _published_size(paths.public_dir),
+        "size": _published_size(settings, log),
         "url": f"{settings.public_url}/logs/{log.name}",
-        "public_dir": str(paths.public_dir),
+        **dict([public_place(settings, log)]),
         "high_water_file": str(paths.high_water_file or "none"),
     }
 
@@ -108,13 +111,11 @@ def _vkey_of(key_file: Path) -> str:
     return Ed25519Signer.from_private_key(read_text_line(key_file, "the key of the log")).vkey
 
 
-def _published_size(public_dir: Path) -> int:
-    """Tree size of the checkpoint in the public folder, unverified: it is our own folder, and only shown."""
+def _published_size(settings: Settings, log: LogSettings) -> int:
+    """Tree size of the checkpoint in the public store, unverified: it is our own, and only shown."""
     from auditlog.core.checkpoint import parse_checkpoint
     from auditlog.core.note import split_note
+    from auditlog.service.stores import published_note
 
-    try:
-        note = (public_dir / "checkpoint").read_bytes()
-    except FileNotFoundError:
-        return 0
-    return parse_checkpoint(split_note(note)[0]).tree_size
+    note = published_note(settings, log)
+    return 0 if note is None else parse_checkpoint(split_note(note)[0]).tree_size

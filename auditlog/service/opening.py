@@ -25,10 +25,11 @@ from auditlog.log.rollback import Guard, HighWaterFile
 from auditlog.service import ledgers
 from auditlog.service.secretfiles import make_key, make_receipt_secret, read_log_key, read_receipt_secret
 from auditlog.service.settings import LogSettings, Settings
+from auditlog.service.stores import StoreOpener
 from auditlog.service.witness_parts import WitnessParts
-from auditlog.storage.files import FileStore
 from auditlog.storage.owned import FolderLock, make_dir
 from auditlog.storage.sql.database import Database
+from auditlog.storage.sql.leases import SqlLeases
 from auditlog.storage.sql.state import SqlState
 from auditlog.storage.sql.tokens import SqlTokens
 
@@ -49,6 +50,7 @@ class EngineOpener:
         self._database: Database | None = None
         self._engine: Engine | None = None
         self._chain = ledgers.Chain(settings, self._clock)
+        self._objects = StoreOpener(settings)
         self._lock = threading.Lock()
         self._outcomes: dict[str, Outcomes] = {}
 
@@ -67,6 +69,12 @@ class EngineOpener:
         self._database = Database.open(url)
         self._engine = Engine()
         return SqlTokens(self._database)
+
+    def leases(self) -> SqlLeases | None:
+        """Where it is said who sequences; None on SQLite, whose folder is locked."""
+        if self._database is None or self._held is not None:
+            return None
+        return SqlLeases(self._database)
 
     def open(self, settings: LogSettings) -> Log:
         """Recover a log that exists. Raises RollbackError, StorageError, ConfigurationError."""
@@ -188,13 +196,11 @@ class EngineOpener:
     def _stores(self, settings: LogSettings) -> Stores:
         if self._database is None:
             raise ConfigurationError("expected the opener to be started, found it closed")
-        paths = self._settings.paths(settings)
-        home = self._settings.service.data_dir / "logs" / settings.name
-        _make_data_dir(home)
+        _make_data_dir(self._settings.service.data_dir / "logs" / settings.name)
         return Stores(
-            public=FileStore(paths.public_dir, for_all_to_read=True),
-            private=FileStore(paths.private_dir),
-            staging=FileStore(home / "staging"),
+            public=self._objects.public(settings),
+            private=self._objects.private(settings),
+            staging=self._objects.staging(settings),
             state=SqlState(self._database, settings.origin),
         )
 

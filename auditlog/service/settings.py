@@ -25,15 +25,15 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import Field, ValidationError
 
 from auditlog.errors import ConfigurationError
-from auditlog.service.instants import parse_instant
+from auditlog.service.settings_buckets import BucketsSettings, StoreUrls
 from auditlog.service.settings_checks import refuse_dangerous
+from auditlog.service.settings_types import BucketUrl, ConfigPath, Instant, NamePattern, Strict
 
 Visibility = Literal["public", "hashes", "private"]
 Scope = Literal["enrol", "submit", "read", "admin"]
@@ -50,33 +50,7 @@ ENVIRONMENT = {
 """Variables that override the file. (AUDITLOG_SERVICE_* is what a Kubernetes Service named auditlog sets.)"""
 
 
-def _resolve(value: object, info: ValidationInfo) -> object:
-    """Make a path of the file absolute, from the directory the file lies in."""
-    if not isinstance(value, str | Path) or not str(value):
-        return value
-    base = (info.context or {}).get("base", Path.cwd())
-    return (Path(base) / Path(value).expanduser()).resolve()
-
-
-ConfigPath = Annotated[Path, BeforeValidator(_resolve)]
-
-
-def _instant(value: object) -> object:
-    """A time of the file in Unix microseconds."""
-    return parse_instant(value) if isinstance(value, str | datetime) else value
-
-
-Instant = Annotated[int, BeforeValidator(_instant)]
-NAME_PATTERN = r"^[A-Za-z0-9._*?-]{1,100}$"
-NamePattern = Annotated[str, Field(pattern=NAME_PATTERN)]
-"""A pattern of producer names: `*` any characters, `?` any one."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ServiceSettings(_Strict):
+class ServiceSettings(Strict):
     """The process: where it listens, where it keeps its files, and how much it takes at once."""
 
     host: str = "127.0.0.1"
@@ -104,7 +78,7 @@ class ServiceSettings(_Strict):
     log_format: Literal["json", "console"] = "json"
 
 
-class WitnessSettings(_Strict):
+class WitnessSettings(Strict):
     """One witness that is asked to cosign."""
 
     vkey: str = Field(min_length=1, max_length=2048)
@@ -114,7 +88,7 @@ class WitnessSettings(_Strict):
     """Prefix under which it shows what it cosigned; None: the same."""
 
 
-class LogSettings(_Strict):
+class LogSettings(Strict):
     """One log. Every path has a default under `data_dir/logs/NAME`."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -124,6 +98,10 @@ class LogSettings(_Strict):
     receipt_secret_file: ConfigPath | None = None
     public_dir: ConfigPath | None = None
     private_dir: ConfigPath | None = None
+    public_store: BucketUrl | None = None
+    """Instead of `public_dir`: `s3://bucket/prefix`, `gs://..` or `az://..`; so for the next two."""
+    private_store: BucketUrl | None = None
+    staging_store: BucketUrl | None = None
     high_water_file: ConfigPath | None = None
     """Rollback guard: remembers the largest signed tree; belongs on another disk than `data_dir`."""
     allow_unguarded_start: bool = False
@@ -150,7 +128,7 @@ class LogSettings(_Strict):
     """Cosignatures of a log that does not grow are made anew when they are this old."""
 
 
-class AnchoringSettings(_Strict):
+class AnchoringSettings(Strict):
     """The chain the checkpoints are anchored on."""
 
     mode: Literal["devnet", "rpc", "off"] = "devnet"
@@ -175,7 +153,7 @@ class AnchoringSettings(_Strict):
     devnet_key_file: ConfigPath | None = None
 
 
-class TokenSettings(_Strict):
+class TokenSettings(Strict):
     """One token named in the file, by its SHA-256 or by a secret file."""
 
     name: str = Field(min_length=1, max_length=100)
@@ -190,7 +168,7 @@ class TokenSettings(_Strict):
     """Names of the producers it may enrol and submit for; None: every name."""
 
 
-class KubernetesSettings(_Strict):
+class KubernetesSettings(Strict):
     """Service accounts that may come in with a projected token."""
 
     issuer: str = Field(min_length=1, max_length=255)
@@ -208,7 +186,7 @@ class KubernetesSettings(_Strict):
     producers: NamePattern | None = None
 
 
-class EnrolmentSettings(_Strict):
+class EnrolmentSettings(Strict):
     """Who may come in beside the holders of our own tokens."""
 
     kubernetes: KubernetesSettings | None = None
@@ -229,7 +207,7 @@ class LogPaths:
     """Seals the facts of these outcomes."""
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """The whole configuration of one service process."""
 
     service: ServiceSettings
@@ -237,6 +215,7 @@ class Settings(_Strict):
     tokens: list[TokenSettings] = Field(default_factory=list)
     enrolment: EnrolmentSettings = EnrolmentSettings()
     anchoring: AnchoringSettings = AnchoringSettings()
+    buckets: BucketsSettings = BucketsSettings()
 
     @classmethod
     def load(cls, path: str | Path, environ: Mapping[str, str] | None = None) -> Self:
@@ -286,6 +265,16 @@ class Settings(_Strict):
             high_water_file=high_water_file,
             outcomes_key_file=home / "outcomes.key",
             facts_key_file=home / "facts.key",
+        )
+
+    def stores(self, log: LogSettings) -> StoreUrls:
+        """Which buckets `log` keeps its objects in, defaults filled in."""
+        return StoreUrls.of(
+            self.buckets.root,
+            log.name,
+            public=(log.public_store, log.public_dir),
+            private=(log.private_store, log.private_dir),
+            staging=log.staging_store,
         )
 
     @property

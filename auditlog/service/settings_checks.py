@@ -6,14 +6,15 @@ with what was expected and what was found. Must never: read or print a secret, o
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from auditlog.errors import ConfigurationError
+from auditlog.service.settings_types import is_loopback
 from auditlog.service.witnessing import witnessing_of
 
 if TYPE_CHECKING:
@@ -33,18 +34,9 @@ def refuse_dangerous(settings: Settings) -> None:
     _check_kubernetes(settings)
     _check_anchoring(settings)
     _check_unique(settings)
+    _check_buckets(settings)
     for log in settings.logs:
         check_log(settings, log)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a listening address is reachable from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_exposure(settings: Settings) -> None:
@@ -148,6 +140,45 @@ def _check_unique(settings: Settings) -> None:
         twice = [value for value, count in Counter(values).items() if count > 1]
         if twice:
             raise ConfigurationError(f"expected every {what} once, found {twice[0]} twice")
+
+
+def _check_buckets(settings: Settings) -> None:
+    """Buckets are reached safely, and no log's objects lie where another's, or its own public ones, do."""
+    buckets = settings.buckets
+    if (buckets.endpoint or "").startswith("http://") and not buckets.allow_http:
+        raise ConfigurationError(
+            "expected an https:// buckets.endpoint, found http://; allow_http = true accepts entries in clear"
+        )
+    if (buckets.access_key_id_file is None) != (buckets.secret_access_key_file is None):
+        raise ConfigurationError(
+            "expected both buckets.access_key_id_file and secret_access_key_file, or none"
+        )
+    if buckets.session_token_file is not None and buckets.access_key_id_file is None:
+        raise ConfigurationError("expected buckets.access_key_id_file beside session_token_file, found none")
+    for log in settings.logs:
+        for name, store, folder in (
+            ("public", log.public_store, log.public_dir),
+            ("private", log.private_store, log.private_dir),
+        ):
+            if store is not None and folder is not None:
+                raise ConfigurationError(
+                    f"log {log.name}: expected one of {name}_store and {name}_dir, found both"
+                )
+    _check_apart(settings)
+
+
+def _check_apart(settings: Settings) -> None:
+    """No store is another, or inside another. One look at neighbours, for there may be hundreds of logs."""
+    urls = [url for log in settings.logs for url in settings.stores(log).all]
+    named = [*urls, settings.buckets.root or "s3://"]
+    if settings.buckets.endpoint is not None and any(not url.startswith("s3://") for url in named):
+        raise ConfigurationError("expected only s3:// stores beside buckets.endpoint, found another")
+    ordered = sorted(f"{url}/" for url in urls)
+    for outer, inner in pairwise(ordered):
+        if inner.startswith(outer):
+            raise ConfigurationError(
+                f"expected every store of every log apart from the others, found {inner} inside {outer}"
+            )
 
 
 def check_log(settings: Settings, log: LogSettings) -> None:

@@ -20,7 +20,8 @@ from typing import Protocol
 from auditlog.errors import AuthenticationError, ConfigurationError, TokenExpired
 from auditlog.service.identities import ServiceAccounts, looks_like_jwt
 from auditlog.service.instants import format_instant
-from auditlog.service.settings import NAME_PATTERN, TokenSettings, read_secret
+from auditlog.service.settings import TokenSettings, read_secret
+from auditlog.service.settings_types import NAME_PATTERN
 from auditlog.storage.sql.tokens import TokenRecord
 
 SCOPES = ("enrol", "submit", "read", "admin")

@@ -41,7 +41,7 @@ class BucketStore:
 
     def __init__(self, url: str, access: BucketAccess | None = None) -> None:
         """Raises ConfigurationError: the URL, the environment, or obstore is missing."""
-        self.url = url.rstrip("/")
+        self.url = url
         self._client = open_client(url, access or BucketAccess())
         self._failures = failures()
         self._turn = threading.Lock()

@@ -35,6 +35,7 @@ from auditlog.service.settings import (
     Settings,
     TokenSettings,
 )
+from auditlog.service.settings_buckets import BucketsSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "auditlog" / "spec" / "api.md").read_text(encoding="utf-8")
@@ -95,7 +96,7 @@ def test_openapi_lists_every_route_and_no_other(tmp_path: Path) -> None:
 
 def test_the_page_names_every_setting() -> None:
     """Each setting of each table of the configuration file is on the page."""
-    for model in (ServiceSettings, LogSettings, TokenSettings, AnchoringSettings):
+    for model in (ServiceSettings, LogSettings, TokenSettings, AnchoringSettings, BucketsSettings):
         missing = [name for name in model.model_fields if f"`{name}`" not in PAGE]
         assert missing == [], model.__name__
     assert [name for name in ENVIRONMENT if name.removeprefix("AUDITLOG_SERVE") not in PAGE] == []

@@ -12,7 +12,7 @@ from auditlog.errors import NotFoundError
 from auditlog.service.api.models import Health, Readiness
 from auditlog.service.context import context_of, require
 from auditlog.service.metrics import CONTENT_TYPE
-from auditlog.service.settings_checks import is_loopback
+from auditlog.service.settings_types import is_loopback
 
 router = APIRouter(tags=["health"])
 

@@ -13,6 +13,7 @@ from auditlog.errors import ConfigurationError
 from auditlog.log.witness_guard import Silence
 from auditlog.service.ledgers import rpc_settings
 from auditlog.service.settings import Settings, read_secret
+from auditlog.service.settings_buckets import StoreUrls
 from auditlog.service.witnessing import silence_of, witnessing_of
 
 LOG = {"name": "main", "origin": "example.org/log", "allow_unguarded_start": True}
@@ -126,12 +127,41 @@ def test_the_default_database_is_sqlite_in_the_data_directory(tmp_path: Path) ->
         ({"anchoring": {"max_fee_gwei": 0}}, "anchoring.max_fee_gwei"),
         ({"anchoring": {"stalled_after_s": 0}}, "anchoring.stalled_after_s"),
         ({"anchoring": {"rpc_url": "a", "rpc_url_file": "b"}}, "both"),
+        ({"logs": [{**LOG, "public_store": "s3://bkt/p", "public_dir": "p"}]}, "one of public_store and"),
+        ({"logs": [{**LOG, "private_store": "s3://bkt/p", "private_dir": "p"}]}, "one of private_store and"),
+        (
+            {"logs": [{**LOG, "public_store": "s3://bkt/p", "private_store": "s3://bkt/p/q"}]},
+            "inside s3://bkt/p/",
+        ),
+        ({"logs": [{**LOG, "public_store": "s3://bkt/p", "staging_store": "s3://bkt/p"}]}, "apart"),
+        ({"logs": [{**LOG, "public_store": "s3://id:key@bkt/p"}]}, "logs.0.public_store"),
+        ({"logs": [{**LOG, "public_store": "s3://bkt/../p"}]}, "logs.0.public_store"),
+        ({"logs": [{**LOG, "public_store": "file:///p"}]}, "logs.0.public_store"),
+        ({"buckets": {"endpoint": "http://s3.example"}}, "allow_http"),
+        ({"buckets": {"endpoint": "https://id:key@s3.example"}}, "buckets.endpoint"),
+        ({"buckets": {"access_key_id_file": "i"}}, "both buckets.access_key_id_file and"),
+        ({"buckets": {"session_token_file": "t"}}, "beside session_token_file"),
+        ({"buckets": {"endpoint": "https://s3.example", "root": "gs://bkt"}}, "only s3://"),
     ],
 )
 def test_dangerous_or_odd_settings_are_refused(tmp_path: Path, tables: dict[str, Any], said: str) -> None:
     """Each danger is refused with a message that names it."""
     with pytest.raises(ConfigurationError, match=said):
         build(tmp_path, **tables)
+
+
+def test_a_root_gives_every_log_its_own_prefixes(tmp_path: Path) -> None:
+    """What a log names no folder or store for lies below the root, under its name; the rest stays."""
+    logs = [
+        {**LOG, "public_store": "s3://shown/main"},
+        {**LOG, "name": "b", "origin": "b", "private_dir": "p"},
+    ]
+    settings = build(tmp_path, logs=logs, buckets={"root": "s3://kept/logs"})
+    assert [settings.stores(log) for log in settings.logs] == [
+        StoreUrls("s3://shown/main", "s3://kept/logs/main/private", "s3://kept/logs/main/staging"),
+        StoreUrls("s3://kept/logs/b/public", None, "s3://kept/logs/b/staging"),
+    ]
+    assert build(tmp_path).stores(settings.logs[1]) == StoreUrls(None, None, None)
 
 
 def test_an_explicit_flag_lets_a_danger_through(tmp_path: Path) -> None:

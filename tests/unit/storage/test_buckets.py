@@ -59,7 +59,7 @@ class TestBucketStore(StorageContract):
             own = BucketStore(store.url, seaweed.access)
             for number in range(first, 60, 4):
                 new = b"%03d" % (number * 37 % 60)
-                own.replace_unless("checkpoint", new, lambda found, new=new: found > new)
+                own.replace_unless("checkpoint", new, new.__lt__)
 
         threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
         for thread in threads:
