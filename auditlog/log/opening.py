@@ -20,8 +20,8 @@ from auditlog.log.engine import Engine, Workers
 from auditlog.log.live import Live
 from auditlog.log.log import Log
 from auditlog.log.reader import Reader
-from auditlog.log.recover import recover
-from auditlog.log.rollback import Guard, ask, check_not_rolled_back, check_nothing_seen
+from auditlog.log.recover import check_own_head, recover
+from auditlog.log.rollback import Guard, ask, check_not_rolled_back, check_nothing_seen, no_guard
 from auditlog.log.standing import successor_of
 from auditlog.log.tree import EMPTY_TREE
 from auditlog.log.witnesses import Witnesses
@@ -114,6 +114,7 @@ def open_log(
     reader = Reader(live)
     # The entry says it too: a row that was put back does not bring an ended log back.
     live.stand(RETIRED if successor_of(live, reader) is not None else found.committed.standing)
+    check_own_head(found.committed, reader)
     _check_genesis(config, signer, reader)
     guarded = check_not_rolled_back(
         asked, tree_size=found.tree.size, root_at=reader.root_at, allow_unguarded=config.allow_unguarded
@@ -153,9 +154,7 @@ def _check_key(config: LogConfig, signer: Ed25519Signer) -> None:
 
 def _check_guard(config: LogConfig, outside: Sequence[Guard]) -> None:
     if not outside and not config.allow_unguarded:
-        raise ConfigurationError(
-            "expected a rollback guard (high-water file, witness, anchor) or the explicit flag, found neither"
-        )
+        raise no_guard()
 
 
 def _check_genesis(config: LogConfig, signer: Ed25519Signer, reader: Reader) -> None:

@@ -10,14 +10,24 @@ nobody. Must never: sign, or repair what differs from the signed root.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from auditlog.core.checkpoint import Checkpoint, open_checkpoint
+from auditlog.core.entry import LOG_WRITER, parse_entry
+from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import NoteVerifier
-from auditlog.errors import DamagedStoreError, EvidenceError, StorageError
+from auditlog.errors import DamagedStoreError, EvidenceError, MalformedError, NotFoundError, StorageError
 from auditlog.log.config import Layout
-from auditlog.log.staging import apply_staged, find_staged, read_staged
+from auditlog.log.staging import Staged, apply_staged, find_staged, read_staged
 from auditlog.log.tree import Tree
 from auditlog.storage.records import Committed
+
+
+class HasEntries(Protocol):
+    """What reads one entry of the recovered tree: a `Reader`."""
+
+    def entry(self, index: int) -> bytes:
+        """The entry. Raises: NotFoundError, StorageError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +63,48 @@ def recover(layout: Layout, verifier: NoteVerifier) -> Recovered | None:
 
 def _apply(committed: Committed, layout: Layout, verifier: NoteVerifier) -> Recovered:
     checkpoint = open_own(committed.note, verifier)
-    staging = layout.stores.staging
-    name = find_staged(staging, checkpoint.tree_size, checkpoint.root_hash)
-    staged = read_staged(staging, name, checkpoint.tree_size, checkpoint.root_hash)
+    name, staged = _read_one(layout, checkpoint.tree_size, checkpoint.root_hash)
     apply_staged(staged, layout)
     return Recovered(replace(staged.tree, note=committed.note), committed, name)
+
+
+def _read_one(layout: Layout, size: int, root: bytes) -> tuple[str, Staged]:
+    """One staged object that leads to this tree. There can be two, from different old sizes, if a commit came
+    late: the one that was not committed may be torn, and is then no reason to refuse the other.
+    """
+    staging, failed = layout.stores.staging, None
+    for name in find_staged(staging, size, root):
+        try:
+            return name, read_staged(staging, name, size, root)
+        except DamagedStoreError as error:
+            failed = failed or error
+    assert failed is not None, "find_staged finds at least one"
+    raise failed
+
+
+def check_own_head(committed: Committed, reader: HasEntries) -> None:
+    """The log's own chain goes on from the entry that the database names.
+
+    No sender would notice if it did not, as a producer does by its 409: the next entry of the log's own would
+    be signed into a broken chain.
+
+    Raises:
+        DamagedStoreError: the row in the database is not what the tree says.
+    """
+    head = committed.own_head
+    try:
+        entry = reader.entry(head.index)
+        found = parse_entry(entry)
+    except (MalformedError, NotFoundError) as error:
+        raise DamagedStoreError(
+            f"entry {head.index}: expected one of the log's own, found: {error}"
+        ) from error
+    place = (found.producer, found.instance, found.seq, hash_leaf(entry))
+    if place != (LOG_WRITER, head.instance, head.seq, head.leaf_hash):
+        raise DamagedStoreError(
+            f"expected entry {head.index} to be number {head.seq} of the log's own chain, as in the "
+            f"database, found number {found.seq} of {found.producer}"
+        )
 
 
 def open_own(note: str, verifier: NoteVerifier) -> Checkpoint:

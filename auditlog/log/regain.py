@@ -20,7 +20,7 @@ from auditlog.errors import (
 )
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
-from auditlog.log.recover import Recovered, recover
+from auditlog.log.recover import Recovered, check_own_head, recover
 from auditlog.log.rollback import Guard, ask, check_not_rolled_back
 
 FIRST_DELAY_S = 1.0
@@ -68,6 +68,7 @@ def recover_guarded(live: Live, outside: Sequence[Guard]) -> Recovered:
     check_extends(live, found)
     if found is None:
         raise RollbackError("expected a committed log in the stores, found none")
+    check_own_head(found.committed, _reader_of(live, found))
     check_not_rolled_back(
         asked,
         tree_size=found.tree.size,

@@ -26,7 +26,7 @@ from auditlog.errors import (
 )
 from auditlog.log.config import Stores
 from auditlog.log.cosigners import Signer, read_cosigners
-from auditlog.storage.files import write_durably
+from auditlog.storage.files import locked, write_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,28 @@ class HighWaterFile:
         return SeenTree(checkpoint.tree_size, checkpoint.root_hash)
 
     def record(self, note: str) -> None:
-        """Replace the file, durable on return."""
-        write_durably(self.path, note.encode("utf-8"))
+        """Replace the file, durable on return, unless it holds a larger tree: another process on this log may
+        have committed between a commit of ours and its record, and a mark never goes back.
+        """
+        # A lock of its own: the file itself is replaced. It dies with its process.
+        with locked(self.path.with_name(f".{self.path.name}.lock")):
+            try:
+                held = self.newest()
+            except DamagedStoreError:
+                held = None  # torn, or foreign: a start would have refused; a running log knows its own tree
+            if held is None or held.tree_size <= int(note.split("\n")[1]):
+                write_durably(self.path, note.encode("utf-8"))
 
+
+FLAG = (
+    "`allow_unguarded_start = true` there starts it once; the log then says so for ever, by a `notice` entry "
+    "`unguarded_start`. Take the flag out again"
+)
+_IF_RESTORED = (
+    ". Nothing was signed. If a backup was restored, stop and bring back the newest database together with "
+    "the newest folders of this log (staging, private, public). If those are gone for good, entries that "
+    "were acknowledged are gone with them and this log must not go on: begin a successor, under another origin"
+)
 
 Asked = Sequence[tuple[Outside, SeenTree | None]]
 """What each source answered."""
@@ -163,23 +182,32 @@ def check_not_rolled_back(
         if seen.tree_size > tree_size:
             raise RollbackError(
                 f"{source.name}: expected a tree of at least {seen.tree_size} entries in our stores, "
-                f"found {tree_size}: they are older than what was signed"
+                f"found {tree_size}: they are older than what was signed{_IF_RESTORED}"
             )
         ours = root_at(seen.tree_size)
         if ours != seen.root_hash:
             raise RollbackError(
                 f"{source.name}: expected the root {seen.root_hash.hex()} at size {seen.tree_size}, "
-                f"found {ours.hex()}: our stores hold another history"
+                f"found {ours.hex()}: our stores hold another history{_IF_RESTORED}"
             )
     if guarded or allow_unguarded:
         return guarded
     if not asked:
-        raise ConfigurationError(
-            "expected a rollback guard (high-water file, witness, anchor) or the explicit flag, found neither"
-        )
+        raise no_guard()
     names = ", ".join(source.name for source, _ in asked)
     raise RollbackError(
-        f"{names}: expected a checkpoint seen earlier, found none (the explicit flag starts all the same)"
+        f"{names}: expected a checkpoint seen earlier, found none (the explicit flag starts all the same). "
+        "Nothing was signed. Bring back what this guard held; if it is lost for good and these are the "
+        f"newest stores there are, {FLAG}"
+    )
+
+
+def no_guard() -> ConfigurationError:
+    """What a log without any guard is told that was not given the flag."""
+    return ConfigurationError(
+        "expected a rollback guard (high-water file, witness, anchor) or the explicit flag, found neither. "
+        "Name one: `high_water_file` under the log's [[logs]], on another disk than its stores; without one, "
+        f"{FLAG}"
     )
 
 

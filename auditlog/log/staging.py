@@ -57,18 +57,21 @@ def staged_name(old_size: int, size: int, root: bytes) -> str:
     return f"{old_size}-{size}-{root.hex()}"
 
 
-def find_staged(staging: ObjectStore, size: int, root: bytes) -> str:
-    """Name of the staged object that leads to this tree.
+def find_staged(staging: ObjectStore, size: int, root: bytes) -> list[str]:
+    """Names of the staged objects that lead to this tree, from the nearest old size first; at least one.
 
     Raises:
         DamagedStoreError: there is none; the folder was lost or is another log's.
         StorageError: the store failed.
     """
     ending = f"-{size}-{root.hex()}"
-    for name in staging.list():
-        if name.endswith(ending):
-            return name
-    raise DamagedStoreError(f"expected the staged object of the committed tree of size {size}, found none")
+    found = [name for name in staging.list() if name.endswith(ending)]
+    if not found:
+        raise DamagedStoreError(
+            f"expected the staged object of the committed tree of size {size}, found none: the staging "
+            "folder must be of the same moment as the database. Bring both back together"
+        )
+    return sorted(found, key=lambda name: int(name.partition("-")[0]), reverse=True)
 
 
 def stage(
@@ -117,9 +120,7 @@ def read_staged(staging: ObjectStore, name: str, size: int, root: bytes) -> Stag
     return _read(staging, name, size, root, _check)
 
 
-def _read(
-    staging: ObjectStore, name: str, size: int, root: bytes, check: Callable[[Staged], None]
-) -> Staged:
+def _read(staging: ObjectStore, name: str, size: int, root: bytes, check: Callable[[Staged], None]) -> Staged:
     data = staging.get(name)
     if data is None:
         raise DamagedStoreError(f"expected the staged object {name}, found none")

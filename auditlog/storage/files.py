@@ -102,26 +102,13 @@ class FileStore:
 
     def replace_unless(self, path: str, data: bytes, keeps: Callable[[bytes], bool]) -> bool:
         """Replace it unless what is there stays; see the port. The lock dies with its process."""
-        with self._alone():
+        # Every other such call on this directory waits: of this process, and of others.
+        with locked(self._temp / _LOCK):
             found = self.get(path)
             if found is not None and keeps(found):
                 return False
             self.replace(path, data)
             return True
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep every other `replace_unless` on this directory waiting: of this process, and of others."""
-        try:
-            # Opened anew each time: locks of one opened file do not exclude the threads that share it.
-            fd = os.open(self._temp / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise _failed("locking", str(self.root), error) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
     def get(self, path: str) -> bytes | None:
         """The bytes, or None."""
@@ -202,17 +189,38 @@ class FileStore:
 
     def _sweep(self) -> None:
         """Remove temporary files that a crash left. Age is told by the file system's own clock."""
+        leftovers = [path for path in self._temp.iterdir() if path.name != _LOCK]
+        if not leftovers:
+            return  # the rule: a service of hundreds of logs opens three stores for each
         probe = self._write_temp(b"")
         now = probe.stat().st_mtime
         probe.unlink()
-        for leftover in self._temp.iterdir():
-            if leftover.name == _LOCK:
-                continue
+        for leftover in leftovers:
             try:
                 if now - leftover.stat().st_mtime > _SWEEP_AGE_S:
                     leftover.unlink(missing_ok=True)
             except FileNotFoundError:
                 continue  # another store on the same directory just finished with it
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock in this file, created with its directory; it dies with its process.
+
+    Raises:
+        StorageError: the file system refuses.
+    """
+    try:
+        make_dir(path.parent)
+        # Opened anew each time: locks of one opened file do not exclude the threads that share it.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_FILE)
+    except OSError as error:
+        raise _failed("locking", str(path), error) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from auditlog.errors import AuditLogError, Pushback, RollbackError, StorageError
-from auditlog.log import LogConfig, Stores, open_log
+from auditlog.log import HighWaterFile, LogConfig, Stores, open_log
+from auditlog.storage.memory import Fault
 from tests.support.faulty_store import Killed, StepStore, flip_bit
 from tests.support.testlog import FakeProducer, ManualWorkers, TestBench
 
@@ -209,3 +213,65 @@ def test_every_error_of_a_start_is_ours() -> None:
     bench.restart()
     bench.publish()
     bench.audit()
+
+
+@pytest.mark.parametrize("changed", [{"seq": 5}, {"index": 0}, {"index": 10**6}, {"leaf_hash": bytes(32)}])
+def test_a_damaged_row_of_the_logs_own_chain_is_found_before_signing(changed: dict[str, Any]) -> None:
+    """The log's own chain goes on from what the database says; if the tree differs, no start."""
+    bench, _ = prepared()
+    committed = bench.state.read()
+    assert committed is not None
+    bench.state._committed = replace(committed, own_head=replace(committed.own_head, **changed))
+    with pytest.raises(StorageError, match="log's own"):
+        bench.restart()
+    bench.state._committed = committed
+    bench.restart()
+
+
+def test_a_torn_object_beside_the_committed_one_is_no_reason_to_refuse() -> None:
+    """Two staged objects can lead to one tree, if a commit came late; the one given up may be torn."""
+    bench, producer = prepared()
+    batch = [producer.decide(n) for n in range(300, 310)]
+    bench.fault = lambda operation, path: Fault.STORED if operation == "staging.delete" else None
+    bench.send(producer, batch)
+    (name,) = [name for name in bench.staging.objects if name.startswith("250-260-")]
+    bench.staging.objects[name.replace("250-", "1-", 1)] = bench.staging.objects[name][:100]
+    bench.restart()
+    bench.publish()
+    assert len(bench.audit()) == 260
+
+
+def test_a_high_water_mark_never_goes_back(tmp_path: Path) -> None:
+    """Another process may commit between our commit and our record: the larger tree is what is remembered."""
+    bench, producer = prepared()
+    guard = HighWaterFile(tmp_path / "guard" / "mark", bench.signer.verifier)
+    old = bench.contract.committed[-1]
+    bench.send(producer, [producer.decide(300)])
+    new = bench.contract.committed[-1]
+    for note in (old, new, old):
+        guard.record(note)
+    seen = guard.newest()
+    assert seen is not None
+    assert seen.tree_size == 251
+    guard.path.write_text("garbage")
+    guard.record(old)
+    assert guard.path.read_text() == old, "a torn mark is written anew"
+
+
+def test_a_refused_start_says_what_to_do() -> None:
+    """The operator reads which folder, which flag and what it means; nothing was signed."""
+    bench, producer = prepared()
+    state, staged = bench.state.saved(), dict(bench.staging.objects)
+    bench.send(producer, [producer.decide(300)])
+    newer = bench.state.saved(), dict(bench.staging.objects)
+    bench.state.restore(state)
+    bench.staging.objects = staged
+    with pytest.raises(
+        RollbackError, match=r"Nothing was signed\. .* newest database together with the newest"
+    ):
+        bench.restart()
+    bench.state.restore(newer[0])
+    bench.staging.objects = newer[1]
+    bench.outside.note = None
+    with pytest.raises(RollbackError, match=r"`allow_unguarded_start = true` .* `unguarded_start`"):
+        bench.restart()

@@ -12,6 +12,7 @@ no staged object goes away while a commit could still need it.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -32,6 +33,11 @@ class ContractBroken(BaseException):
 def size_of(note: str) -> int:
     """Tree size in a checkpoint. Nothing else of it is believed here."""
     return int(note.split("\n")[1])
+
+
+def root_of(note: str) -> bytes:
+    """Root in a checkpoint."""
+    return base64.b64decode(note.split("\n")[2])
 
 
 def body_of(note: str) -> str:
@@ -107,7 +113,7 @@ class Contract:
     def commit(self, change: Commit, old: Committed | None) -> None:
         """Before a commit is tried."""
         size = size_of(change.note)
-        root = _root_hex(change.note)
+        root = root_of(change.note).hex()
         before = size_of(change.previous_note) if change.previous_note else 0
         name = f"{before}-{size}-{root}"
         assert self.staging is not None
@@ -200,7 +206,7 @@ class Contract:
         old = int(name.split("-", 1)[0])
         self.expect(old < size, f"{name}: a commit from {old} could still arrive at size {size}")
         assert self.staging is not None
-        ending = f"-{size}-{_root_hex(committed.note)}"
+        ending = f"-{size}-{root_of(committed.note).hex()}"
         others = [each for each in self.staging.objects if each.endswith(ending) and each != name]
         self.expect(not name.endswith(ending) or bool(others), f"{name}: it leads to the committed tree")
 
@@ -350,7 +356,3 @@ def _copied(held: dict[str, Any]) -> dict[str, Any]:
     return {name: copy(value) for name, value in held.items()} | {"_index": IndexRows(**rows)}
 
 
-def _root_hex(note: str) -> str:
-    import base64
-
-    return base64.b64decode(note.split("\n")[2]).hex()
