@@ -13,7 +13,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 
 from auditlog.core.note import split_note
 from auditlog.core.policy import Policy, parse_policy
@@ -29,6 +29,7 @@ from auditlog.log.witness_member import (
     WitnessStanding,
     WitnessTransport,
 )
+from auditlog.log.witness_threads import WitnessThreads
 
 __all__ = ["FUTURE_S", "Prove", "Witness", "WitnessStanding", "WitnessTransport", "Witnesses"]
 
@@ -53,10 +54,11 @@ class Witnesses:
         hold: bool = False,
         timeout_s: float = 2.0,
         refresh_s: float = 300.0,
+        threads: WitnessThreads | None = None,
     ) -> None:
         """`policy` says which cosignatures are a quorum (None: `quorum none`); with `hold` nothing without
         one is published. `timeout_s` bounds each gathering; `refresh_s` is how old the cosignatures of a
-        quiet log get.
+        quiet log get. `threads` are shared with other logs; None: this log has its own.
         """
         self.policy = policy or parse_policy("quorum none\n")
         self.must_hold = hold and self.policy.quorum is not None
@@ -68,7 +70,9 @@ class Witnesses:
         self.refresh_s = refresh_s
         self.retry_s = max(1.0, timeout_s)
         """After this the witnesses that are missing are asked again about the same checkpoint."""
-        self._threads = ThreadPoolExecutor(len(self._members) + 1, thread_name_prefix="auditlog-witness")
+        self._threads = threads or WitnessThreads(gatherers=1, askers=max(1, len(self._members)))
+        self._are_own = threads is None
+        self._is_closed = False
         self._first_asked: tuple[str, int] = ("", 0)
         """The checkpoint asked about last, and the Unix second in which that began: it was committed by then,
         and no witness had seen it before.
@@ -81,11 +85,17 @@ class Witnesses:
         return len(self._members)
 
     def run(self, step: Callable[[], object]) -> None:
-        """Run a step that gathers on a thread of ours: no thread of the engine waits for a witness."""
+        """Run a step that gathers on a thread for that: no thread of the engine waits for a witness."""
+        self._threads.gather(lambda: self._guarded(step))
+
+    def _guarded(self, step: Callable[[], object]) -> None:
+        """A step that fails for a reason nobody foresaw must be seen: the executor would swallow it."""
+        if self._is_closed:
+            return  # the last publication is made by whoever closes the log
         try:
-            self._threads.submit(_guarded, step)
-        except RuntimeError:
-            return  # closed: the last publication is made by whoever closes the log
+            step()
+        except Exception:
+            logger.exception("a publication failed")
 
     def standings(self) -> list[WitnessStanding]:
         """What we know of each."""
@@ -125,7 +135,7 @@ class Witnesses:
             if member.is_resting:
                 self._count(member, "not_asked")
                 continue
-            answer = self._threads.submit(member.ask, note, size, prove, since_s)
+            answer = self._threads.ask(member.ask, note, size, prove, since_s)
             member.asking = Asking(text, answer)
             asked.append(member)
         self._await([each.asking for each in asked if each.asking], asked, lines)
@@ -218,7 +228,9 @@ class Witnesses:
 
     def close(self) -> None:
         """Let go of the threads and connections; asks under way end by their own time-out."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._is_closed = True
+        if self._are_own:
+            self._threads.close()
         for member in self._members:
             member.transport.close()
 
@@ -229,11 +241,3 @@ class Witnesses:
 
 def _is_good(answer: Future[str]) -> bool:
     return answer.done() and not answer.cancelled() and answer.exception() is None
-
-
-def _guarded(step: Callable[[], object]) -> None:
-    """A step that fails for a reason nobody foresaw must be seen: the executor would swallow it."""
-    try:
-        step()
-    except Exception:
-        logger.exception("a publication failed")

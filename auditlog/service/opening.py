@@ -22,11 +22,13 @@ from auditlog.log.opening import create_log, open_log
 from auditlog.log.outcomes import PRODUCER_NAME, Outcomes
 from auditlog.log.own_producer import OwnProducer
 from auditlog.log.rollback import Guard, HighWaterFile
+from auditlog.log.witness_threads import ASKERS, WitnessThreads
 from auditlog.service import ledgers
 from auditlog.service.secretfiles import make_key, make_receipt_secret, read_log_key, read_receipt_secret
 from auditlog.service.settings import LogSettings, Settings
 from auditlog.service.stores import StoreOpener
 from auditlog.service.witness_parts import WitnessParts
+from auditlog.service.witnessing import witnessing_of
 from auditlog.storage.owned import FolderLock, make_dir
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.leases import SqlLeases
@@ -49,6 +51,7 @@ class EngineOpener:
         self._held: FolderLock | None = None
         self._database: Database | None = None
         self._engine: Engine | None = None
+        self._witness_threads = WitnessThreads(askers=_most_witnesses(settings))
         self._chain = ledgers.Chain(settings, self._clock)
         self._objects = StoreOpener(settings)
         self._lock = threading.Lock()
@@ -88,7 +91,7 @@ class EngineOpener:
             self._clock,
             outside=self._guards(settings, signer, witnesses),
             engine=self._engine,
-            witnesses=witnesses.gatherer(),
+            witnesses=witnesses.gatherer(self._witness_threads),
         )
 
     def create(self, settings: LogSettings, *, is_key_new: bool = False) -> Log:
@@ -117,7 +120,7 @@ class EngineOpener:
             self._clock,
             outside=self._guards(settings, signer, witnesses),
             engine=self._engine,
-            witnesses=witnesses.gatherer(),
+            witnesses=witnesses.gatherer(self._witness_threads),
             is_key_new=is_key_new or was_made,
         )
 
@@ -169,6 +172,7 @@ class EngineOpener:
     def close(self) -> None:
         """Close the chain's journal and the database."""
         self._chain.close()
+        self._witness_threads.close()
         if self._engine is not None:
             self._engine.close()
         if self._database is not None:
@@ -212,6 +216,12 @@ class EngineOpener:
             guards.append(HighWaterFile(path, signer.verifier))
         guards += self._chain.guards(settings.origin)
         return [*guards, *witnesses.guard(is_alone=not guards)]
+
+
+def _most_witnesses(settings: Settings) -> int:
+    """As many askers as the log with the most witnesses needs."""
+    known = (witnessing_of(log) for log in settings.logs)
+    return max([ASKERS, *(len(each.witnesses) for each in known if each is not None)])
 
 
 def _make_data_dir(path: Path) -> None:

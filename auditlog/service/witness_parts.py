@@ -18,6 +18,7 @@ from auditlog.service.witnessing import Witnessing, silence_of, witnessing_of
 if TYPE_CHECKING:
     from auditlog.core.keys import Ed25519Verifier
     from auditlog.log.clock import Clock
+    from auditlog.log.witness_threads import WitnessThreads
     from auditlog.service.settings import LogSettings
 
 
@@ -44,7 +45,7 @@ class WitnessParts:
             for each in self._witnessing.witnesses
         ]
 
-    def gatherer(self) -> Witnesses | None:
+    def gatherer(self, threads: WitnessThreads) -> Witnesses | None:
         """Whoever cosigns the log's checkpoints; None if nobody does. It closes the connections."""
         if self._witnessing is None:
             return None
@@ -59,6 +60,7 @@ class WitnessParts:
             hold=self._settings.when_no_quorum == "hold",
             timeout_s=self._settings.witness_timeout_s,
             refresh_s=self._settings.witness_refresh_s,
+            threads=threads,
         )
 
     def guard(self, *, is_alone: bool) -> list[WitnessPanel]:
