@@ -1,207 +1,175 @@
 """Entries a second over HTTP, durable, integrated and committed, with the client on the same cores.
 
-A real service process (SQLite, index on) takes batches of 500 decisions of 1 KB from four producers, each
-with one batch in flight. The ceiling is `ingest_ceiling.py` under the same client in the same run.
+Two real service processes (SQLite; one with its index on, one without) take batches of 500 decisions of 1 KB
+from four producers, each with one batch in flight. The ceiling is `ingest_ceiling.py` under the same client
+in the same run. With the index on the clock stops when the index has caught up: nothing is left for later.
+Then single entries: as many a second as 64 producers get in, and how long they take at half that load.
 """
 
 from __future__ import annotations
 
 import http.client
-import json
 import os
+import statistics
 import tempfile
-import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ingest_load import Producer, drive, drive_many, request_of
 from measure import Result, arguments, ratio_result, report
 
-from auditlog.core.batch import encode_batch
-from auditlog.core.entry import Entry, encode_entry, format_time
-from auditlog.core.head import Head, sign_head
-from auditlog.core.keys import Ed25519Signer
-from auditlog.core.merkle import hash_leaf, root_hash
-from auditlog.core.note import sign_note
-from auditlog.core.statements import instance_text, producer_text
 from auditlog.demo.processes import Servers, free_port, run_auditlog
 
-ORIGIN = "bench.example/ingest"
 BATCH = 500
 PRODUCERS = 4
-TIME = format_time(1_760_000_000_000_000)
+SINGLES = 64
+PATH = "/logs/main/batches"
+AGAINST = "read, hash, append, group fdatasync"
 
 
-class Producer:
-    """Builds one chain's batches ahead of the clock."""
+@dataclass
+class Side:
+    """One service under load, and what was measured of it."""
 
-    def __init__(self, number: int) -> None:
-        self.name = f"host-{number}"
-        self.signer = Ed25519Signer.generate(f"{ORIGIN}/producer/{self.name}", bytes([number + 1]) * 32)
-        self.instance = f"{number:032x}"
-        self.id = ""
-        self.seq = 0
-        self.prev = ""
+    name: str
+    origin: str
+    port: int
+    token: str
+    producers: list[Producer]
+    is_indexed: bool
+    seconds: list[float]
+    most_behind: int = 0
 
-    def enrol(self, connection: http.client.HTTPConnection, token: str) -> None:
-        """Enrol, and take the answer as the start of the chain."""
-        note = sign_note(producer_text(ORIGIN, self.name), [self.signer])
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        body = json.dumps({"name": self.name, "vkey": self.signer.vkey, "note": note})
-        connection.request("POST", "/logs/main/producers", body, headers)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-        if response.status != 200:
-            raise SystemExit(f"expected enrolment, found {answer}")
-        self.id = self.prev = answer["producer"]
+    def queues(self, batches: int) -> list[list[bytes]]:
+        """The next batches of every producer, as requests."""
+        return [
+            [request_of(each.batch(BATCH), PATH, self.token) for _ in range(batches)]
+            for each in self.producers
+        ]
 
-    def batch(self) -> bytes:
-        """The next `BATCH` entries, sealed, with their head."""
-        first, entries = self.seq, [self._next() for _ in range(BATCH)]
-        leaf_hashes = [hash_leaf(entry) for entry in entries]
-        head = Head(
-            origin=ORIGIN,
-            producer=self.id,
-            instance=self.instance,
-            first_seq=first,
-            seq=self.seq - 1,
-            leaf_hash=leaf_hashes[-1],
-            root=root_hash(leaf_hashes),
-        )
-        return encode_batch(sign_head(head, self.signer), entries)
+    def caught_up(self) -> None:
+        """Wait until the index holds what is committed."""
+        while self.is_indexed and (behind := self.index_lag()):
+            self.most_behind = max(self.most_behind, behind)
+            time.sleep(0.01)
 
-    def _next(self) -> bytes:
-        if self.seq == 0:
-            note = sign_note(instance_text(ORIGIN, self.id, self.instance, self.prev), [self.signer])
-            kind, body = "instance", {"note": note, "software": "bench"}
-        else:
-            kind, body = "decision", _decision(self.seq)
-        entry = encode_entry(
-            Entry(
-                kind=kind,
-                origin=ORIGIN,
-                producer=self.id,
-                instance=self.instance,
-                seq=self.seq,
-                prev=self.prev,
-                time=TIME,
-                body=body,
-            )
-        )
-        self.seq += 1
-        self.prev = hash_leaf(entry).hex()
-        return entry
-
-
-def _decision(number: int) -> dict[str, object]:
-    commitment = {"commitment": "ab" * 32, "fields": {"root": "cd" * 32, "size": 12, "form": "json"}}
-    return {
-        "id": f"01900000-0000-7000-8000-{number:012x}",
-        "operation": "chat",
-        "capture": "asgi",
-        "method": "POST",
-        "route": "/v1/chat/completions",
-        "status": 200,
-        "mode": "fail_open",
-        "start": TIME,
-        "duration_us": 1234,
-        "ended": "ok",
-        "model": "unregistered",
-        "sampling": {"temperature": "0.2", "max_tokens": "64", "top_p": "0.95"},
-        "request": commitment,
-        "response": commitment,
-        "values": "kept",
-    }
-
-
-def drive(port: int, path: str, queues: list[list[bytes]], token: str) -> float:
-    """Send every queue over its own connection; seconds until the last answer."""
-    failures: list[str] = []
-
-    def send(queue: list[bytes]) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/vnd.auditlog.batch"}
-        for body in queue:
-            connection.request("POST", path, body, headers)
-            response = connection.getresponse()
-            answer = response.read()
-            if response.status != 200:
-                failures.append(f"{response.status} {answer[:200]!r}")
-                return
+    def index_lag(self) -> int:
+        """Committed entries that the index lacks, as the service tells it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
         connection.close()
-
-    threads = [threading.Thread(target=send, args=(queue,)) for queue in queues]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    elapsed = time.perf_counter() - started
-    if failures:
-        raise SystemExit(f"expected every batch to be acknowledged, found {failures[0]}")
-    return elapsed
+        line = next(each for each in text.splitlines() if each.startswith("auditlog_index_lag_entries{"))
+        return int(float(line.split()[-1]))
 
 
 def main() -> None:
     """Print entries a second and the ratio to the ceiling."""
     options = arguments(__doc__ or "")
-    rounds, batches = (3, 4) if options.quick else (7, 16)
+    rounds, batches, singles = (3, 4, 2_000) if options.quick else (7, 24, 40_000)
     with tempfile.TemporaryDirectory() as scratch, Servers(Path(scratch) / "output") as servers:
-        folder, port, ceiling_port = Path(scratch), free_port(), free_port()
-        token = _serve(servers, folder, port, ceiling_port)
-        producers = [Producer(number) for number in range(PRODUCERS)]
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        for producer in producers:
-            producer.enrol(connection, token)
-        ours, ceiling = [], []
+        folder = Path(scratch)
+        sides = [_serve(servers, folder, name, is_indexed=name == "indexed") for name in ("indexed", "plain")]
+        ceiling_port = _serve_ceiling(servers, folder)
+        ceiling: list[float] = []
         for number in range(rounds + 1):
-            queues = [[producer.batch() for _ in range(batches)] for producer in producers]
-            sides = [
-                (drive(port, "/logs/main/batches", queues, token), ours),
-                (drive(ceiling_port, "/", queues, token), ceiling),
+            queues = [side.queues(batches) for side in sides]
+            times = [
+                drive(side.port, queue, side.caught_up) for side, queue in zip(sides, queues, strict=True)
             ]
-            for seconds, into in sides if number else []:  # the first round warms up
-                into.append(seconds)
-        size = int(_get(port, "/logs/main/checkpoint").split("\n")[1])
-    against = "read, hash, append, group fdatasync"
-    operations = PRODUCERS * batches * BATCH
-    result = ratio_result(
-        "entries committed over HTTP, index on", ours, ceiling, operations=operations, unit="entries/s",
-        against=against,
-    )  # fmt: skip
-    entry_bytes = len(queues[0][0]) / BATCH
-    report(
-        [
-            result,
-            Result("mean entry with framing", round(entry_bytes), "bytes"),
-            Result("published tree size at the end", size, "entries"),
-        ],
-        as_json=options.json,
+            top = drive(ceiling_port, queues[0], lambda: None)
+            if number:  # the first round warms up
+                ceiling.append(top)
+                for side, seconds in zip(sides, times, strict=True):
+                    side.seconds.append(seconds)
+        lines = _batches(sides, ceiling, PRODUCERS * batches * BATCH, len(queues[0][0][0]) // BATCH)
+        lines += _singles(sides[0], singles)
+    # One JSON object leads with the index on and has the ratio without it beside.
+    report(lines, as_json=options.json, beside={"ratio_index_off": lines[1].ratio})
+
+
+def _batches(sides: Sequence[Side], ceiling: list[float], operations: int, entry_bytes: int) -> list[Result]:
+    on, off = (
+        ratio_result(
+            f"entries committed over HTTP, index {word}",
+            side.seconds,
+            ceiling,
+            operations=operations,
+            unit="entries/s",
+            against=AGAINST,
+            at_least=target,
+        )
+        for side, word, target in zip(sides, ("on", "off"), (0.35, 0.5), strict=True)
     )
+    return [
+        on,
+        off,
+        Result("the ceiling", round(operations / statistics.median(ceiling)), "entries/s"),
+        Result("index lag seen at most after the last answer", sides[0].most_behind, "entries"),
+        Result("mean entry with framing", entry_bytes, "bytes"),
+    ]
 
 
-def _serve(servers: Servers, folder: Path, port: int, ceiling_port: int) -> str:
-    home = folder / "service"
+def _singles(side: Side, count: int) -> list[Result]:
+    """Posts of one entry: at full load, then at half of it."""
+    producers = _enrolled(side.origin, side.port, range(100, 100 + SINGLES), side.token)
+    rates: list[float] = []
+    latencies: list[float] = []
+    for turn in range(3):  # the first one warms up
+        queues = [
+            [request_of(each.batch(1), PATH, side.token) for _ in range(count // SINGLES)]
+            for each in producers
+        ]
+        _, latencies = drive_many(side.port, queues, rates[0] / 2) if turn == 2 else (0.0, [])
+        if turn < 2:
+            seconds, _ = drive_many(side.port, queues)
+            rates = [sum(map(len, queues)) / seconds]
+        side.caught_up()
+    latencies.sort()
+    p50, p99 = (1e3 * latencies[int(len(latencies) * part)] for part in (0.5, 0.99))
+    full = Result("posts of one entry, 64 producers", round(rates[0]), "posts/s")
+    middle = Result("one entry at half that load, p50", round(p50, 2), "ms")
+    tail = Result("one entry at half that load, p99", round(p99, 2), "ms")
+    return [
+        replace(full, target="at least 8,000", met=rates[0] >= 8000),
+        replace(middle, target="below 10 ms", met=p50 < 10),
+        replace(tail, target="below 50 ms", met=p99 < 50),
+    ]
+
+
+def _serve(servers: Servers, folder: Path, name: str, *, is_indexed: bool) -> Side:
+    home, port, origin = folder / name, free_port(), f"bench.example/{name}"
     made = run_auditlog(
-        ["init", str(home), "--origin", ORIGIN, "--port", str(port), "--anchoring", "off",
-         "--high-water", str(folder / "high-water")],
+        ["init", str(home), "--origin", origin, "--port", str(port), "--anchoring", "off",
+         "--high-water", str(folder / f"{name}-high-water")],
         folder=folder,
     )  # fmt: skip
     if made.exit_code:
         raise SystemExit(made.output)
-    config = str(home / "auditlog.toml")
-    servers.start("log", ["-m", "auditlog.cli.main", "serve", "--config", config], {})
+    here = Path(__file__).parent
+    program = ["-m", "auditlog.cli.main"] if is_indexed else [str(here / "ingest_no_index.py")]
+    servers.start(name, [*program, "serve", "--config", str(home / "auditlog.toml")], {})
+    servers.wait(name, f"http://127.0.0.1:{port}/health")
+    token = (home / "tokens" / "capture.token").read_text(encoding="utf-8").strip()
+    producers = _enrolled(origin, port, range(PRODUCERS), token)
+    return Side(name, origin, port, token, producers, is_indexed, [])
+
+
+def _enrolled(origin: str, port: int, numbers: range, token: str) -> list[Producer]:
+    producers = [Producer(origin, number) for number in numbers]
+    for producer in producers:
+        producer.enrol(port, token)
+    return producers
+
+
+def _serve_ceiling(servers: Servers, folder: Path) -> int:
+    port = free_port()
     environment = {"AUDITLOG_CEILING_FILE": str(folder / "ceiling"), "PYTHONPATH": str(Path(__file__).parent)}
-    servers.serve_app("ceiling", "ingest_ceiling:create_app", ceiling_port, {**os.environ, **environment})
-    servers.wait("log", f"http://127.0.0.1:{port}/health")
-    servers.wait("ceiling", f"http://127.0.0.1:{ceiling_port}/")
-    return (home / "tokens" / "capture.token").read_text(encoding="utf-8").strip()
-
-
-def _get(port: int, path: str) -> str:
-    time.sleep(1.5)  # the publisher's interval
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    connection.request("GET", path)
-    return connection.getresponse().read().decode()
+    servers.serve_app("ceiling", "ingest_ceiling:create_app", port, {**os.environ, **environment})
+    servers.wait("ceiling", f"http://127.0.0.1:{port}/")
+    return port
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 
@@ -89,11 +89,11 @@ def arguments(description: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def report(results: list[Result], *, as_json: bool) -> None:
-    """Print the results; the first one is the headline of the JSON object."""
+def report(results: list[Result], *, as_json: bool, beside: Mapping[str, float | None] | None = None) -> None:
+    """Print the results; the first one is the headline of the JSON object, with `beside` next to it."""
     if as_json:
         rows = [{key: value for key, value in asdict(r).items() if value not in (None, "")} for r in results]
-        json.dump({**rows[0], "results": rows}, sys.stdout)
+        json.dump({**rows[0], **(beside or {}), "results": rows}, sys.stdout)
         sys.stdout.write("\n")
         return
     for r in results:
