@@ -134,7 +134,8 @@ FLAG = (
 _IF_RESTORED = (
     ". Nothing was signed. If a backup was restored, stop and bring back the newest database together with "
     "the newest folders of this log (staging, private, public). If those are gone for good, entries that "
-    "were acknowledged are gone with them and this log must not go on: begin a successor, under another origin"
+    "were acknowledged are gone with them and this log must not go on: begin a successor, under another "
+    "origin"
 )
 
 Asked = Sequence[tuple[Outside, SeenTree | None]]

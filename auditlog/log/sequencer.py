@@ -194,6 +194,13 @@ class Sequencer:
             self._halt(items, f"{cause}; then recovery: {error}", error, for_good=not may_pass(error))
             return
         ours = found is not None and found.tree.note == tree.note
+        if found is not None and not ours and found.tree.note != old.note:
+            logger.error(
+                "the database holds a commit of %d entries that is another process's, or came late; nothing "
+                "of ours was put over it. If this repeats, two sequencers work on one log: stop the other "
+                "`auditlog serve` on this database, or have them elect one (`[ingest]`)",
+                found.tree.size,
+            )
         if found is not None:
             self._staged.add(found.staged_name)
         if ours and found is not None:
