@@ -8,6 +8,7 @@ credential, or the words of a server, into a message.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -91,7 +92,8 @@ def open_client(url: str, access: BucketAccess) -> Client:
             },
         },
     }
-    if access.allow_http:
+    # The client reads this variable only when it is given no options at all.
+    if access.allow_http or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
         options["client_options"]["allow_http"] = True
     if url.startswith("s3://"):
         options["config"] = _s3_config(access)

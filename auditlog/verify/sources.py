@@ -1,4 +1,4 @@
-"""Where a log is read from: a folder or a URL prefix that serves a tlog-tiles tree.
+"""Where a log is read from: a folder, a URL prefix that serves a tlog-tiles tree, or a bucket.
 
 Spec: `auditlog/spec/log.md`, "Reading a log". What comes out of a source is attacker-controlled: a source
 promises nothing but a bounded size and a bounded wait. Reading fails with `SourceError` only; it never
@@ -19,6 +19,7 @@ from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from auditlog.bucket_client import SCHEMES as BUCKET_SCHEMES
 from auditlog.core.tiles import MAX_ENTRY_BYTES, TILE_WIDTH, parse_path
 from auditlog.errors import ConfigurationError, SourceError
 
@@ -206,16 +207,26 @@ class HttpSource:
 
 
 def open_source(target: str, token: str | None = None, *, budget_s: float = math.inf) -> LogSource:
-    """The source a person means by a URL or a folder name; `budget_s` limits all reading of a URL.
+    """The source a person means by a URL, a bucket or a folder name; `budget_s` limits all reading of a URL.
 
     Raises:
-        ConfigurationError: nothing, or a URL of another scheme.
+        ConfigurationError: nothing, a URL of another scheme, or a token for a bucket, which knows none.
     """
     scheme = _SCHEME.match(target)
     if scheme is None and target:
         return FolderSource(target)
+    if scheme is not None and scheme[1] in BUCKET_SCHEMES:
+        if token is not None:
+            raise ConfigurationError(
+                "expected no token for a bucket, found one: it has credentials of its own"
+            )
+        from auditlog.verify.bucket_source import BucketSource
+
+        return BucketSource(target, budget_s=budget_s)
     if scheme is None or scheme[1].lower() not in ("http", "https"):
-        raise ConfigurationError(f"expected a folder or an http(s) URL of a log, found {target[:80]!a}")
+        raise ConfigurationError(
+            f"expected a folder, a bucket (s3://..) or an http(s) URL of a log, found {target[:80]!a}"
+        )
     return HttpSource(target, token, budget_s=budget_s)
 
 

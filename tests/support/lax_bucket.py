@@ -19,8 +19,9 @@ class LaxBucket:
     def __init__(self, lax: str, *, failing: Sequence[int] = (), cut_after_storing: int = 0) -> None:
         self.objects: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.no_bucket = False
         self._lax = lax
-        self._failing = list(failing)
+        self.failing = list(failing)
         self._cuts = cut_after_storing
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -52,8 +53,10 @@ class LaxBucket:
         """Status and body; status 0 cuts the connection."""
         with self._lock:
             self.asked.append(f"{method} {path}")
-            if self._failing:
-                return self._failing.pop(0), b""
+            if self.no_bucket:
+                return 404, b"<Error><Code>NoSuchBucket</Code></Error>"
+            if self.failing:
+                return self.failing.pop(0), b""
             held = self.objects.get(path)
             if method == "PUT":
                 return self._put(path, headers, body, held)
