@@ -28,7 +28,7 @@ from auditlog.core.scalars import format_time
 from auditlog.errors import ConfigurationError, InconsistentLogError
 from auditlog.log.clock import Clock
 from auditlog.log.log import Log
-from auditlog.storage.records import AnchorRecord
+from auditlog.storage.records import QUIESCED, READ_ONLY, RETIRED, AnchorRecord
 
 ENTRY_TIMEOUT_S = 60.0
 PUBLISHED_TIMEOUT_S = 3.0
@@ -88,6 +88,9 @@ class Anchorer:
             InconsistentLogError: what is on its way is not a prefix of our tree: this log was rolled back.
         """
         with self._lock:
+            if self._log.standing in {QUIESCED, READ_ONLY}:
+                # An anchor is told in an entry, and none is taken now.
+                return Turn(State.IDLE)
             tx = self._ledger.pending(self._log_id)
             if tx is None:
                 due = self._due()
@@ -105,7 +108,7 @@ class Anchorer:
 
     def _due(self) -> Turn | tuple[str, Checkpoint]:
         """Return the checkpoint to anchor now, or why there is none."""
-        self._target = self._target or self._log.outbox.pending()
+        self._target = self._target or self._log.outbox.pending() or self._last_target()
         if not self._target and not self._is_new_devnet():
             return Turn(State.IDLE)
         try:
@@ -115,6 +118,14 @@ class Anchorer:
             return Turn(State.WAITING, self._target)
         self._target = 0
         return note, parse_checkpoint(split_note(note)[0])
+
+    def _last_target(self) -> int:
+        """The last checkpoint of a log that has ended is anchored, decisions or not; 0 if it is."""
+        if self._log.standing != RETIRED:
+            return 0
+        newest = self._log.anchors.newest()
+        size = self._log.tree_size
+        return 0 if newest is not None and newest.tree_size >= size else size
 
     def _is_new_devnet(self) -> bool:
         if not self._ledger.is_devnet or self._ledger.slot(self._log_id) != ZERO_SLOT:
@@ -131,8 +142,11 @@ class Anchorer:
             )
 
     def _tell(self, anchored: Anchored, tx: AnchorTx) -> None:
-        """Write entry and record, then acknowledge. A death between them is finished by the next turn."""
-        if not (tx.is_final and self._is_in_log(anchored)):
+        """Write entry and record, then acknowledge. A death between them is finished by the next turn.
+
+        A log that has ended takes no entry: its anchor is in receipts alone.
+        """
+        if self._log.standing != RETIRED and not (tx.is_final and self._is_in_log(anchored)):
             self._log.append_own("anchor", self._body(anchored)).result(ENTRY_TIMEOUT_S)
         self._log.anchors.record(
             AnchorRecord(

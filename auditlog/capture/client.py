@@ -22,6 +22,8 @@ from auditlog.core.batch import BATCH_MEDIA_TYPE
 from auditlog.errors import (
     AuthenticationError,
     ChainConflictError,
+    LogQuiesced,
+    LogRetired,
     LogUnreachable,
     NotFoundError,
     ProducerRetired,
@@ -32,6 +34,8 @@ from auditlog.errors import (
 
 MAX_ANSWER_BYTES = 1 << 20
 _RETIRED = f"urn:auditlog:problem:{ProducerRetired.code}"
+_LOG_RETIRED = f"urn:auditlog:problem:{LogRetired.code}"
+_QUIESCED = f"urn:auditlog:problem:{LogQuiesced.code}"
 MAX_RETRY_AFTER_S = 300
 _LONGEST_DELAY_S = 10 * 366 * 86_400
 
@@ -208,6 +212,13 @@ def _refuse(response: httpx.Response, problem: dict[str, Any]) -> NoReturn:
     said = _printable(str(problem.get("detail") or problem.get("title") or "no reason"))
     if status == 403 and problem.get("type") == _RETIRED:
         raise ProducerRetired(f"log: {said}", last=_object(problem.get("expected")))
+    if status == 403 and problem.get("type") == _LOG_RETIRED:
+        # Asked again, slowly, for as long as the spool holds anything: it is the operator's word only.
+        raise AuthenticationError(
+            f"log: {said}. What is left here is sealed for this log and can enter no other: keep the state "
+            "directory, and set AUDITLOG_LOG to the log that goes on",
+            known=True,
+        )
     if status in {401, 403}:
         raise AuthenticationError(f"log: expected to be allowed, found {status}: {said}", known=status == 403)
     if status == 404:
@@ -220,6 +231,8 @@ def _refuse(response: httpx.Response, problem: dict[str, Any]) -> NoReturn:
         )
     if status == 413:
         raise TooLargeError(f"log: expected the batch to fit, found 413: {said}")
+    if status == 503 and problem.get("type") == _QUIESCED:
+        raise LogQuiesced(f"log: {said}", retry_after_s=_retry_after(response))
     if status in {408, 425, 429, 503}:
         raise Pushback(f"log: expected room, found {status}: {said}", retry_after_s=_retry_after(response))
     if 400 <= status < 500:

@@ -35,6 +35,7 @@ from auditlog.errors import (
     AuthenticationError,
     ChainConflictError,
     ConfigurationError,
+    LogQuiesced,
     NotFoundError,
     ProducerRetired,
     Pushback,
@@ -195,6 +196,7 @@ class Sender:
         except Pushback as full:
             self._metrics.add("sender.pushback")
             self._failures += 1
+            self._is_refused |= isinstance(full, LogQuiesced)  # it may last: nothing is promised meanwhile
             return max(float(full.retry_after_s), self._backoff_s())
         except (SubmissionRefused, ConfigurationError) as refusal:
             return self._refused(refusal)
@@ -210,8 +212,7 @@ class Sender:
             self._guard.failed("sender", failure)
             self._failures += 1
             return LONGEST_WAIT_S
-        self._failures = 0
-        self._is_refused = False
+        self._failures, self._is_refused = 0, False
         return wait_s
 
     def _progress(self, client: LogClient) -> float:

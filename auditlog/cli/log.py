@@ -1,4 +1,6 @@
-"""`auditlog log create|list|show`: the logs of a configuration. Spec: auditlog/spec/api.md, "Logs".
+"""`auditlog log create|list|show`: the logs of a configuration; `log_standing` has the rest of the group.
+
+Spec: auditlog/spec/api.md, "Logs".
 
 Promises: creating a log twice is creating it once. Must never: create one as a side effect of a start, since
 an unmounted disk would then become a second history under the same key.
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from auditlog.cli import log_standing
 from auditlog.cli.configured import ConfigOption, find_log, load_settings
 from auditlog.cli.output import say, say_json
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from auditlog.service.settings import LogSettings, Settings
 
 app = typer.Typer(help="Create and show logs.", no_args_is_help=True, rich_markup_mode=None)
+log_standing.register(app)
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _NameArgument = Annotated[str | None, typer.Argument(help="Name of a configured log.")]
 

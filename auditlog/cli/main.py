@@ -26,12 +26,14 @@ from auditlog.cli import (
     initialise,
     keys,
     log,
+    mirror,
     monitor,
     probe,
     producer,
     promise,
     receipt,
     registry,
+    reindex,
     routes,
     serve,
     token,
@@ -61,6 +63,7 @@ app.command("doctor")(doctor.doctor)
 app.command("serve")(serve.serve)
 app.command("verify")(verify.verify)
 app.command("fsck")(fsck.fsck)
+app.command("mirror")(mirror.mirror)
 app.command("completeness")(completeness.completeness)
 app.command("probe")(probe.probe)
 app.command("monitor")(monitor.monitor)
@@ -68,6 +71,7 @@ app.command("attack")(attack.attack)
 app.command("disclose")(disclose.disclose)
 app.command("find")(find.find)
 app.command("routes")(routes.routes)
+app.command("reindex")(reindex.reindex)
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(log.app, name="log")
 app.add_typer(keys.app, name="keys")

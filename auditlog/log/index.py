@@ -156,12 +156,16 @@ class Index:
         Raises:
             StorageError: a store failed.
         """
+        self.drop()
+        self.follow(progress)
+
+    def drop(self) -> None:
+        """Drop the index; `request` or `follow` builds it again, as `rebuild` says. Raises: StorageError."""
         with self._turn:
             self._live.stores.state.clear_index()
             self._size = 0
             self._excused = self._live.tree.size
             self.flagged.clear()
-        self.follow(progress)
 
     def _advance(self) -> None:
         with self._turn:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from auditlog.errors import LogHalted
 from auditlog.log.absence import Absence
@@ -32,7 +32,7 @@ from auditlog.log.receipts import Receipts
 from auditlog.log.rollback import Guard
 from auditlog.log.search import Search
 from auditlog.log.sequencer import Sequencer
-from auditlog.log.standing import Standings, Successor, successor_of
+from auditlog.log.standing import Standing, Standings, Successor, successor_of
 from auditlog.log.witnesses import Witnesses
 from auditlog.storage.records import COMMITTING, RETIRED, ChainHead, ProducerRecord
 
@@ -203,9 +203,9 @@ class Log:
         return self._intake.append_own(kind, body)
 
     @property
-    def standing(self) -> str:
+    def standing(self) -> Standing:
         """Whether it takes entries and signs: `open`, `quiesced`, `read-only` or `retired`."""
-        return self._live.standing
+        return cast("Standing", self._live.standing)
 
     @property
     def successor(self) -> Successor | None:

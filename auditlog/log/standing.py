@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from auditlog.core.entry import Entry, parse_entry
 from auditlog.core.keys import Ed25519Verifier
@@ -39,6 +39,8 @@ from auditlog.storage.records import COMMITTING, LOG_CHAIN, OPEN, QUIESCED, READ
 
 if TYPE_CHECKING:
     from auditlog.log.intake import Intake
+
+Standing = Literal["open", "quiesced", "read-only", "retired"]
 
 _PATIENCE_S = 60.0
 

@@ -1,0 +1,101 @@
+"""`auditlog mirror SOURCE TARGET --vkey VKEY`: copy a whole log, checked as it is copied.
+
+Spec: auditlog/spec/log.md, "Mirrors". From a folder, a URL or a bucket, to a folder or a bucket that any file
+server can serve. Exit 0 copied whole, 1 the log is not what it signed, 3 not all of it could be read: the
+same command goes on from there. Must never: write other bytes over what is there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auditlog.cli.output import say, say_json
+from auditlog.cli.progress import Bar
+from auditlog.cli.reading import read_text_line
+
+if TYPE_CHECKING:
+    from auditlog.errors import InconsistentLogError
+    from auditlog.verify.mirror import MirrorTarget
+
+EXIT_FAILED, EXIT_NOT_COPIED = 1, 3
+
+
+def mirror(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, URL or bucket of a log.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Folder or bucket for the copy.")],
+    *,
+    vkey: Annotated[str, typer.Option("--vkey", help="Key of the log, or a file that holds it.")],
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="Token with scope read, for entries.")
+    ] = None,
+    hashes_only: Annotated[
+        bool, typer.Option("--hashes-only", help="Leave the entries out even if they are served.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Copy a log, or bring a copy up to date. Exit 0 whole, 1 the log contradicts itself, 3 not all read."""
+    from auditlog.errors import InconsistentLogError
+    from auditlog.verify.mirror import mirror as copy_log
+    from auditlog.verify.sources import open_source
+
+    key = vkey if "+" in vkey else read_text_line(Path(vkey), "--vkey")
+    token = None if token_file is None else read_text_line(token_file, "--token-file")
+    bar = Bar("copying", with_rate=True)
+    try:
+        done = copy_log(
+            open_source(source, token), open_target(target), key, hashes_only=hashes_only, progress=bar
+        )
+    except InconsistentLogError as error:
+        _convict(error, as_json=json)
+        raise typer.Exit(EXIT_FAILED) from None
+    finally:
+        bar.close()
+    code = 0 if done.has_entries or hashes_only else EXIT_NOT_COPIED
+    if json:
+        say_json({**done.to_json(), "exit_code": code})
+    else:
+        say(f"{done.origin}: {done.size} entries, root {done.root_hash.hex()}, {done.copied} objects written")
+        if code:
+            say("hashes only: it serves no entries to this reader (--token-file; --hashes-only accepts it)")
+    raise typer.Exit(code)
+
+
+def open_target(target: str) -> MirrorTarget:
+    """The store a person means by a folder name or a bucket URL.
+
+    Raises:
+        ConfigurationError: a URL of another kind. StorageError: it cannot be opened.
+    """
+    from auditlog.errors import ConfigurationError
+
+    if "://" not in target:
+        from auditlog.storage.files import FileStore
+
+        return FileStore(target, for_all_to_read=True)
+    if target.split("://", 1)[0] not in {"s3", "gs", "az"}:
+        raise ConfigurationError(f"expected a folder or a bucket for the copy, found {target[:80]!a}")
+    from auditlog.bucket_client import BucketAccess
+    from auditlog.storage.buckets import BucketStore
+
+    store = BucketStore(target, BucketAccess())
+    store.prove_conditions()
+    return store
+
+
+def _convict(error: InconsistentLogError, *, as_json: bool) -> None:
+    """Show the two signed checkpoints: whoever holds them can prove it."""
+    from auditlog.cli.output import say_error
+
+    if as_json:
+        evidence: dict[str, Any] = {"smaller": error.smaller, "larger": error.larger}
+        say_json({"exit_code": EXIT_FAILED, "error": str(error), "evidence": evidence})
+        return
+    say_error(str(error))
+    say("Nothing was copied. Both checkpoints are signed by the log; keep them:")
+    for note in (error.smaller, error.larger):
+        say()
+        for line in note.splitlines():
+            say(line)
