@@ -26,12 +26,15 @@
     │   └── TooManyRequests           over a rate its operator set (429)
     ├── LogUnreachable                no answer, or none we understand: whether it was accepted is unknown
     ├── LogHalted                     the engine stopped itself until recovery succeeds (503)
+    │   ├── StandingBy                another process sequences; this one takes over when it stops
+    │   ├── LeaseLost                 another process took the place of this one, which stops
     │   ├── RollbackError             an outside source has seen more than our stores hold
     │   └── GuardUnreachable          an outside source cannot be asked now; nothing is signed until it can
     ├── StorageError                  a store failed, or broke its contract
     │   ├── ImmutableObjectError      a create-only object exists with other bytes
     │   ├── DamagedStoreError         a store answers, with something else than was signed
     │   └── CommitConflictError       the compare-and-swap found another state than expected
+    ├── NotYetCommitted               accepted, nothing promised: ask for the head, send again later (202)
     ├── BrokerError                   the broker of distributed ingest failed, or is away (503)
     ├── SourceError                   a log could not be read: missing, refused or unreachable; proves nothing
     ├── LedgerError                   the chain or its node failed
@@ -160,6 +163,15 @@ class NotYetPublished(NotFoundError):
         self.retry_after_s = retry_after_s
 
 
+class NotYetCommitted(AuditLogError):
+    """The batch is with the broker, and nothing is promised: ask for the head, and send again after a while
+    (202).
+    """
+
+    code = "not_yet_committed"
+    retry_after_s = 1
+
+
 class DeclaredLost(NotFoundError):
     """The decision may be one of those that its producer declared lost in a published `gap` entry."""
 
@@ -247,7 +259,7 @@ class LogQuiesced(Pushback):
 
     code = "quiesced"
 
-    def __init__(self, message: str, *, retry_after_s: int = 30) -> None:
+    def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
 
 
@@ -271,6 +283,21 @@ class LogHalted(AuditLogError):
     """
 
     code = "halted"
+
+
+class StandingBy(LogHalted):
+    """Another process sequences the log. This one takes over when that one stops."""
+
+    code = "standing_by"
+    retry_after_s = 1
+
+
+class LeaseLost(LogHalted):
+    """Another process took over while this one was away. This one stops, and may stand by when it is started
+    again.
+    """
+
+    code = "lease_lost"
 
 
 class RollbackError(LogHalted):

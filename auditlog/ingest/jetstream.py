@@ -88,6 +88,11 @@ class JetStreamBroker:
         for log in logs:
             await self._make_stream(log)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether one of the servers is connected."""
+        return bool(self._client.is_connected)
+
     async def publish(self, log: str, batch: bytes) -> int:
         """Hand over a batch; its position, once a majority has synced it. See the port."""
         if not self._client.is_connected:

@@ -67,6 +67,10 @@ class Broker(Protocol):
             were told. BrokerError: it cannot be reached.
         """
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it can be reached, as far as is known."""
+
     async def publish(self, log: str, batch: bytes) -> int:
         """Hand over a batch; its position, once a majority has it on stable storage.
 

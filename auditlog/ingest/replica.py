@@ -2,10 +2,11 @@
 
 Spec: auditlog/spec/api.md, "Several processes". A replica holds no key, no pool and no tree. What it knows
 comes from the database: who enrolled, which keys are in force, where each chain ends. The checks are those
-of the log itself (`log.admission`, `log.chains`), against the committed head where the log has the pending one: a
-contradiction is refused at once, what is committed already is acknowledged, and the rest is published, since
-what it follows may be on its way. The sequencer checks all of it again. Promises: an acknowledgement
-(`Accepted`) is read from the committed head and nothing else. Must never: take the broker's word for one.
+of the log itself (`log.admission`, `log.chains`), against the committed head where the log has the pending
+one: a contradiction is refused at once, what is committed already is acknowledged, and the rest is
+published, since what it follows may be on its way. The sequencer checks all of it again. Promises: an
+acknowledgement (`Accepted`) is read from the committed head and nothing else. Must never: take the broker's
+word for one.
 """
 
 from __future__ import annotations
@@ -16,18 +17,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from auditlog.core.batch import decode_batch
+from auditlog.core.batch import encode_batch
 from auditlog.core.head import Head, parse_head_text
 from auditlog.core.note import split_note
-from auditlog.errors import AuthenticationError, ChainConflictError, NotFoundError
+from auditlog.errors import (
+    AuthenticationError,
+    ChainConflictError,
+    LogQuiesced,
+    LogReadOnly,
+    LogRetired,
+    NotFoundError,
+    NotYetCommitted,
+)
 from auditlog.ingest.headwatch import HeadWatch
 from auditlog.ingest.ports import Broker
 from auditlog.ingest.published import Published
 from auditlog.log.admission import Accepted, Batch, CheckedBatch, check_batch, claimed_head
 from auditlog.log.chains import Chains, Placement
+from auditlog.log.endings import ProducerState
 from auditlog.log.lives import Lives
 from auditlog.storage.ports import CommitState
-from auditlog.storage.records import ChainHead, ProducerRecord
+from auditlog.storage.records import OPEN, QUIESCED, READ_ONLY, RETIRED, ChainHead, ProducerRecord
 
 KNOWN_S = 2.0
 """How old what a replica knows of enrolments, rotations and ends may be."""
@@ -88,6 +98,7 @@ class Replica:
         self._lock = threading.RLock()
         self._chains = Chains()
         self._known_at = float("-inf")
+        self._standing = OPEN
         self.watch = HeadWatch(state.heads_of)
 
     def producer(self, producer: bytes) -> ProducerRecord:
@@ -99,26 +110,34 @@ class Replica:
             self._know(_AGAIN_S)
             return self._chains.producer(producer)
 
-    def head(self, producer: bytes) -> tuple[ProducerRecord, ChainHead | None, str]:
-        """The enrolment, the committed head (None: it wrote nothing) and the key in force.
+    def producer_state(self, producer: bytes) -> ProducerState:
+        """Where a producer stands: its committed head (None: it wrote nothing), key in force, end, losses.
 
         Raises: NotFoundError, StorageError.
         """
         record = self.producer(producer)
-        found = self._state.heads_of([producer]).get(producer)
+        head = self._state.heads_of([producer]).get(producer)
         self._know(_AGAIN_S)
-        rotations = self._chains.lives.rotations(producer)
-        return record, found, rotations[-1].vkey if rotations else record.vkey
+        with self._lock:
+            lives = self._chains.lives
+            rotations, end = lives.rotations(producer), lives.retirement(producer)
+            return ProducerState(
+                record=record,
+                vkey=rotations[-1].vkey if rotations else record.vkey,
+                rotations=len(rotations),
+                head=head,
+                retired_at=None if end is None else end.index,
+                losses=tuple(lives.losses(producer)),
+            )
 
-    def examine(self, body: bytes) -> Examined:
-        """Check attacker-controlled bytes, and compare them with the committed head.
+    def examine(self, batch: Batch) -> Examined:
+        """Check an attacker-controlled batch, and compare it with the committed head.
 
         Raises:
             MalformedError, TooLargeError, AuthenticationError, NotFoundError, ProducerRetired: as
-            `Log.submit`. ChainConflictError: it contradicts what is committed. StorageError.
+            `Log.submit`. ChainConflictError: it contradicts what is committed. LogQuiesced, LogReadOnly,
+            LogRetired: the log takes nothing new. StorageError.
         """
-        head_note, entries = decode_batch(body)
-        batch = Batch(head_note, entries)
         claimed = claimed_head(batch)
         self.producer(bytes.fromhex(claimed.producer))
         try:
@@ -127,19 +146,23 @@ class Replica:
             # A key may have come into force since we looked.
             self._know(_AGAIN_S)
             checked = self._check(batch, claimed)
-        return self._place(checked, self._chains.pending.get(checked.producer))
+        examined = self._place(checked, self._chains.pending.get(checked.producer))
+        if not examined.is_committed:
+            self._check_takes_more()
+        return examined
 
-    async def deliver(self, examined: Examined, body: bytes) -> Accepted | None:
-        """Publish what the log does not have, and wait for its commit; None: accepted, nothing promised.
+    async def deliver(self, examined: Examined) -> Accepted:
+        """Publish what the log does not have, and wait for its commit.
 
         Raises:
-            ChainConflictError, ProducerRetired: something else was committed in its place. Pushback,
-            BrokerError: it was not accepted, or nobody knows. StorageError.
+            NotYetCommitted: accepted, nothing promised. ChainConflictError, ProducerRetired: something else
+            was committed in its place. Pushback, BrokerError: it was not accepted, or nobody knows.
+            StorageError.
         """
         if examined.is_committed:
             return await asyncio.to_thread(self._accepted, examined, examined)
         batch, seen = examined.batch, examined.head
-        await self._broker.publish(self._log, body)
+        await self._broker.publish(self._log, encode_batch(batch.head_note, batch.entries))
         until = self._monotonic() + self._wait_s
         while (left := until - self._monotonic()) > 0:
             head = await self.watch.changed(batch.producer, seen, left)
@@ -149,7 +172,16 @@ class Replica:
             now = await asyncio.to_thread(self._place, batch, head)
             if now.is_committed:
                 return await asyncio.to_thread(self._accepted, examined, now)
-        return None
+        raise NotYetCommitted("expected a commit in time, found the batch on its way; ask for the head")
+
+    def _check_takes_more(self) -> None:
+        """Raises LogQuiesced, LogReadOnly, LogRetired."""
+        if self._standing == QUIESCED:
+            raise LogQuiesced("expected a log that takes entries, found it quiesced")
+        if self._standing == READ_ONLY:
+            raise LogReadOnly("expected a log that takes entries, found it read-only")
+        if self._standing == RETIRED:
+            raise LogRetired("expected a log that takes entries, found one that has ended")
 
     def _check(self, batch: Batch, claimed: Head) -> CheckedBatch:
         with self._lock:
@@ -222,5 +254,7 @@ class Replica:
                     lives.add(life)
             for record in self._state.producers():
                 self._chains.add_producer(record)
+            committed = self._state.read()
+            self._standing = OPEN if committed is None else committed.standing
             self._chains.lives = lives
             self._known_at = self._monotonic()

@@ -31,15 +31,26 @@ class PostgresServer:
         """Make the cluster, start the server and wait until it answers."""
         if os.geteuid() == 0:
             os.chown(self.home, NOBODY, NOBODY)
-        cluster = self.home / "data"
-        self._run(
-            "initdb", "--no-sync", "--auth=trust", "--username=test", "--encoding=UTF8", "-D", str(cluster)
-        )
-        with (self.home / "log").open("wb") as output:
+        cluster = str(self.home / "data")
+        self._run("initdb", "--no-sync", "--auth=trust", "--username=test", "--encoding=UTF8", "-D", cluster)
+        self.serve()
+
+    def serve(self) -> None:
+        """Start the server on its cluster, again after `kill`, and wait until it answers."""
+        with (self.home / "log").open("ab") as output:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", cluster, "-k", self.home, "-c", "listen_addresses="],
+                [
+                    self._bin / "postgres",
+                    "-D",
+                    self.home / "data",
+                    "-k",
+                    self.home,
+                    "-c",
+                    "listen_addresses=",
+                ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
                 **self._as_nobody(),
             )
         until = time.monotonic() + _START_TIMEOUT_S
@@ -52,6 +63,12 @@ class PostgresServer:
         """URL of a new, empty database."""
         subprocess.run([*self._client("createdb"), name], check=True, capture_output=True)
         return f"postgresql://test@/{name}?host={self.home}"
+
+    def kill(self) -> None:
+        """kill -9 of the server and of every process that serves a session."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def stop(self) -> None:
         """Stop the server and remove everything it wrote."""
