@@ -200,7 +200,7 @@ def decode_bundle(data: bytes) -> list[bytes]:
     at, end = 0, len(data)
     while at + 2 <= end:
         start = at + 2
-        at = start + _LENGTH.unpack_from(data, at)[0]
+        at = start + (data[at] << 8 | data[at + 1])
         entries.append(data[start:at])
     if at != end:
         raise MalformedError(f"expected {at} bytes or more of framed entries, found {end}")

@@ -19,36 +19,28 @@ bytes are attacker-controlled; nothing here raises on them. No I/O.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Container, Iterable, MutableMapping, Sequence
+from itertools import islice
+from typing import Any, Final
 
-from auditlog.core.anchor import log_id
 from auditlog.core.bodies import check_body
 from auditlog.core.entry import ZERO_HASH_HEX, Entry, parse_entry
 from auditlog.core.head import Head, parse_head_text
 from auditlog.core.merkle import root_hash
 from auditlog.core.note import Ed25519Verifier, split_note
-from auditlog.core.scalars import is_origin
 from auditlog.core.signed import open_one
 from auditlog.core.statements import instance_text, producer_key_name, producer_text
 from auditlog.errors import EvidenceError, MalformedError
-from auditlog.verify.lives import Complain, Complaint, Declared, ProducerLife
+from auditlog.verify.anchor_claims import AnchorClaims, Anchored
+from auditlog.verify.lives import Complain, Complaint, Declared, ProducerLife, places_of, rest_of
 from auditlog.verify.plain_entries import read_plain
+from auditlog.verify.plain_runs import Run
 
+LeafHashes = Callable[[range], list[bytes]]
+"""Leaf hashes of neighbouring indices."""
 
-@dataclass(frozen=True, slots=True)
-class Anchored:
-    """What the `anchor` entry at `index` says of the tree: its root (hex) at a size."""
-
-    index: int
-    size: int
-    root: str
-    type: str = ""
-    chain_id: int = 0
-    contract: str = ""
-    time: str = ""
-    """That of its block."""
+MAX_COVERED: Final = 16_384
+"""Entries under one embedded head that are hashed again: a stranger may embed any head in every heartbeat."""
 
 
 class ChainChecker:
@@ -60,18 +52,17 @@ class ChainChecker:
         complain: Complain,
         *,
         vkey: str,
-        keep_hashes: bool = False,
+        heads_of: Container[tuple[str, str]] | None = None,
         producers: MutableMapping[str, ProducerLife] | None = None,
     ) -> None:
-        """`vkey` is the key that signs the log; `keep_hashes` remembers 32 bytes an entry, which `check_head`
-        needs; `producers` is where their lives are kept, for one who follows a log for months.
+        """`vkey` is the key that signs the log; `heads_of` are the (producer, instance) that `check_head` is
+        asked about; `producers` is where their lives are kept, for one who follows a log for months.
         """
         self._origin = origin
-        self._log_id = log_id(origin).hex() if is_origin(origin) else ""
         self._vkey = vkey
         self._complain = complain
-        self._keep_hashes = keep_hashes
-        self._hashes: dict[tuple[str, str], bytearray] = {}
+        self._heads_of = heads_of
+        self._places: dict[tuple[str, str], list[list[int]]] = {}
         self._producers: MutableMapping[str, ProducerLife] = {} if producers is None else producers
         self._log_seq = -1
         self._log_hash = ZERO_HASH_HEX
@@ -80,7 +71,7 @@ class ChainChecker:
         """The newest entry, before it, of the producer of the instance that began last."""
         self.enrolled = 0
         """Producers enrolled."""
-        self._anchored: dict[int, Anchored] = {}
+        self._anchors = AnchorClaims(origin, complain)
         self.ours = False
         """Whether the log began with a genesis entry of its own origin."""
         self.kinds: Counter[str] = Counter()
@@ -97,7 +88,7 @@ class ChainChecker:
     @property
     def anchored(self) -> list[Anchored]:
         """What the anchors seen say of the tree, smallest size first: for the caller to compare with it."""
-        return [self._anchored[size] for size in sorted(self._anchored)]
+        return self._anchors.in_order()
 
     @property
     def producers(self) -> int:
@@ -106,13 +97,11 @@ class ChainChecker:
 
     def forget_anchored(self) -> None:
         """Forget what the anchors say, once it was compared with the tree."""
-        self._anchored.clear()
+        self._anchors.forget()
 
     def anchored_again(self, claims: Iterable[Sequence[Any]]) -> None:
         """Take back what was not compared before a halt."""
-        for claim in claims:
-            found = Anchored(*claim)
-            self._anchored[found.size] = found
+        self._anchors.put_back(claims)
 
     def standing(self) -> dict[str, Any]:
         """Where this stands between two entries, `producers` aside, in JSON values: for `resume`."""
@@ -163,6 +152,30 @@ class ChainChecker:
         self.kinds[entry.kind] += 1
         self._take_producer(index, leaf_hash.hex(), entry, is_read=True)
 
+    def take_run(self, run: Run) -> None:
+        """The next entries of one producer at once, complaining as `take` of each would; entries of others
+        may stand between them and be taken later.
+        """
+        (seq, index, _), *_ = run.places
+        entry = Entry(
+            kind=run.kind, origin=self._origin, producer=run.producer, instance=run.instance, seq=seq,
+            prev=run.prev, time=run.time, body={},
+        )  # fmt: skip
+        self.kinds[run.kind] += run.count()
+        self._take_producer(index, run.last, entry, is_read=True)
+        producer = self._producers.get(run.producer)
+        others = islice(run.indices(), 1, None)
+        if producer is None:
+            for other in others:
+                self._unknown(other, entry)
+            return
+        if producer.retired_at is not None:
+            for other in others:
+                self._after_end(other, producer, entry)
+        producer.go_on(run)
+        if self._heads_of is not None and (run.producer, run.instance) in self._heads_of:
+            self._keep(run.producer, run.instance, rest_of(run.places))
+
     def _begin(self, genesis: Entry) -> None:
         self.ours = True
         listed = genesis.body.get("vkeys")
@@ -204,7 +217,7 @@ class ChainChecker:
         """What the log says with a body that is understood."""
         body = entry.body
         if entry.kind == "anchor":
-            self._take_anchor(index, body)
+            self._anchors.take(index, body)
         elif entry.kind == "retirement":
             life = self._producers.get(body.get("producer", ""))
             if life is None:
@@ -217,20 +230,6 @@ class ChainChecker:
             if body["detail"]["producer"] not in self._producers:
                 text = f"entry {index}: expected the loss of an enrolled producer, found none"
                 self._complain(Complaint("unknown_producer", index, text))
-
-    def _take_anchor(self, index: int, body: dict[str, Any]) -> None:
-        """An anchor of a tree this log did not have before the entry was written is none of its own."""
-        names = ("size", "root", "type", "chain_id", "contract", "block_time")
-        found = Anchored(index, *(body[name] for name in names))
-        if body["log_id"] != self._log_id:
-            text = f"entry {index}: expected an anchor of the log id {self._log_id}, found another"
-            self._complain(Complaint("anchor_foreign", index, text))
-        elif found.size > index:
-            text = f"entry {index}: expected an anchored size of at most {index}, found {found.size}"
-            self._complain(Complaint("anchor_foreign", index, text))
-        elif (known := self._anchored.setdefault(found.size, found)).root != found.root:
-            text = f"entry {index}: expected one root anchored at size {found.size}, found a second"
-            self._complain(Complaint("anchor_fork", index, text, known.index))
 
     def _enrol(self, index: int, leaf_hash: str, entry: Entry) -> None:
         name, vkey, note = (entry.body.get(member) for member in ("name", "vkey", "note"))
@@ -254,22 +253,17 @@ class ChainChecker:
     def _take_producer(self, index: int, leaf_hash: str, entry: Entry, *, is_read: bool) -> None:
         producer = self._producers.get(entry.producer)
         if producer is None:
-            text = f"entry {index}: expected an enrolled producer, found {entry.producer[:16]}"
-            self._complain(Complaint("unknown_producer", index, text))
+            self._unknown(index, entry)
             return
         if producer.retired_at is not None:
-            text = (
-                f"entry {index}: expected nothing by {producer.name} after its retirement at "
-                f"{producer.retired_at}, found a {entry.kind}"
-            )
-            self._complain(Complaint("after_retirement", index, text, producer.retired_at))
+            self._after_end(index, producer, entry)
         if entry.instance != producer.instance:
             self.began_after = producer.index
             self._begin_instance(index, producer, entry)
         elif entry.seq != producer.seq + 1 or entry.kind == "instance":
             text = f"entry {index}: expected number {producer.seq + 1} of {producer.name}, found {entry.seq}"
             twins = producer.places(entry.seq, entry.seq)
-            other = twins[0] if twins else producer.index
+            other = twins[0][0] if twins else producer.index
             self._complain(_out_of_line(index, text, other, twice=bool(twins)))
         if entry.prev != producer.leaf_hash:
             text = (
@@ -283,8 +277,19 @@ class ChainChecker:
             text = f"entry {index}: expected a rotation of {producer.name}, found a body that is none"
             self._complain(Complaint("wrong_key", index, text))
         producer.follow(index, entry, leaf_hash)
-        if self._keep_hashes:
-            self._keep(entry, bytes.fromhex(leaf_hash))
+        if self._heads_of is not None and (entry.producer, entry.instance) in self._heads_of:
+            self._keep(entry.producer, entry.instance, [[entry.seq, index, 1]])
+
+    def _unknown(self, index: int, entry: Entry) -> None:
+        text = f"entry {index}: expected an enrolled producer, found {entry.producer[:16]}"
+        self._complain(Complaint("unknown_producer", index, text))
+
+    def _after_end(self, index: int, producer: ProducerLife, entry: Entry) -> None:
+        text = (
+            f"entry {index}: expected nothing by {producer.name} after its retirement at "
+            f"{producer.retired_at}, found a {entry.kind}"
+        )
+        self._complain(Complaint("after_retirement", index, text, producer.retired_at))
 
     def _begin_instance(self, index: int, producer: ProducerLife, entry: Entry) -> None:
         if entry.instance in producer.past:
@@ -303,15 +308,20 @@ class ChainChecker:
         except EvidenceError as error:
             self._complain(Complaint("wrong_key", index, f"entry {index}: instance: {error}"))
 
-    def _keep(self, entry: Entry, leaf_hash: bytes) -> None:
-        kept = self._hashes.setdefault((entry.producer, entry.instance), bytearray())
-        # After a break in the numbers the positions would lie; heads over them then fail, as they should.
-        if len(kept) == entry.seq * 32:
-            kept += leaf_hash
+    def _keep(self, producer: str, instance: str, places: list[list[int]]) -> None:
+        kept = self._places.setdefault((producer, instance), [])
+        for seq, index, count in places:
+            # After a break in the numbers the positions would lie; heads over them then fail, as they should.
+            if seq != (kept[-1][0] + kept[-1][2] if kept else 0):
+                return
+            if kept and index == kept[-1][1] + kept[-1][2]:
+                kept[-1][2] += count
+            else:
+                kept.append([seq, index, count])
 
-    def check_head(self, note: str, complain: Callable[[str], None]) -> bool:
-        """Check a producer's signed head against the entries
-        taken; needs `keep_hashes`, after the last entry.
+    def check_head(self, note: str, leaf_hashes: LeafHashes, complain: Callable[[str], None]) -> bool:
+        """Check a producer's signed head against the entries taken, after the last; needs its instance among
+        `heads_of`. `leaf_hashes` gives those of some indices; what it raises goes through.
 
         Returns:
             Whether the head is one by a producer of this log. If it is and the log lacks what it covers,
@@ -325,23 +335,24 @@ class ChainChecker:
             producer.opens(note, head.instance, head.first_seq, head.seq)
         except EvidenceError as error:
             complain(str(error))
-        else:
-            kept = self._hashes.get((head.producer, head.instance), bytearray())
-            covered = bytes(kept[head.first_seq * 32 : (head.seq + 1) * 32])
-            if len(covered) != head.size * 32:
-                complain(f"expected the {_signed(producer, head)}, found {len(kept) // 32} of that instance")
-            elif not is_covered(head, [covered[at : at + 32] for at in range(0, len(covered), 32)]):
-                complain(f"expected the {_signed(producer, head)}, found others")
+            return True
+        kept = self._places.get((head.producer, head.instance), [])
+        places = places_of(kept, head.first_seq, head.seq)
+        if places is None:
+            count = sum(place[2] for place in kept)
+            complain(f"expected the {_signed(producer, head)}, found {count} of that instance")
+        elif not is_covered(head, [found for place in places for found in leaf_hashes(place)]):
+            complain(f"expected the {_signed(producer, head)}, found others")
         return True
 
     def check_embedded_head(
-        self, index: int, heartbeat: Entry, leaf_hash: Callable[[int], bytes], complain: Complain
+        self, index: int, heartbeat: Entry, leaf_hashes: LeafHashes, complain: Complain
     ) -> bool:
         """Check the head in a heartbeat that was taken last, by the few runs of its life that are remembered.
 
         Returns:
-            Whether there was a head and it could be checked. `leaf_hash` gives that of an index; what it
-            raises goes through.
+            Whether there was a head and it could be checked. `leaf_hashes` gives those of some indices; what
+            it raises goes through.
         """
         note, producer = heartbeat.body.get("head"), self._producers.get(heartbeat.producer)
         if not isinstance(note, str) or producer is None:
@@ -354,14 +365,16 @@ class ChainChecker:
         except EvidenceError as error:
             complain(Complaint("broken_head", index, f"entry {index}: {error}"))
             return True
-        if head.instance != producer.instance:
+        if head.instance != producer.instance or head.size > MAX_COVERED:
             return False
         places = producer.places(head.first_seq, head.seq)
         if places is None and head.seq < heartbeat.seq:
             return False
-        if places is None or not is_covered(head, [leaf_hash(place) for place in places]):
+        if places is None or not is_covered(
+            head, [found for place in places for found in leaf_hashes(place)]
+        ):
             text = f"entry {index}: expected the {_signed(producer, head)}, found others"
-            complain(Complaint("broken_head", index, text, places[-1] if places else None))
+            complain(Complaint("broken_head", index, text, places[-1][-1] if places else None))
         return True
 
 

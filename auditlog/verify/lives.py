@@ -6,15 +6,18 @@ someone who may be dishonest; nothing raises on it. No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from auditlog.core.entry import Entry
 from auditlog.core.note import Ed25519Verifier
 from auditlog.core.signed import open_one
 from auditlog.core.statements import open_rotation
 from auditlog.errors import EvidenceError
+
+if TYPE_CHECKING:
+    from auditlog.verify.plain_runs import Run
 
 Rule = Literal[
     "entry_malformed",
@@ -164,13 +167,20 @@ class ProducerLife:
             self.runs = [*self.runs[1 - MAX_RUNS :], [entry.seq, index, 1]]
         self.instance, self.seq, self.leaf_hash, self.index = entry.instance, entry.seq, leaf_hash, index
 
-    def places(self, first: int, last: int) -> list[int] | None:
+    def go_on(self, run: Run) -> None:
+        """Follow the rest of a run, whose first entry was followed."""
+        for number, (seq, index, count) in enumerate(run.places):
+            if number:
+                self.runs = [*self.runs[1 - MAX_RUNS :], [seq, index, count]]
+            else:
+                self.runs[-1][2] += count - 1
+        seq, index, count = run.places[-1]
+        self.decisions += (run.count() - 1) * (run.kind == "decision")
+        self.seq, self.index, self.leaf_hash = seq + count - 1, index + count - 1, run.last
+
+    def places(self, first: int, last: int) -> list[range] | None:
         """Where these numbers of the current instance are in the log; None if that is not remembered."""
-        found: list[int] = []
-        for seq, index, count in self.runs:
-            begin, end = max(first, seq), min(last, seq + count - 1)
-            found += range(index + begin - seq, index + end - seq + 1)
-        return found if len(found) == last - first + 1 else None
+        return places_of(self.runs, first, last)
 
     def take_content(self, index: int, entry: Entry, declared: Declared, complain: Complain) -> None:
         """Check what a well-formed body says about this life, before `follow`."""
@@ -240,3 +250,22 @@ class ProducerLife:
                 continue
             return
         open_one(note, keys[-1])
+
+
+def places_of(runs: Iterable[Sequence[int]], first: int, last: int) -> list[range] | None:
+    """Where the numbers `first` to `last` are, by runs of [first number, first index, count]; None if
+    the runs do not hold so many. `last` is attacker-controlled, and may be far away.
+    """
+    found: list[range] = []
+    for seq, index, count in runs:
+        begin, end = max(first, seq), min(last, seq + count - 1)
+        if begin <= end:
+            found.append(range(index + begin - seq, index + end - seq + 1))
+    return found if sum(map(len, found)) == last - first + 1 else None
+
+
+def rest_of(places: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The places of a run but for its first entry."""
+    (seq, index, count), *others = places
+    first = [[seq + 1, index + 1, count - 1]] if count > 1 else []
+    return [*first, *map(list, others)]

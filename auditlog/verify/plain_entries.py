@@ -9,7 +9,8 @@ never: take bytes that they would refuse, or read another value from them than t
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 from auditlog.core.entry import MAX_ENTRY_BYTES, Entry
 
@@ -26,7 +27,8 @@ _DATE = (
     r"(?:19[7-9][0-9]|[2-9][0-9]{3})-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 )
-_TIME = _DATE + r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z"
+_SECOND = _DATE + r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\."
+_TIME = _SECOND + r"[0-9]{6}Z"
 _ID = r'"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"'
 _LEAVES = r"(?:[1-9][0-9]{0,2}|10[01][0-9]|102[0-4])"
 _COMMITTED = (
@@ -82,11 +84,7 @@ def plain_members(data: bytes, origin: str) -> dict[str, Any] | None:
     if len(data) > MAX_ENTRY_BYTES:
         return None
     # Byte for character; the patterns take ASCII alone.
-    text = data.decode("latin-1")
-    if text.startswith(_OUTCOME_BEGINS):
-        found, kind = _OUTCOME.fullmatch(text), "outcome"
-    else:
-        found, kind = _DECISION.fullmatch(text), "decision"
+    found, kind = _match(data.decode("latin-1"))
     if found is None:
         return None
     # All groups at once: asking for each by its name costs as much as the rest of this function.
@@ -109,6 +107,35 @@ def plain_members(data: bytes, origin: str) -> dict[str, Any] | None:
         "time": time,
         "body": body,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """Where the members of a plain entry's envelope stand in its bytes: (begin, end) of each value."""
+
+    kind: str
+    envelope: int
+    """Where the instance begins, the first of them: all before is body."""
+    prev: tuple[int, int]
+    seq: tuple[int, int]
+    time: tuple[int, int]
+
+    second: ClassVar = re.compile(_SECOND.encode())
+    """A time up to its dot."""
+
+
+def match_plain(data: bytes) -> PlainText | None:
+    """Where everything stands in an entry that `read_plain` has taken."""
+    found, kind = _match(data.decode("latin-1"))
+    if found is None:
+        return None
+    return PlainText(kind, found.start("instance"), *(found.span(name) for name in ("prev", "seq", "time")))
+
+
+def _match(text: str) -> tuple[re.Match[str] | None, str]:
+    if text.startswith(_OUTCOME_BEGINS):
+        return _OUTCOME.fullmatch(text), "outcome"
+    return _DECISION.fullmatch(text), "decision"
 
 
 def _is_sorted(members: str) -> bool:

@@ -90,7 +90,8 @@ def start(module: str, job: bytes, *, python: str = sys.executable) -> subproces
 
 
 def read_job() -> bytes:
-    """In the second process: its job. A Ctrl-C is for the first, which closes the pipe when it has stopped."""
+    """In the second process: its job."""
+    # A Ctrl-C is for the first, which closes the pipe when it has stopped.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return sys.stdin.buffer.read()
 

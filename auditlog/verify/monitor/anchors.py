@@ -17,7 +17,7 @@ from auditlog.core.anchor import DEVNET_TYPE, open_devnet_anchor, parse_address
 from auditlog.core.note import NoteVerifier
 from auditlog.core.trust import Trust
 from auditlog.errors import EvidenceError, SourceError
-from auditlog.verify.chains import Anchored
+from auditlog.verify.anchor_claims import Anchored
 from auditlog.verify.evidence_build import Exhibits
 from auditlog.verify.monitor.books import Books
 from auditlog.verify.monitor.raised import Raised

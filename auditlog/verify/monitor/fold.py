@@ -60,7 +60,7 @@ class EntryFold:
         """`leaf_hash` gives that of any index before the one in hand, checked."""
         self._places = producers.places
         self._producers, self._raise, self._remark = producers, on_raise, on_remark
-        self._leaf_hash = leaf_hash
+        self._leaf_hashes = lambda indices: [leaf_hash(index) for index in indices]
         self._chains = ChainChecker(origin, self._complain, vkey=vkey, producers=producers.chains)
         self._lives = Lives(Period(), _Collected(self._found), producers.watched)
         self._index, self._writer = -1, ""
@@ -168,7 +168,7 @@ class EntryFold:
         self._remark(Remark("successor", "log", text))
 
     def _heartbeat(self, index: int, entry: Entry) -> None:
-        checked = self._chains.check_embedded_head(index, entry, self._leaf_hash, self._complain)
+        checked = self._chains.check_embedded_head(index, entry, self._leaf_hashes, self._complain)
         if isinstance(entry.body.get("head"), str):
             name = "heads_checked" if checked else "heads_not_checked"
             self.facts[name] = self.facts.get(name, 0) + 1

@@ -79,7 +79,7 @@ def test_a_large_foreign_log_reports_progress() -> None:
     seen: list[tuple[int, int]] = []
     report = check(dict(_foreign_files()), progress=lambda done, size: seen.append((done, size)))
     assert report.exit_code == 0
-    assert seen[0] == (256, 70_000)
+    assert seen[0] == (8192, 70_000)
     assert seen[-1] == (70_000, 70_000)
     assert "277 tiles" in report.step("tree").detail
 

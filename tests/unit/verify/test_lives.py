@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +17,25 @@ from tests.support.format_world import ORIGIN, Chain
 from tests.support.rotated_world import RotatedWorld, coverage, heartbeat
 
 
+class Everyone(Container[tuple[str, str]]):
+    """Every instance there is."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+
 def follow(world: RotatedWorld, entries: list[bytes] | None = None) -> tuple[ChainChecker, list[str]]:
     """The checker after these entries, and its complaints."""
     problems: list[str] = []
-    chains = ChainChecker(ORIGIN, problems.append, vkey=world.log_key.vkey, keep_hashes=True)
+    chains = ChainChecker(ORIGIN, problems.append, vkey=world.log_key.vkey, heads_of=Everyone())
     for index, data in enumerate(world.entries if entries is None else entries):
         chains.take(index, hash_leaf(data), data)
     return chains, problems
+
+
+def leaves(world: RotatedWorld) -> Callable[[range], list[bytes]]:
+    """Leaf hashes of the world's entries."""
+    return lambda indices: [world.leaf(index) for index in indices]
 
 
 def third_chain(world: RotatedWorld) -> Chain:
@@ -94,13 +107,15 @@ def test_heads_are_checked_with_the_key_in_force() -> None:
     chains, _ = follow(world)
     found: list[str] = []
     for first, last, _, key in world.runs:
-        assert chains.check_head(sign_head(world.head(first, last), world.keys[key]), found.append)
+        assert chains.check_head(
+            sign_head(world.head(first, last), world.keys[key]), leaves(world), found.append
+        )
     assert found == []
     after = world.head(world.at["after"], world.at["after"])
-    chains.check_head(sign_head(after, world.keys[0]), found.append)
-    chains.check_head(sign_head(after, world.keys[2]), found.append)
+    chains.check_head(sign_head(after, world.keys[0]), leaves(world), found.append)
+    chains.check_head(sign_head(after, world.keys[2]), leaves(world), found.append)
     goes_on = world.head(world.at["coverage"], world.at["after"])
-    chains.check_head(sign_head(goes_on, world.keys[1]), found.append)
+    chains.check_head(sign_head(goes_on, world.keys[1]), leaves(world), found.append)
     assert len(found) == 3
     assert "goes on" in found[2]
 
@@ -112,7 +127,7 @@ def test_a_head_of_an_instance_the_log_lacks_is_missing_entries() -> None:
     lost = replace(world.head(world.at["after"], world.at["after"]), instance="d" * 32)
     for key in world.keys:
         found: list[str] = []
-        assert chains.check_head(sign_head(lost, key), found.append)
+        assert chains.check_head(sign_head(lost, key), leaves(world), found.append)
         assert "found 0 of that instance" in found[0]
 
 
