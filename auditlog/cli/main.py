@@ -18,11 +18,13 @@ import typer
 from auditlog.cli import (
     anchor,
     attack,
+    backup,
     completeness,
     disclose,
     doctor,
     find,
     fsck,
+    hammer,
     initialise,
     keys,
     log,
@@ -64,12 +66,15 @@ app.command("serve")(serve.serve)
 app.command("verify")(verify.verify)
 app.command("fsck")(fsck.fsck)
 app.command("mirror")(mirror.mirror)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("completeness")(completeness.completeness)
 app.command("probe")(probe.probe)
 app.command("monitor")(monitor.monitor)
 app.command("attack")(attack.attack)
 app.command("disclose")(disclose.disclose)
 app.command("find")(find.find)
+app.command("hammer")(hammer.hammer)
 app.command("routes")(routes.routes)
 app.command("reindex")(reindex.reindex)
 app.add_typer(anchor.app, name="anchor")

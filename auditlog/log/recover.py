@@ -63,12 +63,12 @@ def recover(layout: Layout, verifier: NoteVerifier) -> Recovered | None:
 
 def _apply(committed: Committed, layout: Layout, verifier: NoteVerifier) -> Recovered:
     checkpoint = open_own(committed.note, verifier)
-    name, staged = _read_one(layout, checkpoint.tree_size, checkpoint.root_hash)
+    name, staged = read_one(layout, checkpoint.tree_size, checkpoint.root_hash)
     apply_staged(staged, layout)
     return Recovered(replace(staged.tree, note=committed.note), committed, name)
 
 
-def _read_one(layout: Layout, size: int, root: bytes) -> tuple[str, Staged]:
+def read_one(layout: Layout, size: int, root: bytes) -> tuple[str, Staged]:
     """One staged object that leads to this tree. There can be two, from different old sizes, if a commit came
     late: the one that was not committed may be torn, and is then no reason to refuse the other.
     """

@@ -6,24 +6,31 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, insert, select
 
 from auditlog.core.note import Ed25519Signer
-from auditlog.errors import Pushback
+from auditlog.errors import ConfigurationError, Pushback, StorageError
 from auditlog.log import HighWaterFile, Log, LogConfig, Stores, create_log, open_log
 from auditlog.storage.files import FileStore
 from auditlog.storage.ports import LogState
-from auditlog.storage.sql.database import Database
+from auditlog.storage.records import Commit
+from auditlog.storage.sql import database as sql_database
+from auditlog.storage.sql.database import Database, engine_for
+from auditlog.storage.sql.export import load, snapshot
+from auditlog.storage.sql.migrate import migrate_to, present_revision
 from auditlog.storage.sql.schema import metadata
 from auditlog.storage.sql.state import SqlState
 from tests.support.clock import ManualClock
 from tests.support.postgres import PostgresServer
 from tests.support.testlog import ORIGIN, SECRET, FakeProducer, ManualWorkers
-from tests.unit.storage.contract import GENESIS, StateContract
+from tests.unit.storage.contract import GENESIS, StateContract, own
+from tests.unit.storage.migration_contract import ROWS, MigrationContract, write_rows
 from tests.unit.storage.search_contract import explained, populate, spans
 
 _names = itertools.count()
@@ -98,6 +105,74 @@ def test_connections_are_durable_and_bounded(database: Database) -> None:
             for name in ("synchronous_commit", "lock_timeout", "statement_timeout")
         }
     assert found == {"synchronous_commit": "on", "lock_timeout": "10s", "statement_timeout": "30s"}
+
+
+class TestPostgresMigrations(MigrationContract):
+    """Up and down on PostgreSQL."""
+
+    @pytest.fixture
+    def engine(self, url: str) -> Iterator[Engine]:
+        """A database without tables."""
+        engine = engine_for(url)
+        yield engine
+        engine.dispose()
+
+
+def test_a_migration_waits_for_another_and_not_for_ever(url: str) -> None:
+    """While one service holds the migration lock another start fails in seconds; then it goes."""
+    engine = engine_for(url)
+    with engine.connect() as holder:
+        holder.exec_driver_sql("SELECT pg_advisory_lock(%s)", (0x61756469746C6F67,))
+        with pytest.raises(StorageError, match="lock timeout"):
+            Database.open(url)
+        assert present_revision(engine) is None
+    engine.dispose()
+    Database.open(url).close()
+
+
+def test_services_start_at_once_on_an_older_schema(url: str) -> None:
+    """Of three that find a populated database of an older release, one migrates it; all go on."""
+    engine = engine_for(url)
+    migrate_to(engine, "0002")
+    write_rows(engine, ROWS)
+    engine.dispose()
+    with ThreadPoolExecutor(3) as threads:
+        opened = list(threads.map(Database.open, [url] * 3))
+    for each in opened:
+        committed = SqlState(each, "a.example/log").read()
+        assert committed is not None
+        assert committed.note == "note 9\n"
+        each.close()
+
+
+def test_a_row_that_another_holds_is_waited_for_in_bounded_time(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stuck peer makes the commit a storage error that changed nothing; afterwards it goes through."""
+    monkeypatch.setattr(sql_database, "_POSTGRES_OPTIONS", "-c lock_timeout=200ms -c statement_timeout=10s")
+    database = Database.open(url)
+    state = SqlState(database, "a.example/log")
+    state.commit(GENESIS)
+    change = Commit(previous_note="note 1\n", note="note 2\n", own_expected=own(0), own_head=own(1))
+    with database.write() as stuck:
+        stuck.exec_driver_sql("SELECT * FROM log FOR UPDATE")
+        with pytest.raises(StorageError, match="lock timeout"):
+            state.commit(change)
+        committed = state.read()
+        assert committed is not None
+        assert committed.note == "note 1\n"
+    state.commit(change)
+    database.close()
+
+
+def test_a_statement_without_end_is_ended(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time-out of statements is an error of that transaction alone."""
+    monkeypatch.setattr(sql_database, "_POSTGRES_OPTIONS", "-c lock_timeout=10s -c statement_timeout=200ms")
+    database = Database.open(url)
+    with pytest.raises(StorageError, match="statement timeout"), database.write() as connection:
+        connection.exec_driver_sql("SELECT pg_sleep(60)")
+    SqlState(database, "a.example/log").commit(GENESIS)
+    database.close()
 
 
 class PostgresLog:
@@ -202,3 +277,28 @@ def test_two_engines_on_one_log_never_fork(database: Database, tmp_path: Path) -
     last = here.open()
     assert last.tree_size == 9
     last.close()
+
+
+def test_a_backup_crosses_from_postgresql_to_sqlite_and_back(database: Database, tmp_path: Path) -> None:
+    """The rows of a log are the same in either database, but for the numbers that each gives."""
+    state = SqlState(database, "a.example/log")
+    state.commit(GENESIS)
+    state.set_standing("open", "quiesced")
+    with database.write() as connection:
+        mine = connection.execute(select(metadata.tables["log"].c.log_id)).scalar_one()
+        row = {"type": "t", "tree_size": 1, "root_hash": b"\x00\xff", "checkpoint": "c", "evidence": ""}
+        connection.execute(insert(metadata.tables["anchor"]), [{"log_id": mine, **row}] * 2)
+    lines = []
+    with snapshot(database, "a.example/log") as (_, found):
+        lines = list(found)
+    second = Database.open(f"sqlite:///{tmp_path / 'second.sqlite'}")
+    try:
+        assert load(second, "a.example/log", lines) == 3
+        with snapshot(second, "a.example/log") as (found_row, again):
+            assert found_row["restored"] == 1
+            assert found_row["standing"] == "quiesced"
+            assert list(again)[1:] == lines[1:]
+        with pytest.raises(ConfigurationError):
+            load(second, "a.example/log", lines)
+    finally:
+        second.close()

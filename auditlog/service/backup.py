@@ -1,0 +1,261 @@
+"""A backup of one log while it runs: its state at one commit, and every object of that commit's tree.
+
+Spec: auditlog/spec/log.md, "Backups". A snapshot of the database names a commit; the staged object of that
+very commit is read while the snapshot is open, and what else the tree needs was applied before it, so that
+the copy is whole at that size however busy the log is. `backup.json` is written last and names the rest: a
+run that stops leaves the backup before it in force. Every byte of the tree is checked against the signed
+commit. Must never: hold a key unless told to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from auditlog.core.tiles import parse_path
+from auditlog.errors import ConfigurationError, SourceError, StorageError
+from auditlog.log.config import Layout, Stores, Visibility
+from auditlog.log.cosigners import COSIGNERS, QUORUM_CHECKPOINT
+from auditlog.log.recover import open_own, read_one
+from auditlog.log.staging import Staged
+from auditlog.service.secretfiles import read_log_key
+from auditlog.service.settings import LogSettings, Settings
+from auditlog.service.stores import StoreOpener
+from auditlog.storage.files import FileStore, write_durably
+from auditlog.storage.owned import OWNER_FILE, make_dir, open_new
+from auditlog.storage.sql.database import Database
+from auditlog.storage.sql.export import snapshot
+from auditlog.storage.sql.state import SqlState
+from auditlog.verify.mirror import mirror
+from auditlog.verify.sources import CHECKPOINT_PATH
+
+if TYPE_CHECKING:
+    from auditlog.core.note import NoteVerifier
+    from auditlog.service.settings import LogPaths
+
+MANIFEST = "backup.json"
+FORMAT = "auditlog/backup@v1"
+TREE, STAGING, EXTRAS, KEYS = "tree", "staging", "extras", "keys"
+EXTRA_NAMES = (COSIGNERS, QUORUM_CHECKPOINT)
+_ATTEMPTS = 200
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a backup says of itself. Sizes in entries."""
+
+    v: str
+    origin: str
+    visibility: str
+    size: int
+    root: str
+    note: str
+    staged: str
+    state: str
+    state_sha256: str
+    rows: int
+    keys: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A secret of a log: its name in a backup, and where it lies."""
+
+    name: str
+    path: Path
+
+
+def key_files(paths: LogPaths) -> list[KeyFile]:
+    """Every secret of a log that a backup may hold."""
+    return [
+        KeyFile("log.key", paths.key_file),
+        KeyFile("receipt.secret", paths.receipt_secret_file),
+        KeyFile("outcomes.key", paths.outcomes_key_file),
+        KeyFile("facts.key", paths.facts_key_file),
+    ]
+
+
+def stores_of(settings: Settings, log: LogSettings, database: Database) -> Stores:
+    """The stores of a log, without an engine over them. Raises StorageError, ConfigurationError."""
+    objects = StoreOpener(settings)
+    return Stores(
+        public=objects.public(log),
+        private=objects.private(log),
+        staging=objects.staging(log),
+        state=SqlState(database, log.origin),
+    )
+
+
+def back_up(
+    settings: Settings,
+    log: LogSettings,
+    target: Path,
+    *,
+    with_keys: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Manifest:
+    """Back a log up into a folder: a new one, or one with an older backup of it, which is brought up to date.
+
+    Raises:
+        ConfigurationError: no such log, or the folder holds something else.
+        InconsistentLogError: the folder holds a larger or another tree of this log: it was rolled back.
+        StorageError: a store failed, or does not hold what was signed.
+    """
+    held = read_manifest(target) if (target / MANIFEST).exists() else None
+    if held is None and target.exists() and any(target.iterdir()) and not (target / TREE).is_dir():
+        raise ConfigurationError(f"expected a new folder or a backup at {target}, found something else")
+    if held is not None and held.origin != log.origin:
+        raise ConfigurationError(f"expected a backup of {log.origin}, found one of {held.origin}")
+    paths = settings.paths(log)
+    verifier = read_log_key(paths.key_file, log.origin).verifier
+    make_dir(target)
+    database = Database.open(settings.database_url)
+    try:
+        stores = stores_of(settings, log, database)
+        layout = Layout(stores, Visibility(log.visibility))
+        taken = _take_state(database, layout, verifier, log.origin, target)
+    finally:
+        database.close()
+    source = _CommitSource(layout, taken)
+    mirror(source, FileStore(target / TREE), verifier.vkey, progress=progress)
+    _keep(target / STAGING / taken.staged_name, taken.staged_bytes)
+    for name in EXTRA_NAMES:
+        found = stores.private.get(name)
+        if found is not None:
+            _keep(target / EXTRAS / name, found)
+    if with_keys:
+        for each in key_files(paths):
+            if each.path.exists():
+                _keep(target / KEYS / each.name, each.path.read_bytes())
+    manifest = Manifest(
+        v=FORMAT,
+        origin=log.origin,
+        visibility=log.visibility,
+        size=taken.staged.tree.size,
+        root=taken.staged.tree.root_hash.hex(),
+        note=taken.note,
+        staged=taken.staged_name,
+        state=taken.state.name,
+        state_sha256=taken.state_sha256,
+        rows=taken.rows,
+        keys=with_keys or (held is not None and held.keys),
+    )
+    write_durably(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+    _drop_older(target, manifest)
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a backup says of itself. Raises ConfigurationError: it is none."""
+    try:
+        found = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigurationError(f"expected a backup at {folder}, found: {type(error).__name__}") from error
+    if found.v != FORMAT or any("/" in name for name in (found.state, found.staged)):
+        raise ConfigurationError(f"expected a backup of version {FORMAT} at {folder}, found another")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """One commit: its note, what it staged, and the file with the rows of that moment."""
+
+    note: str
+    staged_name: str
+    staged_bytes: bytes
+    staged: Staged
+    state: Path
+    state_sha256: str
+    rows: int
+
+
+def _take_state(
+    database: Database, layout: Layout, verifier: NoteVerifier, origin: str, target: Path
+) -> _Taken:
+    """Read the state of one commit together with its staged object."""
+    stores = layout.stores
+    for _ in range(_ATTEMPTS):
+        with snapshot(database, origin) as (row, lines):
+            note = str(row["note"])
+            checkpoint = open_own(note, verifier)
+            try:
+                name, staged = read_one(layout, checkpoint.tree_size, checkpoint.root_hash)
+                data = stores.staging.get(name)
+            except StorageError:
+                # Superseded between the two reads: the next attempt sees a newer commit.
+                newest = stores.state.read()
+                if newest is None or newest.note == note:
+                    raise
+                continue
+            if data is None:
+                continue
+            path = target / f"state-{checkpoint.tree_size}-{checkpoint.root_hash.hex()[:16]}.jsonl"
+            sha256, rows = _write_lines(path, lines)
+            return _Taken(note, name, data, staged, path, sha256, rows)
+    raise StorageError("expected to read a commit and what it staged, found it superseded each time")
+
+
+def _write_lines(path: Path, lines: Iterator[bytes]) -> tuple[str, int]:
+    """Write rows as they come: there may be more than fit in memory. Durable on return."""
+    digest, rows = hashlib.sha256(), 0
+    temporary = path.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        with os.fdopen(open_new(temporary, OWNER_FILE), "wb") as file:
+            for line in lines:
+                digest.update(line)
+                file.write(line)
+                rows += 1
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"expected to write {path}, found {error.strerror}") from error
+    return digest.hexdigest(), rows
+
+
+class _CommitSource:
+    """The tree of one commit as a log to read: its own staged objects first, then the stores."""
+
+    def __init__(self, layout: Layout, taken: _Taken) -> None:
+        self._layout = layout
+        self._objects = {
+            str(path): data for path, data in (*taken.staged.full, *taken.staged.tree.partials())
+        }
+        self._objects[CHECKPOINT_PATH] = taken.note.encode("utf-8")
+
+    def fetch(self, path: str) -> bytes:
+        """One object. Raises SourceError."""
+        found = self._objects.get(path)
+        if found is None and path != CHECKPOINT_PATH:
+            found = self._layout.store_of(parse_path(path)).get(path)
+        if found is None:
+            raise SourceError(f"expected {path} in the stores, found nothing", reason="missing")
+        return found
+
+
+def _keep(path: Path, data: bytes) -> None:
+    write_durably(path, data)
+
+
+def _drop_older(target: Path, manifest: Manifest) -> None:
+    """Files that only the backup before this one named."""
+    for path in (*target.glob("state-*.jsonl"), *(target / STAGING).iterdir()):
+        if path.name not in {manifest.state, manifest.staged}:
+            path.unlink(missing_ok=True)
+
+
+def shown(manifest: Manifest) -> dict[str, Any]:
+    """What the commands print."""
+    return {
+        "origin": manifest.origin,
+        "size": manifest.size,
+        "root": manifest.root,
+        "rows": manifest.rows,
+        "keys": manifest.keys,
+    }
