@@ -26,6 +26,7 @@ from auditlog.errors import (
     LogRetired,
     LogUnreachable,
     NotFoundError,
+    NotYetCommitted,
     ProducerRetired,
     Pushback,
     SubmissionRefused,
@@ -113,6 +114,7 @@ class LogClient:
         """Send a batch of `count` entries; returning means the log acknowledged all of them.
 
         Raises:
+            NotYetCommitted: the log has it and promises nothing: look for the head.
             ChainConflictError: the chain in the log is not where this batch begins.
             ProducerRetired: this producer has ended; the log takes nothing more of it.
             AuthenticationError, NotFoundError, TooLargeError, SubmissionRefused: sending again will not help.
@@ -171,6 +173,8 @@ class LogClient:
         if self._on_time is not None and (log_us := _date_us(response.headers.get("date", ""))):
             self._on_time(log_us)
         members = _members(body)
+        if response.status_code == 202 and path == "/batches":
+            raise NotYetCommitted("log: expected a commit, found the batch accepted and nothing promised")
         if response.status_code != 200:
             _refuse(response, members)
         return members

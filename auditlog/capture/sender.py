@@ -2,8 +2,9 @@
 
 Spec: entry.md "Producer chain" and "Heads", api.md. Start: ask the log for our newest entry and go on from
 there. Then: at most 500 entries of one instance, with a head signed over exactly these; the same bytes again
-until 200. A conflict is looked into once: what the log already has is skipped; a log that contradicts our
-chain, or forgot acknowledged entries, stops the sender for good, raises the alarm and sets the slot aside.
+until 200, or until the log's head shows them after a 202 (`handover`). A conflict is looked into once: what
+the log already has is skipped; a log that contradicts our chain, or forgot acknowledged entries, stops the
+sender for good, raises the alarm and sets the slot aside.
 A refused enrolment is asked for again, slowly. What the sender met last is kept for `auditlog doctor`.
 Promises: every turn either makes progress or waits; nothing leaves the spool before its 200. Must never:
 change a sealed byte, skip an entry the log does not have, or spin.
@@ -22,13 +23,12 @@ from auditlog.capture.client import LogClient, LogHead
 from auditlog.capture.enrolment import Enrolment
 from auditlog.capture.forking import ForkGate
 from auditlog.capture.frames import Record
+from auditlog.capture.handover import ASK_S, Handover, framed, signed_head
 from auditlog.capture.metrics import Counters
 from auditlog.capture.rotation import SlotKeys, ending_kind
 from auditlog.capture.safety import Guard
 from auditlog.capture.spool import Spool
-from auditlog.core.batch import encode_batch
-from auditlog.core.head import Head, sign_head
-from auditlog.core.merkle import hash_leaf, root_hash
+from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import Ed25519Signer
 from auditlog.errors import (
     AuditLogError,
@@ -37,6 +37,7 @@ from auditlog.errors import (
     ConfigurationError,
     LogQuiesced,
     NotFoundError,
+    NotYetCommitted,
     ProducerRetired,
     Pushback,
     StorageError,
@@ -135,6 +136,7 @@ class Sender:
         self._conflict_at: int | None = None
         self._is_refused = False
         self._noted = (0.0, -1)
+        self._handover = Handover()
         self.state = "starting"
         self.head: str | None = None
         """The newest head note that was signed here."""
@@ -198,6 +200,9 @@ class Sender:
             self._failures += 1
             self._is_refused |= isinstance(full, LogQuiesced)  # it may last: nothing is promised meanwhile
             return max(float(full.retry_after_s), self._backoff_s())
+        except NotYetCommitted:
+            self._is_refused |= self._handover.lasts
+            return ASK_S
         except (SubmissionRefused, ConfigurationError) as refusal:
             return self._refused(refusal)
         except StorageError as damage:
@@ -222,7 +227,7 @@ class Sender:
         if self._next is None:
             self._next = self._position(route, client.head(route.enrolment.producer))
             self._acknowledge(route, self._next, [])
-        batch = self._next_batch(route.spool, self._next)
+        batch = self._handover.held(self._next_batch(route.spool, self._next))
         if not batch:
             self.state = "idle"
             self._conflict_at = None
@@ -230,7 +235,8 @@ class Sender:
             return IDLE_WAIT_S
         self.state = "sending"
         try:
-            client.submit(self._encode(route, batch), len(batch))
+            producer = route.enrolment.producer
+            self._handover.submit(client, producer, batch, lambda: self._encode(route, batch))
         except ChainConflictError as conflict:
             self._is_refused = True  # until the next turn succeeds: nothing is promised meanwhile
             self._resolve(route, client.head(route.enrolment.producer), conflict)
@@ -264,18 +270,8 @@ class Sender:
         return records
 
     def _encode(self, route: Route, batch: list[Record]) -> bytes:
-        leaf_hashes = [hash_leaf(record.payload) for record in batch]
-        head = Head(
-            origin=route.enrolment.origin,
-            producer=route.enrolment.producer,
-            instance=batch[0].instance,
-            first_seq=batch[0].seq,
-            seq=batch[-1].seq,
-            leaf_hash=leaf_hashes[-1],
-            root=root_hash(leaf_hashes),
-        )
-        self.head = sign_head(head, route.head_signer)
-        return encode_batch(self.head, [record.payload for record in batch])
+        self.head = signed_head(route.enrolment, route.head_signer, batch)
+        return framed(self.head, batch)
 
     def _resolve(self, route: Route, head: LogHead, conflict: ChainConflictError) -> None:
         """Find our place from the log's newest entry of ours; the same place again is a true conflict."""
@@ -354,7 +350,7 @@ class Sender:
             # Only an idle wait ends early: new work is no reason to ask a sick log sooner.
             self._wake.wait(wait_s)
             self._wake.clear()
-        elif self.state == "sending" and not self._failures:
+        elif self.state == "sending" and not self._failures and not self._handover.waits:
             self._hurrying.wait(wait_s)
         else:
             self._stopping.wait(wait_s)

@@ -82,6 +82,9 @@ class FakeLog:
         self.is_down = False
         self.max_batch = 1 << 30
         self.faults: deque[str] = deque()
+        self.heads_asked = 0
+        self.accepted: deque[tuple[int, bytes]] = deque()
+        """What was answered with 202 and is on its way, and from which question for a head on it is there."""
         self.in_flight = 0
         self.most_in_flight = 0
         self._lock = threading.RLock()
@@ -175,6 +178,9 @@ class FakeLog:
         return Answer(200, members)
 
     def _head(self, producer: str) -> Answer:
+        self.heads_asked += 1
+        while self.accepted and self.accepted[0][0] < self.heads_asked:
+            self._admit(self.accepted.popleft()[1])
         chain = self.chains.get(producer)
         if chain is None:
             return problem(404, "not_found")
@@ -191,6 +197,12 @@ class FakeLog:
             return Answer(500, {})
         if fault == "malformed":
             return problem(422, "malformed")
+        if fault == "accepted_lost":
+            return Answer(202, {})
+        if fault == "accepted":
+            # Committed after the head was asked for twice.
+            self.accepted.append((self.heads_asked + 2, body))
+            return Answer(202, {})
         answer = self._admit(body)
         if answer.status == 200 and fault == "hangup_after":
             raise HangupError

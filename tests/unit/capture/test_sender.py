@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from auditlog.capture import handover
 from auditlog.capture import sender as sender_module
 from auditlog.capture.adoption import Opening, begin_sealed
 from auditlog.capture.books import SealedBook
@@ -302,3 +304,77 @@ def test_damaged_spool_stops_the_sender(bench: Bench) -> None:
     sender = bench.run()
     assert sender.state == "stopped"
     assert bench.conflicts == []
+
+
+def test_a_batch_that_was_only_accepted_is_asked_for_and_not_sent_again(bench: Bench) -> None:
+    """After a 202 the sender looks for the log's head until it shows the batch; it never spins."""
+    bench.write(3)
+    bench.log.faults.append("accepted")
+    sender = bench.run()
+    assert sender.is_drained
+    assert len(bench.log.entries()) == 4
+    assert bench.log.requests.count(("POST", "/batches")) == 1
+    assert handover.ASK_S in bench.waits
+    assert 0.0 not in bench.waits
+    assert bench.spool.first > 0 or sender.is_in_step
+
+
+def test_a_batch_that_was_accepted_and_lost_is_sent_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 202 promises nothing: after a while the same bytes are sent, and meanwhile nothing is promised."""
+    bench.write(3)
+    bench.log.faults.extend(["accepted_lost", "accepted_lost", "accepted_lost"])
+    now = itertools.count(0.0, 1.0)
+    monkeypatch.setattr(handover.Handover.__init__, "__defaults__", (lambda: next(now),))
+    sender = bench.sender()
+    steps: list[bool] = []
+    pause = sender._pause
+
+    def watched(wait_s: float) -> None:
+        steps.append(sender.is_in_step)
+        pause(wait_s)
+
+    monkeypatch.setattr(sender, "_pause", watched)
+    sender.run()
+    assert len(bench.log.entries()) == 4
+    assert bench.log.requests.count(("POST", "/batches")) == 4
+    assert steps[0]
+    assert not all(steps)
+    assert sender.is_in_step
+
+
+def test_what_is_written_meanwhile_waits_behind_the_accepted_batch(bench: Bench) -> None:
+    """The batch that was accepted keeps its end, so that the head can be compared with it."""
+    bench.write(2)
+    bench.log.faults.append("accepted")
+    sender = bench.sender()
+    pause = sender._pause
+
+    def write_more(wait_s: float) -> None:
+        if len(bench.waits) == 0:
+            bench.write(4)
+        pause(wait_s)
+
+    sender._pause = write_more  # type: ignore[method-assign]
+    sender.run()
+    assert [len(batch) for batch in bench.log.batches] == [3, 4]
+    assert len(bench.log.entries()) == 7
+
+
+def test_an_accepted_batch_whose_place_was_taken_is_a_conflict(bench: Bench) -> None:
+    """A head that is neither before nor at the end of the batch is looked into like any other conflict."""
+    bench.write(2)
+    bench.log.faults.append("accepted_lost")
+    sender = bench.sender()
+    pause = sender._pause
+
+    def take(wait_s: float) -> None:
+        chain = bench.log.chain()
+        chain.instance, chain.seq, chain.leaf_hash = "cd" * 16, 0, "ab" * 32
+        pause(wait_s)
+
+    sender._pause = take  # type: ignore[method-assign]
+    sender.run()
+    assert sender.state == "stopped"
+    assert bench.conflicts[0]["reason"] == "conflict"
