@@ -1,8 +1,8 @@
 """Commands about a log that work on the running service, and without one on the stores themselves.
 
 Spec: auditlog/spec/api.md, "Standing". Which one is told by whether anything listens where the
-configuration says; a service that answers is asked with a token of scope admin. Must never: open the stores of a log that a
-service on this machine serves, or print a token.
+configuration says; a service that answers is asked with a token of scope admin. Must never: open the stores
+of a log that a service on this machine serves, or print a token.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from auditlog.service.api import (
     promises,
     proofs,
     receipts,
+    standing,
     tlog,
     tokens,
 )
@@ -41,13 +42,14 @@ from auditlog.service.identities import ServiceAccounts
 from auditlog.service.metrics import Metrics
 from auditlog.service.observe import Observe
 from auditlog.service.opening import EngineOpener
+from auditlog.service.rates import Rates
 from auditlog.service.settings import Settings
 from auditlog.service.tokens import TokenBook, fixed_tokens
 from auditlog.service.workers import AnchoringWorker
 
 READY = "ready"
 _READ_MOST = (tlog, receipts, entries, proofs, promises)
-_READ_LESS = (outcomes, decisions, blocks, producers, logs, health, tokens)
+_READ_LESS = (outcomes, decisions, blocks, producers, logs, standing, health, tokens)
 
 
 def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
@@ -75,7 +77,7 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
         kubernetes = settings.enrolment.kubernetes
         accounts = None if kubernetes is None else ServiceAccounts.of(kubernetes)
         book = TokenBook(fixed, store, monotonic=time.monotonic, accounts=accounts)
-        app.state.context = Context(settings, hosting, book, gate, metrics)
+        app.state.context = Context(settings, hosting, book, gate, metrics, Rates(time.monotonic))
         structlog.get_logger("auditlog.service").info(READY, logs=len(hosting.all()))
         worker = AnchoringWorker(
             engines,

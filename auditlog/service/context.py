@@ -14,6 +14,7 @@ from starlette.requests import Request
 from auditlog.service.admission import Gate
 from auditlog.service.hosting import HostedLog, Hosting
 from auditlog.service.metrics import Metrics
+from auditlog.service.rates import Rates
 from auditlog.service.settings import Settings
 from auditlog.service.tokens import TokenBook, bearer_token, check_token, token_sha256
 from auditlog.storage.sql.tokens import TokenRecord
@@ -28,6 +29,7 @@ class Context:
     tokens: TokenBook
     gate: Gate
     metrics: Metrics
+    rates: Rates
 
 
 def context_of(request: Request) -> Context:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from auditlog.anchoring.ledger import BlockRef
     from auditlog.anchoring.scheduler import Turn
     from auditlog.log.cosigning import QuorumStanding
-    from auditlog.log.log import Log
+    from auditlog.log.log import Log, LogStatus
     from auditlog.log.outcomes import Outcomes
+    from auditlog.log.standing import Standing
     from auditlog.service.tokens import TokenStore
 
 LOG_OPENED = "log_opened"
@@ -110,6 +111,15 @@ class HostedLog:
     def fault(self) -> str | None:
         """Why this log is not ready; None when it is."""
         return self._fault if self._log is None else self._log.fault
+
+    @property
+    def standing(self) -> Standing | None:
+        """Whether it takes entries: `open`, `quiesced`, `read-only`, `retired`; None without an engine."""
+        return None if self._log is None else self._log.standing
+
+    def status(self) -> LogStatus | None:
+        """Sizes of tree, pool and index; None without an engine."""
+        return None if self._log is None else self._log.status()
 
     @property
     def unready(self) -> str | None:

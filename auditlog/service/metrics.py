@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from auditlog.service.hosting import HostedLog
 from auditlog.service.witness_metrics import of_witnesses
+from auditlog.storage.records import STANDINGS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -44,6 +45,12 @@ class Metrics:
             "auditlog_entries_acknowledged",
             "Entries newly integrated by acknowledged batches",
             ["log"],
+            registry=self.registry,
+        )
+        self.fed = Counter(
+            "auditlog_ingest_batches",
+            "Batches that came through the broker, by what became of them",
+            ["log", "outcome"],
             registry=self.registry,
         )
         self.outcomes = Counter(
@@ -93,6 +100,9 @@ class _LogCollector(Collector):
             "How long the oldest commit that is not published has waited; 0 when all are",
             labels=["log"],
         )
+        index_lag = GaugeMetricFamily(
+            "auditlog_index_lag_entries", "Committed entries that look-ups do not find yet", labels=["log"]
+        )
         flagged = CounterMetricFamily(
             "auditlog_entries_flagged",
             "Entries recorded and found odd since the start, by flag",
@@ -104,18 +114,30 @@ class _LogCollector(Collector):
             "Promises handed over for callers since the start (kept), and those that contradict another",
             labels=["log", "state"],
         )
+        standing = GaugeMetricFamily(
+            "auditlog_log_standing",
+            "1 for what the log is: open, quiesced, read-only or retired",
+            labels=["log", "standing"],
+        )
         for each in self._hosted():
+            for word in STANDINGS:
+                standing.add_metric([each.name, word], float(each.standing == word))
             for state, count in each.promises().items():
                 promises.add_metric([each.name, state], count)
             for flag, count in sorted(each.flagged().items()):
                 flagged.add_metric([each.name, flag], count)
             ready.add_metric([each.name], float(each.unready is None))
             lag.add_metric([each.name], each.publication_lag_s())
+            behind = each.index_lag()
+            if behind is not None:
+                index_lag.add_metric([each.name], behind)
             published = each.published_size_or_none()
             if published is not None:
                 size.add_metric([each.name], published)
         yield ready
         yield size
         yield lag
+        yield index_lag
         yield flagged
         yield promises
+        yield standing

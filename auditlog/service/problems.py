@@ -54,6 +54,8 @@ TABLE = (
     # its branches.
     Row(errors.AuthenticationError, 401, "Not authenticated"),
     Row(errors.ProducerRetired, 403, "Producer retired"),
+    Row(errors.LogReadOnly, 403, "Log is read-only"),
+    Row(errors.LogRetired, 403, "Log has ended"),
     Row(errors.DeclaredLost, 410, "Declared lost"),
     Row(errors.NeverArrived, 410, "Never arrived"),
     Row(errors.NotFoundError, 404, "Not found"),
@@ -66,6 +68,8 @@ TABLE = (
     Row(errors.ConfigurationError, 422, "Configuration refused"),
     # What a store or the engine says may name files of this machine: it goes to the structured log, not to
     # the caller.
+    Row(errors.LogQuiesced, 503, "Log is quiesced", retry_after_s=5),
+    Row(errors.TooManyRequests, 429, "Too many entries", retry_after_s=1),
     Row(errors.Pushback, 503, "Try again later", "the service cannot take this now; nothing was accepted", 1),
     Row(
         errors.LogHalted,

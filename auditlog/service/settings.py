@@ -126,6 +126,12 @@ class LogSettings(Strict):
     """
     witness_refresh_s: float = Field(default=300.0, ge=1)
     """Cosignatures of a log that does not grow are made anew when they are this old."""
+    max_entries_per_s: int | None = Field(default=None, ge=1)
+    """Entries a second from everyone together, in bursts of 10 s' worth; None: no limit but the pool's."""
+    token_entries_per_s: int | None = Field(default=None, ge=1)
+    """The same for one token."""
+    max_entry_bytes: int = Field(default=65_535, ge=1024, le=65_535)
+    """Longer entries are refused; a host that has sealed one already cannot go on."""
 
 
 class AnchoringSettings(Strict):

@@ -22,6 +22,7 @@ from auditlog.service.api import (
     promises,
     proofs,
     receipts,
+    standing,
     tlog,
     tokens,
 )
@@ -51,6 +52,7 @@ MODULES = (
     promises,
     proofs,
     receipts,
+    standing,
     tlog,
     tokens,
 )

@@ -18,6 +18,7 @@ from auditlog.core.batch import BATCH_MEDIA_TYPE, decode_batch
 from auditlog.log.admission import Accepted, Batch, claimed_head
 from auditlog.service.context import context_of, hosted_log, require_async
 from auditlog.service.hosting import HostedLog
+from auditlog.service.rates import Rates
 from auditlog.service.receive import declared_length, expect_media_type, read_body
 from auditlog.service.tokens import check_producer
 from auditlog.storage.sql.tokens import TokenRecord
@@ -32,13 +33,14 @@ async def post_batch(request: Request) -> Response:
     hosted = hosted_log(request, request.path_params["log"])
     token = await require_async(request, "submit", hosted.name)
     expect_media_type(request, BATCH_MEDIA_TYPE)
+    context.rates.check(hosted.settings, token.name)
     limits = context.settings.service
     declared = declared_length(request)
     # Without a declared length the whole limit is set aside: chunked framing must not slip past the budget.
     size = limits.max_batch_bytes if declared is None else min(declared, limits.max_batch_bytes)
     with context.gate.room_for(size):
         body = await read_body(request, limit=limits.max_batch_bytes, timeout_s=limits.body_timeout_s)
-        accepted = await context.gate.run(lambda: _submit(hosted, body, token))
+        accepted = await context.gate.run(lambda: _submit(hosted, body, token, context.rates))
     context.metrics.entries.labels(hosted.name).inc(accepted.count)
     answer = {
         "first_index": accepted.first_index,
@@ -51,9 +53,10 @@ async def post_batch(request: Request) -> Response:
     )
 
 
-def _submit(hosted: HostedLog, body: bytes, token: TokenRecord) -> Future[Accepted]:
+def _submit(hosted: HostedLog, body: bytes, token: TokenRecord, rates: Rates) -> Future[Accepted]:
     """On an admission thread: decode attacker-controlled bytes once, and hand them to the log."""
     head_note, entries = decode_batch(body)
+    rates.admit(hosted.settings, token.name, entries)
     batch = Batch(head_note, entries)
     if token.producers is not None:
         producer = hosted.log.producer(bytes.fromhex(claimed_head(batch).producer))

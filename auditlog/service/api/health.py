@@ -13,6 +13,7 @@ from auditlog.service.api.models import Health, Readiness
 from auditlog.service.context import context_of, require
 from auditlog.service.metrics import CONTENT_TYPE
 from auditlog.service.settings_types import is_loopback
+from auditlog.storage.records import OPEN
 
 router = APIRouter(tags=["health"])
 
@@ -33,7 +34,12 @@ def ready(request: Request, response: Response) -> Readiness:
     }
     response.status_code = 503 if faults else 200
     response.headers["Cache-Control"] = "no-store"
-    return Readiness(ready=not faults, logs=faults)
+    standings: dict[str, str] = {
+        each.name: word
+        for each in context_of(request).hosting.all()
+        if (word := each.standing) is not None and word != OPEN
+    }
+    return Readiness(ready=not faults, logs=faults, standing=standings)
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 
 from auditlog.service.api.models import LogInfo, LogList, LogState, NewLog, QuorumInfo, WitnessInfo
 from auditlog.service.api.openapi import json_body
+from auditlog.service.api.standing_models import IndexState, SuccessorInfo
 from auditlog.service.context import context_of, hosted_log, require, require_async
 from auditlog.service.hosting import HostedLog, Hosting
 from auditlog.service.receive import read_json
@@ -54,7 +55,14 @@ def _info(hosted: HostedLog, hosting: Hosting) -> LogInfo:
         devnet_vkey=hosting.devnet_vkey(),
         witnesses=_witnesses(hosted),
         quorum=_quorum(hosted),
+        standing=hosted.standing or "open",
+        successor=_successor(hosted),
     )
+
+
+def _successor(hosted: HostedLog) -> SuccessorInfo | None:
+    found = hosted.log.successor
+    return None if found is None else SuccessorInfo(origin=found.origin, vkey=found.vkey, index=found.index)
 
 
 def _witnesses(hosted: HostedLog) -> list[WitnessInfo]:
@@ -89,6 +97,7 @@ def _without_addresses(policy: str) -> str:
 def _state(hosted: HostedLog) -> LogState:
     """What the operator sees."""
     fault = hosted.fault or hosted.unready
+    status = hosted.status()
     return LogState(
         name=hosted.name,
         origin=hosted.origin,
@@ -96,4 +105,6 @@ def _state(hosted: HostedLog) -> LogState:
         size=hosted.published_size_or_none(),
         ready=fault is None,
         fault=fault,
+        standing=hosted.standing,
+        index=None if status is None else IndexState(index_size=status.index_size, size=status.tree_size),
     )

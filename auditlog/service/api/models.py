@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
+from auditlog.service.api.standing_models import HexHash, IndexState, StandingWord, SuccessorInfo
+from auditlog.service.api.standing_models import Model as _Model
 from auditlog.service.problems import TYPE_PREFIX
-from auditlog.service.settings import NamePattern, Scope, Visibility
+from auditlog.service.settings import Scope, Visibility
+from auditlog.service.settings_types import NamePattern
 
 MAX_INTEGER = 2**53 - 1
 LogName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 FactName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-HexHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _decimal(value: object) -> object:
@@ -28,10 +30,6 @@ def _decimal(value: object) -> object:
 
 
 Decimal = Annotated[int, BeforeValidator(_decimal), Field(ge=0, le=MAX_INTEGER)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class ProblemBody(_Model):
@@ -89,6 +87,10 @@ class LogInfo(_Model):
     """Who is asked to cosign its checkpoints."""
     quorum: QuorumInfo | None
     """How it stands with them; None if nobody is asked."""
+    standing: StandingWord = "open"
+    """Whether it takes entries."""
+    successor: SuccessorInfo | None = None
+    """Where to go on, if it has ended."""
 
 
 class LogState(_Model):
@@ -100,6 +102,9 @@ class LogState(_Model):
     size: int | None
     ready: bool
     fault: str | None
+    standing: StandingWord | None = None
+    """None for a log that could not be opened."""
+    index: IndexState | None = None
 
 
 class LogList(_Model):
@@ -383,3 +388,5 @@ class Readiness(_Model):
 
     ready: bool
     logs: dict[str, str]
+    standing: dict[str, str] = Field(default_factory=dict)
+    """Logs that are not open, and what they are: their operator's wish, no fault."""

@@ -18,7 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from auditlog.core.entry import parse_time
 from auditlog.errors import MalformedError
 from auditlog.log import search
-from auditlog.service.api.models import MAX_INTEGER, Decimal, HexHash
+from auditlog.service.api.models import MAX_INTEGER, Decimal
+from auditlog.service.api.standing_models import HexHash
 from auditlog.service.api.tlog import BUNDLES_OPEN
 from auditlog.service.context import hosted_log, require_readable
 from auditlog.service.hosting import HostedLog

@@ -49,7 +49,13 @@ class FakeLog:
         self.absence = self
         self.witnesses = None
         self.quorum: Any = None
+        self.standing = "open"
+        self.successor: Any = None
         self.promises = SimpleNamespace(kept=3, conflicting=1)
+
+    def status(self) -> Any:
+        """Sizes; the index is two behind."""
+        return SimpleNamespace(index_size=8, tree_size=len(self.entries))
 
     def published(self) -> str:
         """A checkpoint with a signature nobody checks."""

@@ -35,6 +35,8 @@ def test_anyone_may_know_what_a_log_is(call: Caller) -> None:
         "devnet_vkey": "devnet.example.org+00000000+AAAA",
         "witnesses": [],
         "quorum": None,
+        "standing": "open",
+        "successor": None,
     }
 
 
