@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from auditlog.storage.sql.migrate import expect_none
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -15,6 +17,15 @@ def upgrade() -> None:
     committed_tables()
     anchors_and_tokens()
     index_tables()
+
+
+def downgrade() -> None:
+    for table in ("log", "token"):
+        expect_none(op.get_bind(), table)
+    for table in ("entry_flag", "model_entry", "leaf_index", "decision_index", "token", "anchor"):
+        op.drop_table(table)
+    for table in ("batch_head", "chain_run", "producer_head", "producer", "log"):
+        op.drop_table(table)
 
 
 def log_id() -> sa.Column:

@@ -29,3 +29,8 @@ def upgrade() -> None:
     for table in DERIVED:
         op.execute(sa.delete(sa.table(table)))
     op.execute(sa.update(sa.table("log", sa.column("index_size"))).values(index_size=0))
+
+
+def downgrade() -> None:
+    # Derived: the next upgrade builds it again.
+    op.drop_table("gap_entry")

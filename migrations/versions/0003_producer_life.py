@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from auditlog.storage.sql.migrate import expect_none
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -29,6 +31,16 @@ def upgrade() -> None:
     # Null in both: a token as it was before, for ever and for every name.
     op.add_column("token", sa.Column("expires_us", sa.BigInteger, nullable=True))
     op.add_column("token", sa.Column("producers", sa.Text, nullable=True))
+
+
+def downgrade() -> None:
+    for table in ("producer_rotation", "producer_retirement", "producer_loss"):
+        expect_none(op.get_bind(), table)
+        op.drop_table(table)
+    # Without its limits such a token would be good for ever, and for every name.
+    expect_none(op.get_bind(), "token", "expires_us IS NOT NULL OR producers IS NOT NULL")
+    op.drop_column("token", "expires_us")
+    op.drop_column("token", "producers")
 
 
 def of_producer(table: str, key: tuple[str, ...], *columns: sa.Column) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from auditlog.storage.sql.migrate import expect_none
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -22,6 +24,15 @@ def upgrade() -> None:
     for table in DERIVED:
         op.execute(sa.delete(sa.table(table)))
     op.execute(sa.update(sa.table("log", sa.column("index_size"))).values(index_size=0))
+
+
+def downgrade() -> None:
+    for table in ("promise", "outcome", "fact_index"):
+        expect_none(op.get_bind(), table)
+        op.drop_table(table)
+    # Derived: the next upgrade builds them again.
+    op.drop_table("gap_reach")
+    op.drop_index("ix_chain_run_life", "chain_run")
 
 
 def of_log(table: str) -> sa.ForeignKeyConstraint:

@@ -15,6 +15,7 @@ branch_labels = None
 depends_on = None
 
 TO_BE_CLEARED = -1
+DERIVED = ("decision_index", "leaf_index", "model_entry", "gap_entry", "gap_reach", "entry_flag")
 
 
 def upgrade() -> None:
@@ -30,3 +31,11 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.execute(sa.update(sa.table("log", sa.column("index_size"))).values(index_size=TO_BE_CLEARED))
+
+
+def downgrade() -> None:
+    # Derived, all of it; an older release does not know the mark and builds its index from nothing.
+    op.drop_table("entry_facet")
+    for table in DERIVED:
+        op.execute(sa.delete(sa.table(table)))
+    op.execute(sa.update(sa.table("log", sa.column("index_size"))).values(index_size=0))

@@ -21,3 +21,8 @@ def upgrade() -> None:
         sa.Column("renewed_us", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_lease"),
     )
+
+
+def downgrade() -> None:
+    # Liveness only: whoever holds one takes it again.
+    op.drop_table("lease")

@@ -23,8 +23,11 @@ from auditlog.errors import ConfigurationError, StorageError
 from auditlog.storage.owned import make_private_file
 from auditlog.storage.sql.migrate import migrate
 
+WAL_RESET_FIXED = (3, 51, 3)
+"""Before this version a checkpoint that raced with the reset of the WAL could lose committed pages."""
 _MODE = "auditlog_mode"
 _READ, _DURABLE, _DERIVED = "read", "durable", "derived"
+_SQLITE_BUSY_S = 30.0
 _POSTGRES_OPTIONS = (
     "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=30s "
     "-c idle_in_transaction_session_timeout=60s"
@@ -44,24 +47,20 @@ class Database:
         """Connect to a SQLAlchemy URL (`sqlite:///path`, `postgresql://...`) and apply the migrations.
 
         Raises:
-            ConfigurationError: another kind of database, or SQLite without a file.
+            ConfigurationError: another kind of database, SQLite without a file or too old, or a schema of a
+            newer release.
             StorageError: it cannot be reached, or a migration failed. Never holds the URL, which may hold
             a password.
         """
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            engine = _sqlite(parsed)
-        elif parsed.get_backend_name() == "postgresql":
-            engine = _postgres(parsed)
-        else:
-            raise ConfigurationError(
-                f"expected a sqlite or postgresql database, found {parsed.get_backend_name()}"
-            )
+        engine = engine_for(url)
         try:
             migrate(engine)
         except SQLAlchemyError as error:
             engine.dispose()
             raise _failed("opening the database", error) from error
+        except ConfigurationError:
+            engine.dispose()
+            raise
         return cls(engine)
 
     @contextmanager
@@ -101,20 +100,46 @@ class Database:
         self.engine.dispose()
 
 
+def engine_for(url: str) -> Engine:
+    """Connections to a database as `Database` uses them, its schema as it is.
+
+    Raises:
+        ConfigurationError, StorageError: as `Database.open`.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed)
+    if parsed.get_backend_name() == "postgresql":
+        return _postgres(parsed)
+    raise ConfigurationError(f"expected a sqlite or postgresql database, found {parsed.get_backend_name()}")
+
+
 def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("expected a SQLite database in a file, found one in memory")
+    from pysqlite3 import dbapi2
+
+    _check_version(dbapi2.sqlite_version_info)
     try:
         # SQLite gives its WAL the mode of the file it belongs to.
         make_private_file(Path(url.database))
     except OSError as error:
         raise StorageError(f"expected a database file at {url.database}, found {error.strerror}") from error
-    from pysqlite3 import dbapi2
-
-    engine = create_engine(url, module=dbapi2, connect_args={"check_same_thread": False, "timeout": 30})
+    engine = create_engine(
+        url, module=dbapi2, connect_args={"check_same_thread": False, "timeout": _SQLITE_BUSY_S}
+    )
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _check_version(found: tuple[int, ...]) -> None:
+    if found < WAL_RESET_FIXED:
+        expected, version = (".".join(map(str, each)) for each in (WAL_RESET_FIXED, found))
+        raise ConfigurationError(
+            f"expected SQLite {expected} or newer, found {version}, which can corrupt a database in WAL "
+            "mode: pip install --upgrade pysqlite3, or use PostgreSQL"
+        )
 
 
 def _set_up_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:

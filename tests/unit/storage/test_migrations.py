@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import Engine, inspect
 
-from auditlog.storage.sql.database import Database
+from auditlog.storage.sql.database import Database, engine_for
 from auditlog.storage.sql.migrate import migration_config
 from auditlog.storage.sql.schema import metadata
+from tests.unit.storage.migration_contract import MigrationContract
 
 
 def test_migrations_make_the_schema(tmp_path: Path) -> None:
@@ -38,7 +41,18 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_there_is_one_line_of_migrations() -> None:
-    """No branches, and no downgrade that could lead a signing log back."""
+    """No branches; each step can be taken, and taken back."""
     scripts = list(ScriptDirectory.from_config(migration_config()).walk_revisions())
     assert len({script.down_revision for script in scripts}) == len(scripts)
-    assert all(not hasattr(script.module, "downgrade") for script in scripts)
+    assert all(hasattr(script.module, name) for script in scripts for name in ("upgrade", "downgrade"))
+
+
+class TestSqliteMigrations(MigrationContract):
+    """On SQLite."""
+
+    @pytest.fixture
+    def engine(self, tmp_path: Path) -> Iterator[Engine]:
+        """A database file without tables."""
+        engine = engine_for(f"sqlite:///{tmp_path / 'a.sqlite'}")
+        yield engine
+        engine.dispose()

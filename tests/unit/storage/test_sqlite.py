@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pysqlite3 import dbapi2
 
 from auditlog.errors import ConfigurationError, StorageError
 from auditlog.storage.ports import LogState
+from auditlog.storage.sql import database as sql_database
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.state import SqlState
 from tests.unit.storage.contract import GENESIS, StateContract
@@ -56,6 +58,29 @@ def test_settings_are_the_durable_ones(database: Database) -> None:
         version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     assert tuple(map(int, version.split("."))) >= (3, 51, 3)
+
+
+@pytest.mark.parametrize("version", [(3, 40, 1), (3, 51, 2)])
+def test_a_library_without_the_fix_of_the_wal_reset_is_refused(
+    version: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old SQLite is named with what to do, before any file is made."""
+    monkeypatch.setattr(dbapi2, "sqlite_version_info", version)
+    with pytest.raises(ConfigurationError, match=r"SQLite 3\.51\.3 or newer, found 3\.\d+\.\d, .* --upgrade"):
+        Database.open(f"sqlite:///{tmp_path / 'log.sqlite'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_never_ends_is_an_error_in_bounded_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process holds the write lock: the commit fails, says so, and goes through once it is free."""
+    monkeypatch.setattr(sql_database, "_SQLITE_BUSY_S", 0.2)
+    other = Database.open(str(database.engine.url))
+    with database.write(), pytest.raises(StorageError, match="locked"):
+        SqlState(other, "a.example/log").commit(GENESIS)
+    SqlState(other, "a.example/log").commit(GENESIS)
+    other.close()
 
 
 def test_a_second_process_sees_what_was_committed(database: Database) -> None:
