@@ -1,9 +1,9 @@
 """Reading one log: entries, bundles, tiles, and proofs made from tiles.
 
 Spec: `auditlog/spec/log.md`. Reads the committed tree, published or not: who may see what is for the caller
-to decide. Full tiles come from the stores and are kept in a small cache, the right edge from memory. Proofs
-are made from stored tiles and not checked here; whoever hands one out checks it against the signed root
-first. Safe to use from any thread.
+to decide. Full tiles come from the stores and are kept in a small cache, the right edge from memory, both
+with the nodes above their hashes, so that a proof from what is kept hashes nothing. Proofs are not checked
+here; whoever hands one out checks it against the signed root first. Safe to use from any thread.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from auditlog.core.merkle import prove_consistency_from, prove_inclusion_from, range_hash, root_hash
+from auditlog.core.merkle import hash_pairs, prove_consistency_from, prove_inclusion_from, range_hash
 from auditlog.core.proofs import EMPTY_ROOT
 from auditlog.core.tiles import (
     TILE_HEIGHT,
@@ -29,9 +29,15 @@ from auditlog.log.live import Live
 from auditlog.log.tree import Tree
 
 _CACHED_TILES = 512
+"""Some 40 kB each with the nodes above their hashes: 20 MB, the hash tiles of 130,000 entries."""
 _CACHED_BUNDLES = 64
 
 V = TypeVar("V")
+
+Rows = list[list[bytes]]
+"""The hashes of a tile, then the nodes over pairs of them, and so on to the root of a full one. Not to be
+changed.
+"""
 
 
 class Reader:
@@ -39,8 +45,9 @@ class Reader:
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._tiles: _Cache[list[bytes]] = _Cache(_CACHED_TILES)
+        self._tiles: _Cache[Rows] = _Cache(_CACHED_TILES)
         self._bundles: _Cache[list[bytes]] = _Cache(_CACHED_BUNDLES)
+        self._edge: tuple[Tree, dict[int, Rows]] = (live.tree, {})
 
     def entry(self, index: int) -> bytes:
         """The entry at `index` of the committed tree.
@@ -137,25 +144,41 @@ class Reader:
         return range_hash(self._node_of(tree), 0, size) if size else EMPTY_ROOT
 
     def _node_of(self, tree: Tree) -> Callable[[int, int], bytes]:
+        known: dict[tuple[int, int], Rows] = {}
+
         def node(level: int, index: int) -> bytes:
             tile_level, height = divmod(level, TILE_HEIGHT)
-            number, place = divmod(index << height, TILE_WIDTH)
-            row = self._hashes(tree, tile_level, number)
-            return root_hash(row[place : place + (1 << height)])
+            place = tile_level, index >> (TILE_HEIGHT - height)
+            rows = known.get(place)
+            if rows is None:
+                rows = known[place] = self._rows(tree, *place)
+            return rows[height][index % (TILE_WIDTH >> height)]
 
         return node
 
     def _hashes(self, tree: Tree, level: int, index: int) -> list[bytes]:
         """Hashes of a tile, as many as the tree has."""
         full = tree.size >> (TILE_HEIGHT * (level + 1))
-        if index < full:
+        is_there = index < full or (index == full and level < len(tree.levels))
+        return self._rows(tree, level, index)[0] if is_there else []
+
+    def _rows(self, tree: Tree, level: int, index: int) -> Rows:
+        """A tile the tree has, with the nodes above its hashes."""
+        if index < tree.size >> (TILE_HEIGHT * (level + 1)):
             path = TilePath(level, index)
-            return self._tiles.get(path, lambda: decode_tile(self._read(path), TILE_WIDTH))
-        return list(tree.levels[level]) if index == full and level < len(tree.levels) else []
+            return self._tiles.get((level, index), lambda: _expand(decode_tile(self._read(path), TILE_WIDTH)))
+        # The edge of one tree, replaced whole: two threads at different trees take turns, and both are right.
+        of, edge = self._edge
+        if of is not tree:
+            self._edge = of, edge = tree, {}
+        rows = edge.get(level)
+        if rows is None:
+            rows = edge[level] = _expand(list(tree.levels[level]))
+        return rows
 
     def _full_bundle(self, index: int) -> list[bytes]:
         path = TilePath(None, index)
-        entries = self._bundles.get(path, lambda: decode_bundle(self._read(path)))
+        entries = self._bundles.get((-1, index), lambda: decode_bundle(self._read(path)))
         if len(entries) != TILE_WIDTH:
             raise StorageError(f"{path}: expected {TILE_WIDTH} entries, found {len(entries)}")
         return entries
@@ -167,15 +190,23 @@ class Reader:
         return data
 
 
+def _expand(hashes: list[bytes]) -> Rows:
+    """All nodes over complete subtrees of a tile: 255 hashes for a full one, once and not for each proof."""
+    rows = [hashes]
+    while len(rows[-1]) > 1:
+        rows.append(hash_pairs(rows[-1][: len(rows[-1]) // 2 * 2]))
+    return rows
+
+
 class _Cache(Generic[V]):
     """The most recently used of what never changes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._held: OrderedDict[TilePath, V] = OrderedDict()
+        self._held: OrderedDict[tuple[int, int], V] = OrderedDict()
 
-    def get(self, key: TilePath, load: Callable[[], V]) -> V:
+    def get(self, key: tuple[int, int], load: Callable[[], V]) -> V:
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
