@@ -293,9 +293,7 @@ class MemoryState:
         """Drop the index."""
         self._index = IndexRows(0, 0)
 
-    def indices_by_decision(
-        self, decision_id: str, *, above: int = -1, limit: int | None = None
-    ) -> list[int]:
+    def indices_by_decision(self, decision_id: str, above: int = -1, limit: int | None = None) -> list[int]:
         """Indices of decisions with this id."""
         return [i for known, i in self._index.decisions if known == decision_id and i > above][:limit]
 
