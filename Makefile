@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BENCHMARKS := tree proofs verify capture middleware ingest footprint fsck witness monitor
 
-.PHONY: demo test test-long lint bench figures vectors clean
+.PHONY: demo test test-long faults lint bench figures vectors clean
 
 $(READY): pyproject.toml Makefile tests/anvil/package.json
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ test: $(READY) tests/anvil/node_modules/.ready
 
 test-long: $(READY) tests/anvil/node_modules/.ready
 	$(BIN)/python -m pytest -m long --timeout 3600
+
+faults: $(READY)
+	$(BIN)/python -m tests.faults.campaign
 
 lint: $(READY)
 	$(BIN)/ruff check .

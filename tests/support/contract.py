@@ -124,7 +124,7 @@ class Contract:
             f"{name} is stored as it was read back when its commit is tried",
         )
         self._check_heads(change, before, size)
-        if old is not None:
+        if old is not None and old.note == change.previous_note:
             self.expect(old.own_head.index < size, "the log's own head lies in the tree")
 
     def _check_heads(self, change: Commit, before: int, size: int) -> None:
@@ -354,5 +354,3 @@ def _copied(held: dict[str, Any]) -> dict[str, Any]:
     index: IndexRows = held["_index"]
     rows = {each.name: copy(getattr(index, each.name)) for each in fields(index)}
     return {name: copy(value) for name, value in held.items()} | {"_index": IndexRows(**rows)}
-
-
