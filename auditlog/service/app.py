@@ -31,6 +31,7 @@ from auditlog.service.api import (
     promises,
     proofs,
     receipts,
+    search,
     standing,
     tlog,
     tokens,
@@ -48,7 +49,7 @@ from auditlog.service.tokens import TokenBook, fixed_tokens
 from auditlog.service.workers import AnchoringWorker
 
 READY = "ready"
-_READ_MOST = (tlog, receipts, entries, proofs, promises)
+_READ_MOST = (tlog, receipts, entries, search, proofs, promises)
 _READ_LESS = (outcomes, decisions, blocks, producers, logs, standing, health, tokens)
 
 

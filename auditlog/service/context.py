@@ -7,6 +7,7 @@ through a module variable; a handler takes it from its request.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -36,6 +37,13 @@ def context_of(request: Request) -> Context:
     """The parts of the service this request reached."""
     context: Context = request.app.state.context
     return context
+
+
+def room_for(request: Request, hosted: HostedLog, size: int) -> AbstractContextManager[None]:
+    """Hold `size` bytes for a request to this log. Raises Pushback, on entering."""
+    context = context_of(request)
+    budget = context.settings.service.max_waiting_bytes
+    return context.gate.room_for(size, hosted.name, hosted.share_of(budget, of_logs=context.hosting.count))
 
 
 def require(

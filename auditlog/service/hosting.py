@@ -153,6 +153,10 @@ class HostedLog:
         """How long the oldest commit that is not published has waited, in seconds; 0 without an engine."""
         return 0.0 if self._log is None else self._log.publication_lag_s
 
+    def index_lag(self) -> int | None:
+        """Committed entries that look-ups do not find yet; None without an engine."""
+        return None if self._log is None else self._log.index.lag
+
     def flagged(self) -> dict[str, int]:
         """How many entries were flagged since the start, by flag."""
         return {} if self._log is None else dict(self._log.index.flagged)
@@ -185,6 +189,13 @@ class HostedLog:
             self._prefixes = {each.producer.hex()[:16]: each.producer for each in self.log.producers()}
             found = self._prefixes.get(prefix)
         return found
+
+    def share_of(self, budget: int, *, of_logs: int) -> int:
+        """How much of a budget of bytes this log may have: what its settings say, else half where there are
+        others.
+        """
+        own = self.settings.max_waiting_bytes
+        return min(budget, own or (budget if of_logs == 1 else budget // 2))
 
     def receipt_key(self, producer: bytes) -> bytes:
         """The secret a producer's receipt capabilities are made with, 32 bytes."""
@@ -246,6 +257,11 @@ class Hosting:
         if hosted is None:
             raise NotFoundError("expected the name of a log of this service, found another")
         return hosted
+
+    @property
+    def count(self) -> int:
+        """How many logs there are."""
+        return len(self._hosted)
 
     def all(self) -> list[HostedLog]:
         """Every log, in the order of the configuration."""

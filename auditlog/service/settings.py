@@ -130,6 +130,8 @@ class LogSettings(Strict):
     """Entries a second from everyone together, in bursts of 10 s' worth; None: no limit but the pool's."""
     token_entries_per_s: int | None = Field(default=None, ge=1)
     """The same for one token."""
+    max_waiting_bytes: int | None = Field(default=None, ge=1 << 17)
+    """What this log may take of `service.max_waiting_bytes`; None: half of it where there are other logs."""
     max_entry_bytes: int = Field(default=65_535, ge=1024, le=65_535)
     """Longer entries are refused; a host that has sealed one already cannot go on."""
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from auditlog.core.batch import BATCH_MEDIA_TYPE, decode_batch
 from auditlog.log.admission import Accepted, Batch, claimed_head
-from auditlog.service.context import context_of, hosted_log, require_async
+from auditlog.service.context import context_of, hosted_log, require_async, room_for
 from auditlog.service.hosting import HostedLog
 from auditlog.service.rates import Rates
 from auditlog.service.receive import declared_length, expect_media_type, read_body
@@ -38,7 +38,7 @@ async def post_batch(request: Request) -> Response:
     declared = declared_length(request)
     # Without a declared length the whole limit is set aside: chunked framing must not slip past the budget.
     size = limits.max_batch_bytes if declared is None else min(declared, limits.max_batch_bytes)
-    with context.gate.room_for(size):
+    with room_for(request, hosted, size):
         body = await read_body(request, limit=limits.max_batch_bytes, timeout_s=limits.body_timeout_s)
         accepted = await context.gate.run(lambda: _submit(hosted, body, token, context.rates))
     context.metrics.entries.labels(hosted.name).inc(accepted.count)

@@ -19,7 +19,7 @@ from auditlog.errors import DisclosureError
 from auditlog.log.disclosing import disclose_outcome
 from auditlog.service.api.models import Decimal, OutcomePosted, OutcomeWritten
 from auditlog.service.api.openapi import json_body
-from auditlog.service.context import context_of, hosted_log, require, require_async
+from auditlog.service.context import context_of, hosted_log, require, require_async, room_for
 from auditlog.service.problems import RequestRefused
 from auditlog.service.receive import JSON_LIMIT, read_json
 
@@ -45,7 +45,7 @@ async def write(request: Request, response: Response, log: str) -> OutcomeWritte
     await require_async(request, "submit", hosted.name)
     context = context_of(request)
     key = _idempotency_key(request)
-    with context.gate.room_for(JSON_LIMIT):
+    with room_for(request, hosted, JSON_LIMIT):
         wanted = await read_json(request, OutcomePosted, timeout_s=context.settings.service.body_timeout_s)
         outcomes = await asyncio.to_thread(context.hosting.outcomes, hosted)
         kept = await context.gate.run(

@@ -23,7 +23,7 @@ from auditlog.log.promises import LookUp, Proven
 from auditlog.service.api.answers import NOTE, fresh, not_yet
 from auditlog.service.api.models import Decimal, PromiseLookUp, PromisesKept, PromisesPosted, ProvenEntry
 from auditlog.service.api.openapi import json_body
-from auditlog.service.context import context_of, hosted_log, require_async
+from auditlog.service.context import context_of, hosted_log, require_async, room_for
 from auditlog.service.hosting import HostedLog
 from auditlog.service.receive import read_body, read_json
 from auditlog.service.tokens import check_producer
@@ -48,7 +48,7 @@ async def keep(request: Request, log: str) -> PromisesKept:
     token = await require_async(request, "submit", hosted.name)
     context = context_of(request)
     timeout_s = context.settings.service.body_timeout_s
-    with context.gate.room_for(POST_LIMIT):
+    with room_for(request, hosted, POST_LIMIT):
         posted = await read_json(request, PromisesPosted, timeout_s=timeout_s, limit=POST_LIMIT)
         given = [(each.id, each.promise) for each in posted.promises]
         return PromisesKept(kept=await asyncio.to_thread(_keep, hosted, token, given))
@@ -103,7 +103,7 @@ async def look_up(request: Request, log: str) -> Response:
     """
     hosted = hosted_log(request, log)
     context = context_of(request)
-    with context.gate.room_for(NOTE_LIMIT):
+    with room_for(request, hosted, NOTE_LIMIT):
         body = await read_body(request, limit=NOTE_LIMIT, timeout_s=context.settings.service.body_timeout_s)
     try:
         found = await asyncio.to_thread(hosted.log.promises.look_up, _text(body))
