@@ -157,6 +157,10 @@ class HostedLog:
         """Committed entries that look-ups do not find yet; None without an engine."""
         return None if self._log is None else self._log.index.lag
 
+    def index_lag(self) -> int | None:
+        """Committed entries that look-ups do not find yet; None without an engine."""
+        return None if self._log is None else self._log.index.lag
+
     def flagged(self) -> dict[str, int]:
         """How many entries were flagged since the start, by flag."""
         return {} if self._log is None else dict(self._log.index.flagged)

@@ -36,6 +36,7 @@ class FakeLog:
         self.published_size = 8
         self.publication_lag_s = 0.0
         self.lag = 2
+        self.lag = 2
         self.flagged = {"id_repeated": 1}
         self.refusal: Exception | None = None
         self.fault: str | None = None

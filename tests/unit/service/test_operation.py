@@ -21,10 +21,10 @@ from tests.unit.service.fakes import Caller, FakeOpener, expect_problem, running
 def test_health_and_readiness(call: Caller, opener: FakeOpener) -> None:
     """Health answers always; ready follows the engines."""
     assert call("GET", "/health").json() == {"status": "ok"}
-    assert call("GET", "/ready").json() == {"ready": True, "logs": {}}
+    assert call("GET", "/ready").json() == {"ready": True, "logs": {}, "standing": {}}
     opener.logs["hashes"].fault = "halted: a store failed"
     answer = call("GET", "/ready")
-    assert (answer.status_code, answer.json()) == (503, {"ready": False, "logs": {"hashes": "halted"}})
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "logs": {"hashes": "halted"}, "standing": {}})
     assert call("GET", "/health").status_code == 200
 
 
