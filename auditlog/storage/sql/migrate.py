@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, text
 from auditlog.errors import ConfigurationError
 
 _ALEMBIC = threading.Lock()
-"""Alembic keeps the migration it runs in globals of its own: one at a time in a process. Between processes the
-database's own lock decides (`migrations/env.py`).
+"""Alembic keeps the migration it runs in globals of its own: one at a time in a process. Between processes
+the database's own lock decides (`migrations/env.py`).
 """
 
 
