@@ -413,3 +413,21 @@ def test_a_devnet_needs_its_key(world: World) -> None:
     """Without the key there is no evidence, so it is refused at start."""
     with pytest.raises(ConfigurationError, match="expected a devnet key"):
         Anchorer(world.log, Devnet(world.clock), None, world.clock)
+
+
+def test_a_log_that_has_ended_is_anchored_once_more_without_an_entry(world: World) -> None:
+    """Its last checkpoint is anchored, receipts carry that, nothing enters the log; a quiesced one waits."""
+    world.decide()
+    anchorer = world.on_devnet(Devnet(world.clock))
+    world.log.set_standing("quiesced")
+    assert anchorer.run_once().state is State.IDLE
+    world.log.end(Ed25519Signer.from_seed("next.example.org", b"\x08" * 32).vkey)
+    size = world.log.tree_size
+    turn = anchorer.run_once()
+    assert (turn.state, turn.size) == (State.ANCHORED, size)
+    assert world.log.tree_size == size
+    assert world.anchor_entries() == []
+    newest = world.log.anchors.newest()
+    assert newest is not None
+    assert newest.tree_size == size
+    assert anchorer.run_once().state is State.IDLE
