@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := tree proofs verify capture middleware ingest footprint fsck witness monitor
+BENCHMARKS := tree proofs verify capture middleware ingest footprint fsck growth witness monitor
 
 .PHONY: demo test test-long faults lint bench figures vectors clean
 

@@ -1,12 +1,17 @@
-"""Proofs: making them from stored levels and believing them, against the raw hashing each needs."""
+"""Proofs: making them from stored levels and believing them, against the raw hashing each needs; and what
+one costs the reader of a log of 10,000 and of ten million entries, from its cache and from cold files.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import random
+import tempfile
+from pathlib import Path
 
 from measure import arguments, paired, ratio_result, report
+from proofs_stored import cached_and_cold
 
 from auditlog.core.merkle import (
     hash_pairs,
@@ -66,6 +71,9 @@ def main() -> None:
     for name, work, hashes, against in cases:
         ours, ceiling = paired(work, lambda hashes=hashes: raw_hashing(hashes), pairs=pairs)
         results.append(ratio_result(name, ours, ceiling, operations=rounds, unit="proofs/s", against=against))
+    sizes = [10_000, 1_000_000] if options.quick else [10_000, 10_000_000]
+    with tempfile.TemporaryDirectory() as scratch:
+        results += cached_and_cold(Path(scratch), sizes)
     report(results, as_json=options.json)
 
 
