@@ -137,6 +137,10 @@ class Intake:
         if found is None:
             return None
         index = found.first_index + seq - found.first_seq
+        if index >= live.tree.size:
+            # Another process has committed it since (or a commit of ours came late). Judged by what we know;
+            # our own commit will find the log moved, and the sender is told to send again.
+            return None
         return self._reader.leaf_hash(index), index
 
     def append_own(self, kind: str, body: dict[str, Any]) -> Future[Sequenced]:
