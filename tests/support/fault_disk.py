@@ -3,8 +3,9 @@
     disk/<fault>/<visibility>/<system call>/<number>
 
 A child of this process makes ready, is taken by strace, and sends one batch. strace makes the n-th call of
-one kind fail with EIO or ENOSPC, or kills the process at it. Whatever comes of it, the next start must be whole:
-every entry that was acknowledged, by the child or before, is in the log, and an independent fsck is clean.
+one kind fail with EIO or ENOSPC, or kills the process at it. Whatever comes of it, the next start must be
+whole: every entry that was acknowledged, by the child or before, is in the log, and an independent fsck is
+clean.
 
 Each case has a folder of its own, copied from one that was made once. If the process dies here, temporary
 folders stay.
