@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
@@ -44,37 +44,56 @@ from auditlog.service.metrics import Metrics
 from auditlog.service.observe import Observe
 from auditlog.service.opening import EngineOpener
 from auditlog.service.rates import Rates
+from auditlog.service.replica import create_replica
+from auditlog.service.sequencing import opened
 from auditlog.service.settings import Settings
-from auditlog.service.tokens import TokenBook, fixed_tokens
+from auditlog.service.tokens import TokenBook, TokenStore, fixed_tokens
 from auditlog.service.workers import AnchoringWorker
+from auditlog.storage.sql.tokens import TokenRecord
 
 READY = "ready"
 _READ_MOST = (tlog, receipts, entries, search, proofs, promises)
 _READ_LESS = (outcomes, decisions, blocks, producers, logs, standing, health, tokens)
 
 
-def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, opener: Opener | None = None, stop: Callable[[], None] = lambda: None
+) -> FastAPI:
     """Build the service. Its logs are opened, and its workers started, in the lifespan.
 
-    `opener` stands in for the real engines in tests. When the start fails, the error is also kept in
-    `app.state.startup_error`, so that the command line can say it in one line.
+    `opener` stands in for the real engines in tests. When the start fails, or the process has to `stop`
+    because another took its place, the error is also kept in `app.state.startup_error`, so that the command
+    line can say it in one line.
     """
+    if settings.ingest.role == "api":
+        return create_replica(settings)
     gate = Gate(budget_bytes=settings.service.max_waiting_bytes)
     engines: Opener = EngineOpener(settings) if opener is None else opener
     hosting = Hosting(settings, engines)
     metrics = Metrics(hosting.all, lambda: gate.waiting_bytes)
 
+    def end(error: Exception) -> None:
+        app.state.startup_error = error
+        stop()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            fixed = fixed_tokens(settings.tokens)
-            store = await asyncio.to_thread(engines.start)
-            await asyncio.to_thread(hosting.start)
-        except Exception as error:
-            app.state.startup_error = error
-            await asyncio.to_thread(hosting.close)
-            gate.close()
-            raise
+        async with AsyncExitStack() as parts:
+            parts.push_async_callback(asyncio.to_thread, hosting.close)
+            parts.push_async_callback(asyncio.to_thread, gate.close)
+            try:
+                fixed = fixed_tokens(settings.tokens)
+                store = await asyncio.to_thread(engines.start)
+                await parts.enter_async_context(opened(settings, engines, hosting, metrics, end))
+            except Exception as error:
+                app.state.startup_error = error
+                raise
+            parts.push_async_callback(asyncio.to_thread, gate.close)
+            await parts.enter_async_context(serving(app, fixed, store))
+            yield
+
+    @asynccontextmanager
+    async def serving(app: FastAPI, fixed: list[TokenRecord], store: TokenStore) -> AsyncIterator[None]:
         kubernetes = settings.enrolment.kubernetes
         accounts = None if kubernetes is None else ServiceAccounts.of(kubernetes)
         book = TokenBook(fixed, store, monotonic=time.monotonic, accounts=accounts)
@@ -89,14 +108,18 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
         )
         async with worker.running():
             yield
-        await asyncio.to_thread(gate.close)
-        await asyncio.to_thread(hosting.close)
 
     # No interactive pages: they load scripts from elsewhere.
     app = FastAPI(
         title="auditlog", version=auditlog.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.startup_error = None
+    _route(app, metrics)
+    return app
+
+
+def _route(app: FastAPI, metrics: Metrics) -> None:
+    """Every route, and what is around them."""
     # Routes are tried in order: the hot path first, then what is read most.
     app.router.routes.insert(0, batches.route)
     for module in _READ_MOST + _READ_LESS:
@@ -105,4 +128,3 @@ def create_app(settings: Settings, *, opener: Opener | None = None) -> FastAPI:
     app.add_middleware(Observe, metrics=metrics, monotonic=time.monotonic)
     page = functools.cache(lambda: describe(app, version=auditlog.__version__))
     app.openapi = page  # type: ignore[method-assign]
-    return app

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from auditlog.errors import AuditLogError, ConfigurationError, LogHalted, NotFoundError
+from auditlog.errors import AuditLogError, ConfigurationError, LogHalted, NotFoundError, StandingBy
 from auditlog.log.regain import may_pass
 from auditlog.service.settings import LogSettings, Settings, Visibility
 from auditlog.service.settings_checks import refuse_dangerous
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from auditlog.log.outcomes import Outcomes
     from auditlog.log.standing import Standing
     from auditlog.service.tokens import TokenStore
+    from auditlog.storage.leases import Leases
 
 LOG_OPENED = "log_opened"
 LOG_NOT_OPENED = "log_not_opened"
 LOG_NOT_CLOSED = "log_not_closed"
 QUORUMS_MAY_PART = "witness_quorums_may_part"
 HALTED = "halted"
+STANDING_BY = "standing_by"
 PUBLICATION_LATE = "publication_late"
 QUORUM_MISSING = "quorum_missing"
 BLOCK_AGE_S = 5.0
@@ -53,6 +55,9 @@ class Opener(Protocol):
 
     def start(self) -> TokenStore:
         """Open what the logs share, first of all the database; the tokens live there too."""
+
+    def leases(self) -> Leases | None:
+        """Where it is said who sequences; None where a second process cannot be. After `start`."""
 
     def open(self, settings: LogSettings) -> Log:
         """Recover a log that exists. Raises RollbackError, StorageError, ConfigurationError."""
@@ -104,6 +109,8 @@ class HostedLog:
     def log(self) -> Log:
         """The engine. Raises LogHalted when it could not be opened."""
         if self._log is None:
+            if self._fault == STANDING_BY:
+                raise StandingBy("expected the process that sequences this log, found one that stands by")
             raise LogHalted(self._fault or "the log is closed")
         return self._log
 
@@ -125,7 +132,7 @@ class HostedLog:
     def unready(self) -> str | None:
         """Why this log is not ready, in one word for all to see; None when it is."""
         if self.fault is not None:
-            return HALTED
+            return STANDING_BY if self._log is None and self._fault == STANDING_BY else HALTED
         if self.publication_lag_s() > self.settings.max_merge_delay_s:
             quorum = self.quorum()
             return QUORUM_MISSING if quorum is not None and quorum.held_s else PUBLICATION_LATE
@@ -152,10 +159,6 @@ class HostedLog:
     def publication_lag_s(self) -> float:
         """How long the oldest commit that is not published has waited, in seconds; 0 without an engine."""
         return 0.0 if self._log is None else self._log.publication_lag_s
-
-    def index_lag(self) -> int | None:
-        """Committed entries that look-ups do not find yet; None without an engine."""
-        return None if self._log is None else self._log.index.lag
 
     def index_lag(self) -> int | None:
         """Committed entries that look-ups do not find yet; None without an engine."""
@@ -219,10 +222,20 @@ class Hosting:
         self._settings = settings
         self._opener = opener
         self._hosted: dict[str, HostedLog] = {}
+        self._stands_by = False
         self._creating = threading.Lock()
         self._asking_block = threading.Lock()
         self._block: tuple[float, BlockRef | None] | None = None
         self._logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("auditlog.service")
+
+    def known(self) -> list[LogSettings]:
+        """Every configured and every registered log. Raises ConfigurationError."""
+        return [*self._settings.logs, *self._registered()]
+
+    def stand_by(self) -> None:
+        """Know every log and open none: another process sequences them. Raises ConfigurationError."""
+        self._stands_by = True
+        self._hosted = {each.name: HostedLog(each, None, STANDING_BY) for each in self.known()}
 
     def start(self) -> None:
         """Open every configured and every registered log.
@@ -231,7 +244,8 @@ class Hosting:
             AuditLogError: there are logs, and not one of them could be opened.
         """
         failure: AuditLogError | None = None
-        for settings in [*self._settings.logs, *self._registered()]:
+        self._stands_by = False
+        for settings in self.known():
             try:
                 self._hosted[settings.name] = HostedLog(settings, self._opener.open(settings), None)
                 self._logger.info(LOG_OPENED, log=settings.name, origin=settings.origin)
@@ -300,6 +314,8 @@ class Hosting:
             ConfigurationError: the name or origin is taken by a log with other settings, or a path is
             dangerous.
         """
+        if self._stands_by:
+            raise StandingBy("expected the process that sequences these logs, found one that stands by")
         with self._creating:
             held = self._hosted.get(wanted.name)
             if held is not None:
@@ -313,13 +329,17 @@ class Hosting:
             self._hosted[wanted.name] = hosted
             return hosted
 
-    def close(self) -> None:
-        """Close every log, then what they share."""
+    def close_logs(self) -> None:
+        """Close every log: what was accepted is committed. Twice is once."""
         for hosted in self._hosted.values():
             try:
                 hosted.close()
             except Exception as error:
                 self._logger.error(LOG_NOT_CLOSED, log=hosted.name, exc_info=error)
+
+    def close(self) -> None:
+        """Close every log, then what they share."""
+        self.close_logs()
         self._opener.close()
 
     @property

@@ -148,7 +148,8 @@ def configure_logging(log_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    for chatty in ("uvicorn.error", "alembic"):
+    # A client of ours would log addresses, whose paths may hold capabilities.
+    for chatty in ("uvicorn.error", "alembic", "httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_without_start_traceback)
 

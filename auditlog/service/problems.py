@@ -72,12 +72,20 @@ TABLE = (
     Row(errors.TooManyRequests, 429, "Too many entries", retry_after_s=1),
     Row(errors.Pushback, 503, "Try again later", "the service cannot take this now; nothing was accepted", 1),
     Row(
+        errors.StandingBy,
+        503,
+        "Standing by",
+        "another process sequences this log; not acknowledged, sending the same again is safe",
+        1,
+    ),
+    Row(
         errors.LogHalted,
         503,
         "Log halted",
         "the log has stopped itself; not acknowledged, sending the same again is safe",
         30,
     ),
+    Row(errors.BrokerError, 503, "Broker away", "not acknowledged; sending the same again is safe", 2),
     Row(errors.StorageError, 503, "Storage failed", "not acknowledged; sending the same again is safe", 5),
     Row(errors.LogUnreachable, 503, "Log not reachable", "a log elsewhere did not answer", 30),
     Row(errors.SourceError, 503, "Log not readable", "a log elsewhere could not be read", 30),
@@ -137,6 +145,15 @@ def problem_of(error: BaseException) -> Problem:
         found=getattr(error, "found", None),
         headers=headers,
     )
+
+
+def is_problem(body: bytes, error: type[errors.AuditLogError]) -> bool:
+    """Whether an answer of another process of ours tells of this error."""
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(found, dict) and found.get("type") == TYPE_PREFIX + error.code
 
 
 def install(app: FastAPI) -> None:

@@ -17,7 +17,7 @@ import socket
 
 import structlog
 
-from auditlog.errors import AuditLogError, ConfigurationError, LedgerError
+from auditlog.errors import AuditLogError, BrokerError, ConfigurationError, LeaseLost, LedgerError
 from auditlog.log.regain import may_pass
 from auditlog.service.app import create_app
 from auditlog.service.observe import configure_logging
@@ -25,6 +25,7 @@ from auditlog.service.settings import Settings
 
 STARTING = "starting"
 TRY_AGAIN = "start_again_later"
+_PASSING = (LedgerError, BrokerError, LeaseLost)
 EXIT_TRY_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h."""
 KEEP_ALIVE_S = 30
@@ -42,7 +43,13 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
 
     configure_logging(settings.service.log_format)
     listening = sockets or listen(settings.service.host, settings.service.port)
-    app = create_app(settings)
+    servers: list[uvicorn.Server] = []
+
+    def stop() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    app = create_app(settings, stop=stop)
     config = uvicorn.Config(
         app,
         host=settings.service.host,
@@ -63,7 +70,9 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
-        uvicorn.Server(config).run(sockets=listening)
+        servers.append(uvicorn.Server(config))
+        servers[0].run(sockets=listening)
+        _raise_why(app.state.startup_error)
     except SystemExit:
         # The server exits by itself when the start fails; why it did is worth more than its exit code.
         _raise_why(app.state.startup_error)
@@ -74,10 +83,10 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
 
 
 def _raise_why(error: Exception | None) -> None:
-    """Raise the error that kept the service from starting, or, if waiting helps, say it and exit."""
+    """Raise the error that kept the service from starting or going on; if waiting helps, say it and exit."""
     if error is None:
         return
-    if isinstance(error, AuditLogError) and (may_pass(error) or isinstance(error, LedgerError)):
+    if isinstance(error, AuditLogError) and (may_pass(error) or isinstance(error, _PASSING)):
         structlog.get_logger("auditlog.service").error(TRY_AGAIN, problem=error.code, error=str(error))
         raise SystemExit(EXIT_TRY_AGAIN) from None
     raise error from None

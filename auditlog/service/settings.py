@@ -33,6 +33,7 @@ from pydantic import Field, ValidationError
 from auditlog.errors import ConfigurationError
 from auditlog.service.settings_buckets import BucketsSettings, StoreUrls
 from auditlog.service.settings_checks import refuse_dangerous
+from auditlog.service.settings_ingest import IngestSettings
 from auditlog.service.settings_types import BucketUrl, ConfigPath, Instant, NamePattern, Strict
 
 Visibility = Literal["public", "hashes", "private"]
@@ -44,6 +45,7 @@ ENVIRONMENT = {
     "AUDITLOG_SERVE_PUBLIC_URL": ("service", "public_url"),
     "AUDITLOG_SERVE_DATABASE_URL": ("service", "database_url"),
     "AUDITLOG_SERVE_DATABASE_URL_FILE": ("service", "database_url_file"),
+    "AUDITLOG_SERVE_ROLE": ("ingest", "role"),
     "AUDITLOG_SERVE_RPC_URL": ("anchoring", "rpc_url"),
     "AUDITLOG_SERVE_RPC_URL_FILE": ("anchoring", "rpc_url_file"),
 }
@@ -224,6 +226,7 @@ class Settings(Strict):
     enrolment: EnrolmentSettings = EnrolmentSettings()
     anchoring: AnchoringSettings = AnchoringSettings()
     buckets: BucketsSettings = BucketsSettings()
+    ingest: IngestSettings = IngestSettings()
 
     @classmethod
     def load(cls, path: str | Path, environ: Mapping[str, str] | None = None) -> Self:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from auditlog.errors import ConfigurationError
+from auditlog.service.settings_ingest import check_ingest
 from auditlog.service.settings_types import is_loopback
 from auditlog.service.witnessing import witnessing_of
 
@@ -33,6 +34,7 @@ def refuse_dangerous(settings: Settings) -> None:
     _check_tokens(settings)
     _check_kubernetes(settings)
     _check_anchoring(settings)
+    check_ingest(settings.ingest, settings.service)
     _check_unique(settings)
     _check_buckets(settings)
     for log in settings.logs:

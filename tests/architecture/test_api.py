@@ -38,6 +38,7 @@ from auditlog.service.settings import (
     TokenSettings,
 )
 from auditlog.service.settings_buckets import BucketsSettings
+from auditlog.service.settings_ingest import IngestSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "auditlog" / "spec" / "api.md").read_text(encoding="utf-8")
@@ -100,7 +101,8 @@ def test_openapi_lists_every_route_and_no_other(tmp_path: Path) -> None:
 
 def test_the_page_names_every_setting() -> None:
     """Each setting of each table of the configuration file is on the page."""
-    for model in (ServiceSettings, LogSettings, TokenSettings, AnchoringSettings, BucketsSettings):
+    tables = (ServiceSettings, LogSettings, TokenSettings, AnchoringSettings, BucketsSettings, IngestSettings)
+    for model in tables:
         missing = [name for name in model.model_fields if f"`{name}`" not in PAGE]
         assert missing == [], model.__name__
     assert [name for name in ENVIRONMENT if name.removeprefix("AUDITLOG_SERVE") not in PAGE] == []

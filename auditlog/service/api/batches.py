@@ -1,8 +1,8 @@
 """`POST /logs/{log}/batches`: the hot path. A raw route: no model, one decode, one wait.
 
 Spec: auditlog/spec/api.md, "Batches". Promises: 200 means every entry of the batch is in the tree,
-durably; any other answer means nothing new was acknowledged, and sending the same bytes again is safe.
-Must never: hold more of a body than the limit, or run admission on the event loop.
+durably; any other answer (202 too: a broker has it) means nothing new was acknowledged, and sending the same
+bytes again is safe. Must never: hold more of a body than the limit, or run admission on the event loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from auditlog.core.batch import BATCH_MEDIA_TYPE, decode_batch
+from auditlog.errors import NotYetCommitted
 from auditlog.log.admission import Accepted, Batch, claimed_head
+from auditlog.service.api.answers import not_yet
 from auditlog.service.context import context_of, hosted_log, require_async, room_for
 from auditlog.service.hosting import HostedLog
 from auditlog.service.rates import Rates
@@ -40,7 +42,10 @@ async def post_batch(request: Request) -> Response:
     size = limits.max_batch_bytes if declared is None else min(declared, limits.max_batch_bytes)
     with room_for(request, hosted, size):
         body = await read_body(request, limit=limits.max_batch_bytes, timeout_s=limits.body_timeout_s)
-        accepted = await context.gate.run(lambda: _submit(hosted, body, token, context.rates))
+        try:
+            accepted = await context.gate.run(lambda: _submit(hosted, body, token, context.rates))
+        except NotYetCommitted as waiting:
+            return not_yet(waiting.retry_after_s)
     context.metrics.entries.labels(hosted.name).inc(accepted.count)
     answer = {
         "first_index": accepted.first_index,

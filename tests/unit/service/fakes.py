@@ -36,7 +36,6 @@ class FakeLog:
         self.published_size = 8
         self.publication_lag_s = 0.0
         self.lag = 2
-        self.lag = 2
         self.flagged = {"id_repeated": 1}
         self.refusal: Exception | None = None
         self.fault: str | None = None
@@ -213,6 +212,9 @@ class FakeOpener:
     def start(self) -> FakeTokens:
         """The tokens."""
         return self.tokens
+
+    def leases(self) -> None:
+        """Nobody else is there."""
 
     def open(self, settings: LogSettings) -> Any:
         """A fake, or the failure."""

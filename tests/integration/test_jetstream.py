@@ -1,0 +1,192 @@
+"""Two replicas, two sequencer candidates, three NATS servers and a PostgreSQL, under load, each killed.
+
+No acknowledged entry is lost or there twice, every index that was told is true, and another sequencer goes on
+within 10 s. Everything is a process of its own and real.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from auditlog.service.settings import Settings
+from tests.support.live_service import live_service
+from tests.support.log_audit import check_chains
+from tests.support.nats_cluster import NatsCluster, running_cluster
+from tests.support.postgres import PostgresServer
+from tests.support.replicated import LOG, WAIT_S, Load, Replicated, Sender, replicated
+
+HAND_OVER_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def nats() -> Iterator[NatsCluster]:
+    """Three servers for all tests here."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests here."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def told(text: str) -> None:
+    """A figure for whoever reads the run."""
+    sys.stdout.write(f"{text}\n")
+
+
+def hand_over_s(load: Load, moment: float) -> float:
+    """The longest time without an acknowledgement from a moment on, until it all goes on."""
+    load.first_after(moment)
+    load.await_more(50)
+    return load.longest_gap(moment, time.monotonic())
+
+
+def check(whole: Replicated, load: Load) -> list[bytes]:
+    """Everything acknowledged is in the published log once, where it was said to be, in whole chains."""
+    acknowledged = [entry for sender in load.senders for entry in sender.acknowledged]
+    until = time.monotonic() + WAIT_S
+    while not set(acknowledged) <= set(entries := whole.entries()):
+        assert time.monotonic() < until, (
+            f"{len(set(acknowledged) - set(entries))} acknowledged entries missing"
+        )
+        time.sleep(0.1)
+    assert len(set(entries)) == len(entries), "no entry twice"
+    check_chains(entries)
+    for sender in load.senders:
+        for entry, index in sender.indices.items():
+            assert entries[index] == entry
+    return entries
+
+
+def test_a_batch_goes_through_the_broker_and_everything_else_is_passed_on(
+    nats: NatsCluster, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """Enrolment, indices, repeats, conflicts, heads, tiles and receipts, all by way of a replica; then the
+    sequencer is killed under load, and the other one told to stop: the hand-over is quick both times.
+    """
+    with replicated(tmp_path, nats, postgres, "through") as whole:
+        sender = Sender(whole, "host", size=4)
+        sender.enrol()
+        first = [sender.producer.start(), sender.producer.decide(1)]
+        answer = sender.send(first)
+        assert (answer["count"], answer["skipped"]) == (2, 0)
+        assert answer["tree_size"] >= answer["first_index"] + 2
+        again = sender.send(first)
+        assert (again["count"], again["skipped"], again["first_index"]) == (0, 2, answer["first_index"] + 1)
+        longer = [*first, sender.producer.decide(2)]
+        assert sender.send(longer)["first_index"] == answer["first_index"] + 2
+        api = whole.api[0].service
+        forged = sender.producer
+        kept = forged.seq, forged.prev
+        forged.seq, forged.prev = 0, b"\1" * 32
+        conflict = api.post_batch(LOG, forged, [forged.decide(9)])
+        assert (conflict.status, conflict.json["found"]["seq"]) == (409, 1)
+        forged.seq, forged.prev = kept
+        head = api.get(f"/logs/{LOG}/producers/{forged.producer.hex()}/head", token="submit").json
+        assert (head["seq"], head["leaf_hash"]) == (2, forged.prev.hex())
+        assert api.get(f"/logs/{LOG}").json["origin"] == f"log.example.org/{LOG}"
+        assert api.get(f"/logs/{LOG}/tile/0/999").status == 404
+        assert "auditlog_http_requests" in api.get("/metrics").body.decode()
+        assert api.get("/openapi.json").status == 200
+        load = Load(whole, 2)
+        load.await_more(50)
+        holder = whole.await_holder()
+        moment = time.monotonic()
+        holder.kill()
+        killed_s = hand_over_s(load, moment)
+        holder.start()
+        holder = whole.await_holder()
+        moment = time.monotonic()
+        assert holder.stop() == 0
+        stopped_s = hand_over_s(load, moment)
+        load.stop()
+        told(f"hand-over {killed_s:.1f} s after kill -9, {stopped_s:.1f} s after SIGTERM")
+        assert max(killed_s, stopped_s) < HAND_OVER_S
+        check(whole, load)
+
+
+def test_a_server_that_does_not_sync_is_refused(postgres: PostgresServer, tmp_path: Path) -> None:
+    """A replica does not start on a NATS that confirms before it syncs, and says what to set."""
+    lax = NatsCluster(1, sync="sync_interval: 2m")
+    try:
+        lax.start()
+        whole = Replicated(tmp_path, lax, postgres, "lax")
+        settings = Settings.load(whole.api[0].config, {"AUDITLOG_SERVE_ROLE": "api"})
+        with pytest.raises(Exception, match="sync_interval: always"), live_service(settings):
+            pass
+    finally:
+        lax.stop()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+def test_every_part_is_killed_under_load(
+    nats: NatsCluster, postgres: PostgresServer, tmp_path: Path, seed: int
+) -> None:
+    """The leader of the stream, the sequencer, the database and a replica, in an order of the seed."""
+    choose = random.Random(seed)
+    with replicated(tmp_path, nats, postgres, f"killed{seed}") as whole:
+        load = Load(whole, 6)
+        load.await_more(200)
+        kills = [kill_leader, kill_sequencer, kill_database, kill_replica] * 2
+        choose.shuffle(kills)
+        for kill in kills:
+            moment = time.monotonic()
+            name = kill(whole)
+            gap_s = load.first_after(moment)
+            told(f"{name}: first commit after {gap_s:.1f} s")
+            if kill in {kill_sequencer, kill_replica}:
+                assert gap_s < HAND_OVER_S
+            load.await_more(100)
+            whole.await_holder()
+        load.stop()
+        entries = check(whole, load)
+        told(f"{load.count} entries acknowledged, {len(entries)} in the log, 0 lost, 0 twice")
+
+
+def kill_leader(whole: Replicated) -> str:
+    """The NATS server that leads the stream dies, and comes back."""
+    leader = whole.nats.stream_leader(whole.stream)
+    assert leader is not None
+    whole.nats.kill(leader)
+    time.sleep(1.0)
+    whole.nats.start_one(leader)
+    return "leader of the stream"
+
+
+def kill_sequencer(whole: Replicated) -> str:
+    """Whoever sequences dies; it is started again to stand by."""
+    holder = whole.await_holder()
+    holder.kill()
+    holder.start()
+    return "sequencer"
+
+
+def kill_database(whole: Replicated) -> str:
+    """PostgreSQL and all its sessions die, and it comes back."""
+    whole.postgres.kill()
+    time.sleep(1.0)
+    whole.postgres.serve()
+    return "database"
+
+
+def kill_replica(whole: Replicated) -> str:
+    """One replica dies, and comes back."""
+    replica = whole.api[0]
+    replica.kill()
+    replica.start()
+    replica.await_status(200)
+    return "replica"
