@@ -1,7 +1,9 @@
-"""`auditlog find subject=123`: decisions of this host by what the operator knows of them.
+"""`auditlog find subject=123`: decisions of this host by what the operator knows of them; with `--log URL`
+entries of a log by what they say.
 
-Searches the private index of every slot (`auditlog.capture.private_index`): keyed digests, on this host only.
-Must never: print a fact, or ask anything outside this host.
+On this host it searches the private index of every slot (`auditlog.capture.private_index`): keyed digests.
+With `--log` it asks `GET /logs/{log}/search` (spec/api.md, "Search"), all pages: the log's word, no proof.
+Must never: print a fact, or ask anything outside this host unless a log is named.
 """
 
 from __future__ import annotations
@@ -22,15 +24,30 @@ _NOT_FOUND = 1
 def find(
     facts: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=VALUE...", help="subject, label, request_id, trace_id; all hold."),
+        typer.Argument(metavar="NAME=VALUE...", help="What has to hold; all of it."),
     ],
+    *,
     state: Annotated[
         Path | None,
         typer.Option("--state", metavar="DIR", help="State of the capture layer (or AUDITLOG_STATE)."),
     ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option("--log", metavar="URL", help="Search this log instead: http[s]://HOST/logs/NAME."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="Token with scope read, for --log.")
+    ] = None,
+    most: Annotated[int, typer.Option("--most", min=1, help="With --log: entries shown at most.")] = 1000,
     json: Annotated[bool, typer.Option("--json", help="One JSON value.")] = False,
 ) -> int:
-    """Find decisions of this host by subject, label, request id or trace."""
+    """Find decisions of this host by subject, label, request_id or trace_id; or, with --log, entries of a log
+    by decision, leaf, producer, kind, model, operation, status, ended, since, before, order.
+    """
+    if log is not None:
+        from auditlog.cli.find_in_log import find_in_log
+
+        return find_in_log(log, facts, token_file=token_file, most=most, as_json=json)
     from auditlog.capture.disclose import find_decisions
     from auditlog.capture.private_index import parse_search
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from typing import Any, TypeGuard
 
 from auditlog.core.entry import parse_time
 from auditlog.core.tiles import TILE_WIDTH
@@ -44,28 +45,39 @@ def block_rows(block: int, entries: Sequence[Indexed]) -> list[FacetRow]:
 
 
 def _by_word(entries: Sequence[Indexed]) -> dict[tuple[int, str | int], list[int]]:
-    """Places by facet and word. Bodies are a stranger's: what is of another form is found by less."""
+    """Places by facet and word. Bodies are a stranger's: what is of another form is found by less.
+
+    Column by column: most have one word in the whole block, and then nothing is done for each place.
+    """
+    everywhere = list(_EVERYWHERE)
+    decided = [place for place, entry in enumerate(entries) if entry.kind == "decision"]
+    bodies = [entries[place].body for place in decided]
     found: dict[tuple[int, str | int], list[int]] = {}
-
-    def note(facet: int, word: str | int, place: int) -> None:
-        places = found.get((facet, word))
-        if places is None:
-            found[facet, word] = [place]
-        else:
-            places.append(place)
-
-    for place, entry in enumerate(entries):
-        note(TIME, entry.time[:16], place)
-        note(KIND, entry.kind, place)
-        note(PRODUCER, entry.producer, place)
-        if entry.kind == "decision":
-            body = entry.body
-            for facet, word in ((MODEL, body.model), (OPERATION, body.operation), (ENDED, body.ended)):
-                if type(word) is str:
-                    note(facet, word, place)
-            if type(body.status) is int and 0 <= body.status <= MAX_STATUS:
-                note(STATUS, body.status, place)
+    columns: tuple[tuple[int, list[int], list[Any]], ...] = (
+        (TIME, everywhere, [entry.time[:16] for entry in entries]),
+        (KIND, everywhere, [entry.kind for entry in entries]),
+        (PRODUCER, everywhere, [entry.producer for entry in entries]),
+        (MODEL, decided, [body.model for body in bodies]),
+        (OPERATION, decided, [body.operation for body in bodies]),
+        (STATUS, decided, [body.status for body in bodies]),
+        (ENDED, decided, [body.ended for body in bodies]),
+    )
+    for facet, places, words in columns:
+        first: Any = words[0] if words else None
+        if _is_word(facet, first) and words.count(first) == len(words):
+            found[facet, first] = places
+            continue
+        for place, word in zip(places, words, strict=True):
+            if _is_word(facet, word):
+                found.setdefault((facet, word), []).append(place)
     return found
+
+
+def _is_word(facet: int, word: object) -> TypeGuard[str | int]:
+    """Whether one can search for it."""
+    if facet == STATUS:
+        return type(word) is int and 0 <= word <= MAX_STATUS
+    return type(word) is str
 
 
 def _value(facet: int, word: str | int) -> int:

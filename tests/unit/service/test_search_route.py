@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from auditlog.cli.main import run as auditlog
 from auditlog.core.merkle import hash_leaf
 from auditlog.service.settings import Settings
 from tests.support.live_service import LiveService, create_logs, live_service, write_config
@@ -124,3 +127,25 @@ def test_visibility_decides_who_searches(service: LiveService) -> None:
     assert [each["index"] for each in answer.json["entries"]] == [0]
     assert answer.headers["cache-control"] == "no-store"
     assert "auditlog_index_lag_entries" in service.get("/metrics").body.decode()
+
+
+def test_the_command_line_finds_entries_of_a_log(
+    service: LiveService, entries: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`auditlog find --log` shows every page; nothing found is 1, an odd question 2."""
+    assert entries
+    url = f"{service.url}/logs/public"
+    assert auditlog(["find", "--log", url, "status=503", "operation=chat", "--json"]) == 0
+    out = capsys.readouterr().out  # the service in this process writes its lines there too
+    told = json.loads(out[out.index("{\n") :])
+    assert [each["index"] for each in told["entries"]] == list(range(3, 303, 10))
+    assert (told["size"], told["all"]) == (303, True)
+    assert auditlog(["find", "--log", url, "kind=decision", "--most", "201"]) == 0
+    assert "there are more than 201" in capsys.readouterr().err
+    assert auditlog(["find", "--log", url, "model=pending"]) == 1
+    assert auditlog(["find", "--log", url, "colour=red"]) == 2
+    assert auditlog(["find", "--log", url, "status=1000"]) == 2
+    (tmp_path / "token").write_text("alt_read-token-of-the-tests")
+    private = ["find", "--log", f"{service.url}/logs/hashes", "kind=genesis"]
+    assert auditlog(private) == 2
+    assert auditlog([*private, "--token-file", str(tmp_path / "token")]) == 0
