@@ -71,7 +71,8 @@ class FolderLock:
             os.close(self._fd)
             if isinstance(error, BlockingIOError):
                 raise ConfigurationError(
-                    f"expected {folder} to be used by one auditlog process, found another that serves it"
+                    f"expected {folder} to be used by one auditlog process, found another that serves it. "
+                    f"Nothing was signed. Stop that one first: `fuser {path}` names it"
                 ) from None
             raise StorageError(f"expected to lock {path}, found {error.strerror}") from error
 
