@@ -166,6 +166,11 @@ def prove_consistency_from(node: NodeReader, old_size: int, new_size: int) -> li
 
 def range_hash(node: NodeReader, low: int, high: int) -> bytes:
     """MTH(D[low:high]) for `low` a multiple of the power of two at or above high - low, as in every proof."""
+    size = high - low
+    if size > 0 and not size & (size - 1):
+        # One complete subtree, as nearly every part of a proof is.
+        level = size.bit_length() - 1
+        return _checked(node(level, low >> level))
     parts: list[bytes] = []
     while low < high:
         level = (high - low).bit_length() - 1

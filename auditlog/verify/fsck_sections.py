@@ -74,21 +74,23 @@ class Scanner:
         width = min(TILE_WIDTH, self._size - block * TILE_WIDTH)
         tile = self._read_tile(TilePath(0, block, width), section)
         entries = self._read_bundle(TilePath(None, block, width), section) if self._with_bundles else None
-        leaves = tile
+        leaves, hashes = tile, []
         if entries is not None:
             hashes = hash_leaves(entries)
             joined = b"".join(hashes)
-            if tile is not None and joined != tile:
-                section.faults.append(_difference(block, hashes, tile))
-            # Going on from the tile says whether the tiles alone still lead to the signed root.
-            leaves = joined if tile is None else tile
             self._gathering.take(block * TILE_WIDTH, hashes, entries)
+            if tile is None:
+                leaves = joined
+            elif joined != tile:
+                section.faults.append(_difference(block, hashes, tile))
+                # Going on from the tile says whether the tiles alone still lead to the signed root.
+                hashes = []
         else:
             # Chains are followed no further than the first hole, which the fault above has named.
             self._gathering.stop()
         section.leaves.append(leaves or b"")
         is_full = leaves is not None and width == TILE_WIDTH
-        section.roots.append(root_hash(decode_tile(leaves or b"", TILE_WIDTH)) if is_full else b"")
+        section.roots.append(root_hash(hashes or decode_tile(leaves or b"", width)) if is_full else b"")
         return leaves is not None or (self._with_bundles and section.leaves.count(b"") < LOST_BLOCKS)
 
     def _read_tile(self, path: TilePath, section: Section) -> bytes | None:

@@ -80,7 +80,7 @@ class FolderSource:
     def _read(self, path: str) -> bytes:
         # The folder may be the operator's. Opening a pipe waits for a writer unless told not to, and a device
         # may never end: neither must hang a verifier, so nothing is read before the kind is known.
-        handle = os.open(self._folder / path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        handle = os.open(f"{self._folder}/{path}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):

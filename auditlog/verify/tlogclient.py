@@ -58,7 +58,8 @@ def fetch_tile(source: LogSource, path: TilePath) -> bytes:
         content = _fetch_full(source, path, error)
         if len(content) == TILE_WIDTH * HASH_BYTES:
             content = content[: path.width * HASH_BYTES]
-    decode_tile(content, path.width)
+    if len(content) != path.width * HASH_BYTES:
+        decode_tile(content, path.width)  # says what is wrong
     return content
 
 
