@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from auditlog.cli.main import run
 from auditlog.core.checkpoint import Checkpoint, open_checkpoint
 from auditlog.core.keys import Ed25519Verifier
 from auditlog.core.merkle import hash_leaf, root_hash
+from auditlog.errors import ConfigurationError
 from auditlog.service.settings import Settings
 from tests.support.live_service import LiveService, create_logs, live_service, write_config
 from tests.support.postgres import PostgresServer
@@ -105,10 +107,34 @@ def post_until_taken(service: LiveService, producer: FakeProducer, entries: list
     assert answer.status == 200, answer.body
 
 
-def test_two_services_on_one_database_and_log_do_not_fork(settings: Settings) -> None:
-    """Both take entries at once; one tree holds all of them, and every checkpoint either showed."""
+def with_lease(settings: Settings, name: str) -> Settings:
+    """The same service, which asks for another lease."""
+    return settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"lease": name})})
+
+
+def test_a_second_service_refuses_to_start_and_says_what_to_do(settings: Settings) -> None:
+    """It signs nothing and names who runs; once that one has stopped it starts at once."""
+    with live_service(settings) as one:
+        with (
+            pytest.raises(
+                ConfigurationError, match=rf":{os.getpid()}:.*stop that one first.*ingest"
+            ) as refused,
+            live_service(settings),
+        ):
+            pass
+        assert "Nothing was signed" in str(refused.value)
+        producer, _ = one.enrol(LOG, "host")
+        assert one.post_batch(LOG, producer, [producer.start()]).status == 200
+    with live_service(settings) as two:
+        assert two.post_batch(LOG, producer, [producer.decide(1)]).status == 200
+
+
+def test_two_holders_of_the_lease_do_not_fork(settings: Settings) -> None:
+    """Both sequence at once, each with the lease as it believes; one tree holds all entries once, and every
+    checkpoint that either showed. Who is told of a failure sends again.
+    """
     shown: list[Checkpoint] = []
-    with live_service(settings) as one, live_service(settings) as two:
+    with live_service(settings) as one, live_service(with_lease(settings, "other")) as two:
         verifier = Ed25519Verifier.from_vkey(one.get(f"/logs/{LOG}").json["vkey"])
 
         def work(service: LiveService, name: str) -> list[bytes]:
