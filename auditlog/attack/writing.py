@@ -188,7 +188,7 @@ ATTACKS: tuple[Attack, ...] = (
             "duplicate_number"),
     _attack("skipped-number", "leaves a number out", _written(_skipped_number), "broken_chain"),
     _attack("broken-head", "delivers other entries than the host signed for", _written(_broken_head),
-            "broken_head", should=(Piece.MONITOR,)),
+            "broken_head", should=(Piece.FSCK, Piece.MONITOR)),
     _attack("old-key", "starts a host's life with the key that the host had before",
             _written(_old_producer_key), "wrong_key", by=By.THIEF),
     _attack("after-retirement", "writes on as a host that has ended", _written(_after_retirement),
