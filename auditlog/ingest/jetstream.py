@@ -59,6 +59,7 @@ class JetStreamBroker:
         self._settings = settings
         self._client = Client()
         self._stream: JetStreamContext = self._client.jetstream()
+        self._was_connected = False
 
     async def start(self, logs: list[str]) -> None:
         """Check the servers, connect, make or check the stream of each log; see the port."""
@@ -80,6 +81,7 @@ class JetStreamBroker:
             )
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise BrokerError(f"expected to reach NATS, found {type(error).__name__}") from error
+        self._was_connected = True
         if self._client.max_payload < settings.max_batch_bytes:
             raise ConfigurationError(
                 f"expected NATS to take messages of service.max_batch_bytes ({settings.max_batch_bytes}), "
@@ -125,7 +127,7 @@ class JetStreamBroker:
         if self._client.is_connected:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 await self._client.flush(timeout=1)
-        if not self._client.is_closed:
+        if self._was_connected and not self._client.is_closed:
             await self._client.close()
 
     def _name(self, log: str) -> str:

@@ -62,7 +62,10 @@ class Published:
 
     def leaf_hash(self, index: int) -> bytes:
         """Leaf hash of a published entry. Raises: NotFoundError, StorageError."""
-        return self._hashes(0, index // TILE_WIDTH)[index % TILE_WIDTH]
+        hashes = self._hashes(0, index // TILE_WIDTH)
+        if index % TILE_WIDTH >= len(hashes):
+            raise NotFoundError(f"expected an entry below the published size, found number {index}")
+        return hashes[index % TILE_WIDTH]
 
     def _hashes(self, level: int, index: int) -> list[bytes]:
         data, width = self._read(level, index)

@@ -187,7 +187,7 @@ class Replica:
         with self._lock:
             producer = bytes.fromhex(claimed.producer)
             self._set_tip(producer, self._state.heads_of([producer]).get(producer))
-            keys = self._chains.keys(claimed, self._leaf_at)
+            keys = self._chains.keys(claimed, self._place_of)
         return check_batch(batch, self._origin, keys)
 
     def _place(self, batch: CheckedBatch, head: ChainHead | None) -> Examined:
@@ -226,6 +226,11 @@ class Replica:
         run = self._state.run_of(last.batch.producer, head.instance, head.seq)
         index = last.placement.known_index if run is None else run.first_index + head.seq - run.first_seq
         return Accepted(index, 0, head.size, size)
+
+    def _place_of(self, producer: bytes, instance: str, seq: int) -> tuple[bytes, int] | None:
+        """As `_leaf_at` for who wants the index alone. Raises: StorageError."""
+        run = self._state.run_of(producer, instance, seq)
+        return None if run is None else (b"", run.first_index + seq - run.first_seq)
 
     def _leaf_at(self, producer: bytes, instance: str, seq: int) -> tuple[bytes, int] | None:
         """Where a number of a chain is in the log. Raises: NotFoundError, StorageError."""
