@@ -23,10 +23,11 @@ import pytest
 from auditlog.capture.backlog import read_backlog
 from auditlog.core.entry import Entry, parse_entry
 from auditlog.core.tiles import decode_bundle
+from auditlog.demo.processes import free_port
 from auditlog.log.lives import read_lives
 from auditlog.service.settings import Settings
 from auditlog.service.tokens import token_sha256
-from tests.integration.test_service_process import PROGRAM, free_port
+from tests.integration.test_service_process import PROGRAM
 from tests.support.live_service import LiveService, write_config
 from tests.support.log_audit import check_chains
 from tests.support.recording import HOST_TOKEN, WAIT_S

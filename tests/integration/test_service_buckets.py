@@ -7,7 +7,6 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -18,26 +17,16 @@ import pytest
 from auditlog.cli.main import run
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.tiles import bundles_for_size, decode_bundle
+from auditlog.demo.processes import free_port
 from auditlog.service.settings import Settings
 from auditlog.verify.bucket_source import BucketSource
-from tests.integration.test_service_process import await_ready, free_port, process
+from tests.integration.test_service_process import await_ready, process
 from tests.support.live_service import LiveService, create_logs, live_service, write_config
 from tests.support.postgres import PostgresServer
 from tests.support.seaweed import ACCESS_KEY, BUCKET, REGION, SECRET_KEY, SeaweedServer
 
 WAIT_S = 90.0
 _names = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """One database server for all tests here."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 def configured(server: SeaweedServer, folder: Path, database_url: str | None) -> tuple[Path, str]:

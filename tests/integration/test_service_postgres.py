@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,21 +28,10 @@ _names = itertools.count()
 LOG = "hashes"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """One server for all tests here."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def settings(server: PostgresServer, tmp_path: Path) -> Settings:
+def settings(postgres: PostgresServer, tmp_path: Path) -> Settings:
     """One log in a database of its own, named in a secret file, and a devnet."""
-    (tmp_path / "database_url").write_text(server.database(f"service_{next(_names)}") + "\n")
+    (tmp_path / "database_url").write_text(postgres.database(f"service_{next(_names)}") + "\n")
     config = write_config(tmp_path, anchoring="devnet", database_url_file="database_url")
     settings = with_host_token(Settings.load(config, environ={}))
     create_logs(settings)

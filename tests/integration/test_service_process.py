@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from auditlog.core.batch import BATCH_MEDIA_TYPE, encode_batch
+from auditlog.demo.processes import free_port
 from auditlog.service.settings import Settings
 from tests.support.live_service import TOKENS, LiveService, create_logs, live_service, write_config
 
@@ -33,13 +33,6 @@ PROGRAM = (
     "except AuditLogError as error:\n"
     "    sys.exit(f'refused: {error}')\n"
 )
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

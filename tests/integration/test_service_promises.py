@@ -28,23 +28,18 @@ DECISION = decision_body(1)["id"]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One private log, and a devnet."""
     folder: Path = tmp_path_factory.mktemp("promises")
     more: dict[str, Any] = {}
-    server = PostgresServer() if request.param == "postgres" else None
-    try:
-        if server is not None:
-            server.start()
-            (folder / "database_url").write_text(server.database("promises") + "\n")
-            more["database_url_file"] = "database_url"
-        config = write_config(folder, visibilities=(LOG,), anchoring="devnet", **more)
-        settings = Settings.load(config, environ={})
-        create_logs(settings)
-        yield settings
-    finally:
-        if server is not None:
-            server.stop()
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        (folder / "database_url").write_text(server.database("promises") + "\n")
+        more["database_url_file"] = "database_url"
+    config = write_config(folder, visibilities=(LOG,), anchoring="devnet", **more)
+    settings = Settings.load(config, environ={})
+    create_logs(settings)
+    return settings
 
 
 @pytest.fixture(scope="module")

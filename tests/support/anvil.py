@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from auditlog.demo.processes import free_port
 
 ANVIL = (
     Path(__file__).parents[1]
@@ -58,9 +59,7 @@ class Anvil:
 @contextlib.contextmanager
 def running_anvil(*options: str) -> Iterator[Anvil]:
     """Start a node that mines only when told; end it at exit."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         str(ANVIL),
         "--port",

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,7 +67,7 @@ class PostgresServer:
         return f"postgresql://test@/{name}?host={self.home}"
 
     def kill(self) -> None:
-        """kill -9 of the server and of every process that serves a session."""
+        """End the server with kill -9, and of every process that serves a session."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -108,3 +110,14 @@ class PostgresServer:
         self.home.chmod(0o755)
         shutil.copytree(installed, self.home / "install")
         return self.home / "install" / "bin"
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """A server until the block ends."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

@@ -19,7 +19,8 @@ from auditlog.core.batch import BATCH_MEDIA_TYPE, encode_batch
 from auditlog.core.tiles import decode_bundle
 from auditlog.service.settings import Settings
 from tests.support.live_service import TOKENS, LiveService, create_logs, write_config
-from tests.support.nats_cluster import NatsCluster, free_ports
+from tests.support.nats_cluster import NatsCluster
+from tests.support.ports import free_ports
 from tests.support.postgres import PostgresServer
 from tests.support.testlog import FakeProducer
 

@@ -10,18 +10,17 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from auditlog.bucket_client import BucketAccess, failures, open_client
+from tests.support.ports import free_ports
 
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 REGION = "us-east-1"
@@ -41,7 +40,7 @@ class SeaweedServer:
     def __init__(self, binary: Path) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="weed-", dir="/tmp"))
         self._binary = binary
-        self._ports = _free_ports(8)
+        self._ports = free_ports(8)
         self._process: subprocess.Popen[bytes] | None = None
         identity = {
             "name": "tests",
@@ -128,14 +127,6 @@ class SeaweedServer:
             except failures():
                 assert time.monotonic() < until, (self.home / "log").read_text()[-4000:]
                 time.sleep(0.1)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 @pytest.fixture(scope="session")
