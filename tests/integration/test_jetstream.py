@@ -6,40 +6,26 @@ within 10 s. Everything is a process of its own and real.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from auditlog.errors import ConfigurationError, Pushback
+from auditlog.ingest.jetstream import JetStreamBroker, JetStreamSettings
 from auditlog.service.settings import Settings
 from tests.support.live_service import live_service
 from tests.support.log_audit import check_chains
-from tests.support.nats_cluster import NatsCluster, running_cluster
+from tests.support.memory_broker import keeps_the_contract
+from tests.support.nats_cluster import NatsCluster
 from tests.support.postgres import PostgresServer
 from tests.support.replicated import LOG, WAIT_S, Load, Replicated, Sender, replicated
 
 HAND_OVER_S = 10.0
-
-
-@pytest.fixture(scope="module")
-def nats() -> Iterator[NatsCluster]:
-    """Three servers for all tests here."""
-    with running_cluster() as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """One server for all tests here."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 def told(text: str) -> None:
@@ -118,15 +104,45 @@ def test_a_batch_goes_through_the_broker_and_everything_else_is_passed_on(
         check(whole, load)
 
 
+def test_jetstream_keeps_the_contract_and_a_full_stream_refuses(nats: NatsCluster) -> None:
+    """The port on real servers; what does not fit is pushback; a stream set up otherwise is refused."""
+
+    async def run() -> None:
+        small = JetStreamSettings(
+            servers=nats.servers, monitors=nats.monitors, prefix="contract", max_stream_bytes=1 << 20
+        )
+        broker = JetStreamBroker(small)
+        await broker.start(["full", "main"])
+        try:
+            await keeps_the_contract(broker, "main")
+            found = await asyncio.gather(
+                *(broker.publish("full", bytes(100_000)) for _ in range(20)), return_exceptions=True
+            )
+            assert 5 < sum(isinstance(each, int) for each in found) < 12
+            assert {type(each) for each in found} == {int, Pushback}
+            await broker.publish("main", b"another log has room")
+        finally:
+            await broker.close()
+        other = JetStreamBroker(replace(small, replicas=1))
+        try:
+            with pytest.raises(ConfigurationError, match="num_replicas"):
+                await other.start(["main"])
+        finally:
+            await other.close()
+
+    asyncio.run(run())
+
+
 def test_a_server_that_does_not_sync_is_refused(postgres: PostgresServer, tmp_path: Path) -> None:
-    """A replica does not start on a NATS that confirms before it syncs, and says what to set."""
+    """Neither role starts on a NATS that confirms before it syncs, and each says what to set."""
     lax = NatsCluster(1, sync="sync_interval: 2m")
     try:
         lax.start()
         whole = Replicated(tmp_path, lax, postgres, "lax")
-        settings = Settings.load(whole.api[0].config, {"AUDITLOG_SERVE_ROLE": "api"})
-        with pytest.raises(Exception, match="sync_interval: always"), live_service(settings):
-            pass
+        for role in ("api", "sequencer"):
+            settings = Settings.load(whole.api[0].config, {"AUDITLOG_SERVE_ROLE": role})
+            with pytest.raises(ConfigurationError, match="sync_interval: always"), live_service(settings):
+                pass
     finally:
         lax.stop()
 
