@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +17,7 @@ BANNED_NAMES = ("utils", "helpers", "manager", "data", "common", "misc")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
 def _tracked() -> list[Path]:
     """Every file git tracks or would track; the whole tree where there is no git (an unpacked sdist)."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
@@ -31,6 +33,7 @@ def _python(*tops: str) -> list[Path]:
     return [path for path in _tracked() if path.suffix == ".py" and path.parts[0] in tops]
 
 
+@cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
@@ -105,7 +108,8 @@ def test_no_machine_and_no_registry_in_tracked_files() -> None:
             text = (ROOT / path).read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue
-        found += [f"{path}:{n}" for n, line in enumerate(text.splitlines(), 1) if pattern.search(line)]
+        if any(word in text for word in words):
+            found += [f"{path}:{n}" for n, line in enumerate(text.splitlines(), 1) if pattern.search(line)]
     assert found == []
 
 
