@@ -39,6 +39,8 @@ WHOLE = {
 }
 """How many cases of each part one run takes, out of all there are; another seed takes others."""
 QUICK_SHARE = 50
+TOLD_EVERY = 500
+"""Cases after which a line says how far it is, where there is no terminal to draw on."""
 PARTS_IN_MEMORY = ("matrix", "pair", "second", "restore", "late", "read", "flip")
 _PARTS = {
     "matrix": "one write fails, dies or meets an outage",
@@ -172,6 +174,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         def tell(so_far: Result) -> None:
             done = so_far.injected + so_far.missed
+            if not sys.stderr.isatty() and done % TOLD_EVERY == 0:
+                print(f"{done} of {len(names)}, {so_far.lost} lost", file=sys.stderr, flush=True)
             progress.update(task, completed=done, description=f"{so_far.lost} lost")
 
         try:
