@@ -34,7 +34,7 @@ class Workers(Protocol):
 class Engine:
     """Workers on real threads and real time."""
 
-    def __init__(self, threads: int = 2) -> None:
+    def __init__(self, threads: int = 4) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="auditlog")
         self._due: list[tuple[float, int, Step]] = []
         self._order = itertools.count()

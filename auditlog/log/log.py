@@ -327,7 +327,7 @@ class Log:
         # Asleep before looking: whoever adds from here on sends another thread.
         with self._live.lock:
             self._awake = False
-        if self._sequencer.step():
+        if self._sequencer.advance():
             # Behind other logs in line, not ahead of them.
             self._wake()
 

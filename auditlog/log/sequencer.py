@@ -1,4 +1,4 @@
-"""The sequencer: turns the pool into a committed tree. One at a time for each log.
+"""The sequencer: turns the pool into a committed tree. One commit at a time for each log.
 
 Spec: design section 6. The order of durable steps, and what a death after each one means:
 
@@ -10,6 +10,10 @@ Spec: design section 6. The order of durable steps, and what a death after each 
     5 apply        full tiles and bundles, durable                   as 3
     6 guard        the high-water mark outside our stores            as 3
     7 resolve      futures: the caller is acknowledged               done; sent again, it is skipped
+
+While one group goes through 2 to 7, the next one is staged (1) by another thread, on the tree
+that the first one leads to. It is committed only after 7 of the first, and given back if that
+one's tree did not become the log's: nothing else of the order changes.
 
 A failure before 3 gives the items back to their senders (pushback). Any failure from 3 on:
 stop, read again, recover through the same `apply_staged`; what turns out committed is
@@ -30,11 +34,12 @@ from auditlog.core.checkpoint import Checkpoint, sign_checkpoint
 from auditlog.errors import AuditLogError, LogHalted, LogQuiesced, Pushback, StorageError
 from auditlog.log.live import Live
 from auditlog.log.pool import Pending, head_updates, merged_runs
+from auditlog.log.preparing import Group, is_ahead, prepare
 from auditlog.log.recover import Recovered, recover
 from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_delay, recover_guarded
 from auditlog.log.rollback import Guard
-from auditlog.log.staging import apply_staged, stage
-from auditlog.log.tree import Tree, grow
+from auditlog.log.staging import apply_staged
+from auditlog.log.tree import Tree
 from auditlog.storage.records import (
     COMMITTING,
     LOG_CHAIN,
@@ -65,64 +70,120 @@ class Sequencer:
         self._on_commit = on_commit
         self._later = later
         self._delay_s = FIRST_DELAY_S
+        self._line = threading.Lock()
+        """Held from taking a group until its turn has come: groups are committed in the order of the pool."""
         self._turn = threading.Lock()
         self._staged: set[str] = set(live.stores.staging.list())
+        # Under `live.lock`:
+        self._ahead: Tree | None = None
+        """The tree that everything taken from the pool leads to, if that is not the committed one."""
+        self._lives = 0
+        """How often what was pending lost its place: a group that was taken before that must not go on."""
+        self._is_staging = False
+        self._committing = 0
+        """Entries of the group whose turn it is; 0 if it is nobody's."""
+
+    def advance(self) -> bool:
+        """As `step`, but do nothing while that would only cut the next group short: whoever commits looks at
+        the pool again after it. For threads that have other work.
+        """
+        live = self._live
+        with live.lock:
+            if self._is_staging or live.pool.entries < self._committing:
+                return False
+        return self.step()
 
     def step(self) -> bool:
-        """Commit one group from the pool; return whether more is waiting. Never raises an `AuditLogError`."""
+        """Commit one group from the pool, after those taken before it; return whether more is waiting. Never
+        raises an `AuditLogError`.
+        """
         live = self._live
-        with self._turn:
-            with live.lock:
-                live.inflight = live.pool.take(live.config.max_commit_entries, live.config.max_commit_bytes)
-                items = live.inflight
-            if items:
-                self._sequence(items)
-        with live.lock:
-            return bool(live.pool)
-
-    def _sequence(self, items: list[Pending]) -> None:
-        live = self._live
-        if live.halted is not None:
-            self._give_back(items, live.halted)
-            return
-        if live.standing not in COMMITTING and any(item.entries for item in items):
-            self._push_back(items, LogQuiesced(f"expected a log that may grow, found {live.standing}"))
-            return
+        with self._line:
+            group = self._prepare()
+            self._turn.acquire()
         try:
-            if not any(item.entries for item in items):
+            with live.lock:
+                self._is_staging = False
+                self._committing = max(1, group.entries) if group else 0
+            if group is not None:
+                self._sequence(group)
+        finally:
+            with live.lock:
+                self._committing = 0
+                is_waiting = bool(live.pool)
+            self._turn.release()
+        return is_waiting
+
+    def _prepare(self) -> Group | None:
+        """Take a group from the pool and stage it, beside the commit of the one before it."""
+        live = self._live
+        with live.lock:
+            items = live.pool.take(live.config.max_commit_entries, live.config.max_commit_bytes)
+            if not items:
+                return None
+            live.inflight = [*live.inflight, *items]
+            group = Group(items, self._lives, self._ahead or live.tree)
+            self._is_staging = True
+        if live.halted is None and live.standing in COMMITTING:
+            prepare(group, live.stores.staging)
+        if group.tree is not None:
+            self._staged.add(group.name)
+            with live.lock:
+                if group.life == self._lives:
+                    self._ahead = group.tree
+        return group
+
+    def _sequence(self, group: Group) -> None:
+        """It is the group's turn: what was taken before it is committed, or was given back."""
+        live, items = self._live, group.items
+        with live.lock:
+            has_place = group.life == self._lives
+        try:
+            if live.halted is not None:
+                self._leave(items)
+                self._give_back(items, live.halted)
+            elif not has_place:
+                self._leave(items)
+                self._give_back(
+                    items, Pushback("expected the commit before it, found it failed; nothing was accepted")
+                )
+            elif not group.entries:
                 self._acknowledge(items, live.tree)
-                return
-            self._commit(items)
+            elif isinstance(group.error, AuditLogError):
+                self._push_back(items, group.error)
+            elif group.error is not None:
+                raise group.error
+            elif group.tree is None:
+                self._push_back(items, LogQuiesced(f"expected a log that may grow, found {live.standing}"))
+            else:
+                self._commit(group)
         except Exception as error:
             # A fault of our own code leaves nobody waiting for ever, and signs nothing more.
             self._halt(items, f"{type(error).__name__}: {error}", error)
             raise
 
-    def _commit(self, items: list[Pending]) -> None:
-        live = self._live
-        old = live.tree
-        try:
-            leaf_hashes = [leaf_hash for item in items for leaf_hash in item.leaf_hashes]
-            tree, full = grow(old, [entry for item in items for entry in item.entries], leaf_hashes)
-            name, staged = stage(live.stores.staging, old, tree, full, leaf_hashes)
-        except AuditLogError as error:
-            self._push_back(items, error)
+    def _commit(self, group: Group) -> None:
+        live, items, old, grown = self._live, group.items, self._live.tree, group.tree
+        assert grown is not None
+        assert group.staged is not None
+        assert (old.size, old.root_hash) == (group.old.size, group.old.root_hash)
+        if live.standing not in COMMITTING:
+            self._push_back(items, LogQuiesced(f"expected a log that may grow, found {live.standing}"))
             return
-        self._staged.add(name)
-        checkpoint = Checkpoint(live.config.origin, tree.size, tree.root_hash)
-        tree = replace(tree, note=sign_checkpoint(checkpoint, live.signer))
+        checkpoint = Checkpoint(live.config.origin, grown.size, grown.root_hash)
+        tree = replace(grown, note=sign_checkpoint(checkpoint, live.signer))
         try:
             live.stores.state.commit(self._change(items, old, tree))
             read_at = live.stands_since
             standing = self._read_back(tree)
-            apply_staged(staged, live.layout)
+            apply_staged(group.staged, live.layout)
             self._record_outside(tree)
         except AuditLogError as error:
             logger.warning("commit in doubt, recovering: %s", error)
             self._recover(items, old, tree, error)
             return
         live.stand(standing, read_at=read_at)
-        self._settle(items, tree, name)
+        self._settle(group, tree)
 
     def _change(self, items: list[Pending], old: Tree, tree: Tree) -> Commit:
         live = self._live
@@ -163,19 +224,20 @@ class Sequencer:
         for source in self._outside:
             source.record(tree.note)
 
-    def _settle(self, items: list[Pending], tree: Tree, name: str) -> None:
+    def _settle(self, group: Group, tree: Tree) -> None:
         """Steps after the last durable one: memory follows, then the senders hear of it."""
-        live = self._live
+        live, items = self._live, group.items
         with live.lock:
             live.tree = tree
+            if self._ahead is group.tree:
+                self._ahead = None
             live.is_ending = False
             for item in items:
                 if item.new_head is not None:
                     live.chains.committed[item.chain] = item.new_head
                 if item.producer is not None:
                     live.chains.add_producer(item.producer)
-            live.inflight = []
-        self._sweep(name)
+        self._sweep(group.name, tree.size)
         self._acknowledge(items, tree)
         self._on_commit()
 
@@ -204,7 +266,7 @@ class Sequencer:
         if found is not None:
             self._staged.add(found.staged_name)
         if ours and found is not None:
-            self._sweep(found.staged_name)
+            self._sweep(found.staged_name, found.tree.size)
             self._acknowledge(items, found.tree)
         reason = Pushback(f"expected a commit, found a storage failure; nothing was accepted: {cause}")
         self._give_back(waiting if ours else [*items, *waiting], reason)
@@ -253,7 +315,7 @@ class Sequencer:
         state = live.stores.state
         live.chains.load(found.committed if found else None, state)
         live.tree = found.tree if found is not None else old
-        live.inflight = []
+        self._lose_places()
         live.next_index = live.tree.size
         if found is not None:
             live.stand(found.committed.standing)
@@ -266,7 +328,7 @@ class Sequencer:
         logger.warning("staging failed, nothing committed: %s", cause)
         with live.lock:
             live.chains.forget_pending(live.tree.size)
-            live.inflight = []
+            self._lose_places()
             live.next_index = live.tree.size
             live.is_ending = False
             waiting = live.pool.take_all()
@@ -282,33 +344,45 @@ class Sequencer:
         logger.error("halted %s: %s", "for good" if for_good else "until the stores are whole", why)
         live.halt(reason, for_good=for_good)
         with live.lock:
-            live.inflight = []
+            self._lose_places()
             waiting = live.pool.take_all()
         self._give_back([*items, *waiting], reason)
         if not for_good:
             self._later(self._delay_s)
 
     def _acknowledge(self, items: Sequence[Pending], tree: Tree) -> None:
-        with self._live.lock:
-            if self._live.inflight is items:
-                self._live.inflight = []
+        self._leave(items)
         for item in items:
             if not item.future.done():
                 item.future.set_result(item.result(tree.size))
+
+    def _lose_places(self) -> None:
+        """What is in flight has no place any more; who staged it gives it back. Under the lock."""
+        self._live.inflight = []
+        self._ahead = None
+        self._lives += 1
+
+    def _leave(self, items: Sequence[Pending]) -> None:
+        """They are in flight no longer."""
+        gone = set(map(id, items))
+        with self._live.lock:
+            self._live.inflight = [item for item in self._live.inflight if id(item) not in gone]
 
     def _give_back(self, items: Sequence[Pending], reason: AuditLogError) -> None:
         for item in items:
             if not item.future.done():
                 item.future.set_exception(copy(reason))
 
-    def _sweep(self, name: str) -> None:
+    def _sweep(self, name: str, size: int) -> None:
         """Remove staged objects that no start can need any
         more: a newer commit than theirs is in the database.
 
         Only here, after a commit of ours: a commit reported as failed may still be on its way, and needs its
-        object until another one has taken its place.
+        object until another one has taken its place. What is staged ahead builds on this commit, and stays.
         """
         for other in sorted(self._staged - {name}):
+            if is_ahead(other, size):
+                continue
             try:
                 self._live.stores.staging.delete(other)
             except StorageError as error:
