@@ -3,7 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := tree proofs verify capture middleware ingest footprint fsck growth witness monitor
+BENCHMARKS := tree proofs verify capture middleware ingest jetstream footprint fsck growth witness monitor
+# A worker a core, at most four: each collects every test. Tests of one file stay together and in order, for
+# what a module sets up once; the long ones are handed out one by one (`xdist_group` keeps some together).
+WORKERS := -n auto --maxprocesses 4 --no-loadscope-reorder
+# Images of Python often say not to keep compiled code: every worker and child process would compile it all again.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(WORKERS)
 
 .PHONY: demo test test-long faults lint bench figures vectors clean
 
@@ -25,10 +30,10 @@ demo: $(READY)
 	$(BIN)/auditlog demo
 
 test: $(READY) tests/anvil/node_modules/.ready
-	$(BIN)/python -m pytest
+	$(PYTEST) --dist loadfile
 
 test-long: $(READY) tests/anvil/node_modules/.ready
-	$(BIN)/python -m pytest -m long --timeout 3600
+	$(PYTEST) -m long --timeout 3600 --dist loadgroup
 
 faults: $(READY)
 	$(BIN)/python -m tests.faults.campaign
