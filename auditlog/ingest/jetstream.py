@@ -2,8 +2,8 @@
 
 Spec: auditlog/spec/api.md, "Several processes"; contract: `ports`. A stream is a work queue: a batch leaves
 it when the sequencer says `done`. There is one consumer a stream, made anew by whoever sequences, so that all
-that is not done comes at once and not after the last one's time-outs. Promises: nothing is published under a
-message id, because JetStream would then silently drop what a producer sends again. Must never: trust the
+that is not done comes at once and not after the last one's time-outs. Promises: no two calls publish under
+one message id, because JetStream would then silently drop what a producer sends again. Must never: trust the
 order or the number of deliveries.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import ssl
 import time
 from collections import deque
@@ -28,7 +29,8 @@ from auditlog.ingest.durability import check_servers
 from auditlog.ingest.ports import Delivery
 
 CONSUMER = "sequencer"
-PUBLISH_S = 5.0
+TRY_S = 1.5
+TRIES = 4
 HEARTBEAT_S = 1.0
 ACK_WAIT_S = 10.0
 """A delivery that was lost on its way comes again after this; one that waits for its commit longer comes
@@ -99,8 +101,10 @@ class JetStreamBroker:
         """Hand over a batch; its position, once a majority has synced it. See the port."""
         if not self._client.is_connected:
             raise BrokerError("expected a connection to NATS, found none; connecting again")
+        # Of this call alone: the same batch in a later call is a batch of its own.
+        headers = {api.Header.MSG_ID.value: secrets.token_hex(12)}
         try:
-            stored = await self._stream.publish(self._subject(log), batch, timeout=PUBLISH_S)
+            stored = await self._store(self._subject(log), batch, headers)
         except APIError as error:
             if (error.description or "").startswith("maximum"):
                 raise Pushback(
@@ -115,6 +119,13 @@ class JetStreamBroker:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise _failed("a batch to be stored", error) from error
         return stored.seq
+
+    async def _store(self, subject: str, batch: bytes, headers: dict[str, str]) -> api.PubAck:
+        """Publish until it is confirmed; while a stream has no leader nobody answers, and nobody says so."""
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(nats.errors.TimeoutError):
+                return await self._stream.publish(subject, batch, timeout=TRY_S, headers=headers)
+        return await self._stream.publish(subject, batch, timeout=TRY_S, headers=headers)
 
     async def consume(self, log: str) -> JetStreamConsumer:
         """Make the consumer of this log anew, in the place of whoever had it. See the port."""

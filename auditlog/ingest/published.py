@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from auditlog.core.checkpoint import Checkpoint, parse_checkpoint
 from auditlog.core.note import split_note
+from auditlog.core.retention import RETENTION_PATH, parse_retention
 from auditlog.core.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
@@ -21,7 +22,7 @@ from auditlog.core.tiles import (
     encode_bundle,
     encode_tile,
 )
-from auditlog.errors import EvidenceError, NotFoundError, StorageError
+from auditlog.errors import EntryPruned, EvidenceError, NotFoundError, StorageError
 from auditlog.log.config import Layout
 from auditlog.log.publisher import CHECKPOINT
 
@@ -82,7 +83,19 @@ class Published:
             data = self._layout.store_of(path).get(str(path))
             if data is not None:
                 return data, each
+        if level is None and (index + 1) * TILE_WIDTH <= self._minimum():
+            raise EntryPruned(f"expected bundle {index} to be kept, found a pruned one")
         raise StorageError(f"expected {TilePath(level, index, width)} in the store, found nothing")
+
+    def _minimum(self) -> int:
+        """Below which index bundles may be gone, as the public document says."""
+        data = self._layout.stores.public.get(RETENTION_PATH)
+        if data is None:
+            return 0
+        try:
+            return parse_retention(split_note(data.decode("utf-8"))[0]).minimum
+        except (EvidenceError, UnicodeDecodeError) as error:
+            raise StorageError("expected a retention document, found other bytes") from error
 
     def _refresh(self) -> None:
         with self._lock:
