@@ -5,7 +5,9 @@ Contract: `auditlog.storage.ports.IndexState`. Off the commit path: it has its o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -74,6 +76,7 @@ class SqlIndex:
 
     def add_index_rows(self, rows: IndexRows) -> list[int]:
         """Add rows and move the index on, in one transaction; see the port."""
+        columns = _Columns.of(rows)  # made ready before the transaction: commits wait for it
         with self._database.write(durable=False) as connection:
             log_id = self.log_id(connection)
             moved = connection.execute(
@@ -83,8 +86,10 @@ class SqlIndex:
             )
             if moved.rowcount != 1:
                 raise CommitConflictError(f"expected the index to end at {rows.start}, found another size")
+            suspects = _suspects(connection, log_id, rows)
+            _insert_each(connection, log_id, rows, columns)
             _insert_index_rows(connection, log_id, rows)
-            repeated = _repeated(connection, log_id, rows)
+            repeated = _repeated(connection, log_id, rows, suspects)
             insert_rows(connection, schema.entry_flag, [(log_id, index, ID_REPEATED) for index in repeated])
         return repeated
 
@@ -229,17 +234,69 @@ def _insert_in_one_step(connection: Connection, table: Table, rows: Sequence[tup
     connection.exec_driver_sql(statement, (msgspec.json.encode(rows).decode(),))
 
 
-def _repeated(connection: Connection, log_id: int, rows: IndexRows) -> list[int]:
-    """Of the decisions just added, those whose id an earlier entry has."""
-    if not rows.decisions:
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What the index keeps of each entry of a chunk, as JSON texts of one column each, in order."""
+
+    leaf_keys: str
+    decision_ids: str
+
+    @classmethod
+    def of(cls, rows: IndexRows) -> _Columns:
+        ids: list[str | None] = [None] * (rows.end - rows.start)
+        for known, index in rows.decisions:
+            ids[index - rows.start] = known
+        keys: list[int | None] = [None] * (rows.end - rows.start)
+        for leaf, index in rows.leaves:
+            keys[index - rows.start] = leaf_key(leaf)
+        return cls(msgspec.json.encode(keys).decode(), msgspec.json.encode(ids).decode())
+
+
+def _insert_each(connection: Connection, log_id: int, rows: IndexRows, columns: _Columns) -> None:
+    """A row for each leaf hash and each decision id."""
+    if connection.dialect.name == "sqlite":
+        # In one step each, as above. Sorted: neighbouring pages are filled instead of jumping about.
+        for table, texts in (("leaf_index", columns.leaf_keys), ("decision_index", columns.decision_ids)):
+            connection.exec_driver_sql(_EACH[table], (log_id, rows.start, texts))
+        return
+    leaves = sorted((log_id, leaf_key(leaf), index) for leaf, index in rows.leaves)
+    insert_rows(connection, schema.leaf_index, leaves)
+    decisions = sorted((log_id, known, index) for known, index in rows.decisions)
+    insert_rows(connection, schema.decision_index, decisions)
+
+
+_EACH = {
+    table: f"INSERT INTO {table} (log_id, {key}, entry_index) "  # noqa: S608 - names of ours alone
+    "SELECT ?1, value, ?2 + key FROM json_each(?3) WHERE value IS NOT NULL ORDER BY value"
+    for table, key in (("leaf_index", "leaf_key"), ("decision_index", "decision_id"))
+}
+
+
+def _suspects(connection: Connection, log_id: int, rows: IndexRows) -> list[str]:
+    """Ids of the new decisions that may be there before, or twice among them. Asked before they are added.
+
+    Ids grow with time. On SQLite, which compares text as we do, one above all known ids is new for sure.
+    """
+    ids = Counter(known for known, _ in rows.decisions)
+    if connection.dialect.name != "sqlite":
+        return sorted(ids)
+    top = connection.exec_driver_sql(
+        "SELECT MAX(decision_id) FROM decision_index WHERE log_id = ?", (log_id,)
+    ).scalar_one_or_none()
+    return sorted(known for known, count in ids.items() if count > 1 or (top is not None and known <= top))
+
+
+def _repeated(connection: Connection, log_id: int, rows: IndexRows, suspects: list[str]) -> list[int]:
+    """Of the decisions just added, those whose id an earlier entry has; none but `suspects` can be."""
+    if not suspects:
         return []
     # The ids as one value, as above: a parameter for each would cost more than the search.
     if connection.dialect.name == "sqlite":
-        each, ids = "SELECT value AS id FROM json_each(?)", msgspec.json.encode(_ids(rows)).decode()
+        each, ids = "SELECT value AS id FROM json_each(?)", msgspec.json.encode(suspects).decode()
         found = connection.exec_driver_sql(_FIRSTS.format(each=each, log="?"), (ids, log_id))
     else:
         found = connection.exec_driver_sql(
-            _FIRSTS.format(each="SELECT unnest(%s::text[]) AS id", log="%s"), (_ids(rows), log_id)
+            _FIRSTS.format(each="SELECT unnest(%s::text[]) AS id", log="%s"), (suspects, log_id)
         )
     first = {row[0]: row[1] for row in found}
     return sorted(index for id_, index in rows.decisions if index > first.get(id_, index))
@@ -255,16 +312,7 @@ GROUP BY new.id HAVING COUNT(*) > 1
 """The first entry of each of some ids that have several. CROSS: SQLite searches for each id, never scans."""
 
 
-def _ids(rows: IndexRows) -> list[str]:
-    return sorted({known for known, _ in rows.decisions})
-
-
 def _insert_index_rows(connection: Connection, log_id: int, rows: IndexRows) -> None:
-    # In key order: SQLite then fills neighbouring pages of its trees instead of jumping about.
-    leaves = sorted((log_id, leaf_key(leaf), index) for leaf, index in rows.leaves)
-    decisions = sorted((log_id, known, index) for known, index in rows.decisions)
-    insert_rows(connection, schema.leaf_index, leaves)
-    insert_rows(connection, schema.decision_index, decisions)
     insert_rows(
         connection,
         schema.model_entry,
