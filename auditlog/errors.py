@@ -16,7 +16,8 @@
     │   ├── NotFoundError             no such log, producer, entry or receipt (404)
     │   │   ├── NotYetPublished       there will be; ask again after `retry_after_s` (202)
     │   │   ├── DeclaredLost          its producer declared a loss at that time; carries the gap (410)
-    │   │   └── NeverArrived          too old to be on its way (410)
+    │   │   ├── NeverArrived          too old to be on its way (410)
+    │   │   └── EntryPruned           it was there, and its retention is over (410)
     │   ├── ChainConflictError        not the next entry of this producer; carries expected and found (409)
     │   ├── LogReadOnly               the log takes nothing until its operator opens it (403)
     │   ├── LogRetired                the log has ended; carries its successor (403)
@@ -187,6 +188,12 @@ class NeverArrived(NotFoundError):
     """The decision is too old to be on its way: it will not come."""
 
     code = "never_arrived"
+
+
+class EntryPruned(NotFoundError):
+    """The entry lies below the published minimum of its log: its hash is there, its content is not."""
+
+    code = "entry_pruned"
 
 
 class ChainConflictError(SubmissionRefused):

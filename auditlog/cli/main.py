@@ -33,6 +33,7 @@ from auditlog.cli import (
     probe,
     producer,
     promise,
+    prune,
     receipt,
     registry,
     reindex,
@@ -77,6 +78,7 @@ app.command("find")(find.find)
 app.command("hammer")(hammer.hammer)
 app.command("routes")(routes.routes)
 app.command("reindex")(reindex.reindex)
+app.command("prune")(prune.prune)
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(log.app, name="log")
 app.add_typer(keys.app, name="keys")

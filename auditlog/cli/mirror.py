@@ -53,12 +53,15 @@ def mirror(
         raise typer.Exit(EXIT_FAILED) from None
     finally:
         bar.close()
-    code = 0 if done.has_entries or hashes_only else EXIT_NOT_COPIED
+    is_whole = (done.has_entries or hashes_only) and not done.pruned
+    code = 0 if is_whole else EXIT_NOT_COPIED
     if json:
         say_json({**done.to_json(), "exit_code": code})
     else:
         say(f"{done.origin}: {done.size} entries, root {done.root_hash.hex()}, {done.copied} objects written")
-        if code:
+        if done.pruned:
+            say(f"not copied: the log has pruned its entries below the published minimum index {done.pruned}")
+        elif code:
             say("hashes only: it serves no entries to this reader (--token-file; --hashes-only accepts it)")
     raise typer.Exit(code)
 

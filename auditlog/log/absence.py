@@ -12,7 +12,7 @@ import re
 from typing import NoReturn
 
 from auditlog.core.entry import parse_time
-from auditlog.errors import DeclaredLost, NeverArrived, NotFoundError, NotYetPublished
+from auditlog.errors import DeclaredLost, EntryPruned, NeverArrived, NotFoundError, NotYetPublished
 from auditlog.log.envelope import read_indexed
 from auditlog.log.index import Index, id_time_ms
 from auditlog.log.live import Live
@@ -97,11 +97,18 @@ class Absence:
             raise NeverArrived(
                 f"expected a decision younger than {LAST_HORIZON_S // 86400} days, found none of this id"
             )
-        if head is not None and parse_time(read_indexed(self._reader.entry(head.index)).time) > at_us:
+        if head is not None and self._time_of(head) > at_us:
             raise NeverArrived(
                 f"expected the decision within {HORIZON_S // 3600} hours, found that its producer has gone "
                 "on without it"
             )
+
+    def _time_of(self, head: ChainHead) -> int:
+        try:
+            return parse_time(read_indexed(self._reader.entry(head.index)).time)
+        except EntryPruned:
+            # Written that long ago: it has not gone on since.
+            return 0
 
 
 def _wait_s(age_s: float) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from auditlog.core.retention import Policy
 from auditlog.core.scalars import check_origin
 from auditlog.core.tiles import TilePath
 from auditlog.errors import ConfigurationError
@@ -43,6 +44,10 @@ class LogConfig:
     """32 bytes; the receipt keys of producers are derived from it."""
     keep_promises_s: int = 30 * 86400
     """A promise handed over for its caller is kept this long after it was due."""
+    retention: Policy = field(default_factory=Policy)
+    """What is kept of entries; nothing is pruned without a rule."""
+    awaits_anchors: bool = False
+    """Entries are anchored somewhere: none is pruned before it was."""
     allow_unguarded: bool = False
     """Start although nothing outside the stores says how large the log was. Recorded as a `notice` entry."""
     max_commit_entries: int = 8192

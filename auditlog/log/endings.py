@@ -15,6 +15,7 @@ from typing import Any
 
 from auditlog.core.bodies import check_body
 from auditlog.core.entry import format_time, parse_entry, parse_time
+from auditlog.errors import EntryPruned
 from auditlog.log.intake import Intake, new_future
 from auditlog.log.live import Live
 from auditlog.log.lives import last_of, loss_of
@@ -156,7 +157,12 @@ class Endings:
         with self._live.lock:
             record = self._live.chains.producer(producer)
             head = self._live.chains.committed.get(producer)
-        return parse_time(parse_entry(self._reader.entry(head.index if head else record.index)).time)
+        index = head.index if head else record.index
+        try:
+            return parse_time(parse_entry(self._reader.entry(index)).time)
+        except EntryPruned:
+            # Its enrolment is kept: a loss then reaches further back than it need.
+            return parse_time(parse_entry(self._reader.entry(record.index)).time)
 
     def _after_all(self, answer: Retired) -> Future[Retired]:
         """An empty item: it resolves when everything admitted before it is committed."""

@@ -12,13 +12,13 @@ import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from auditlog.core.bodies import check_body
 from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_entry, parse_time
 from auditlog.core.scalars import is_instance_hex
 from auditlog.core.tiles import TILE_WIDTH
-from auditlog.errors import AuditLogError, MalformedError, StorageError
+from auditlog.errors import AuditLogError, EntryPruned, MalformedError, StorageError
 from auditlog.log.envelope import Indexed, read_indexed
 from auditlog.log.facets import block_rows
 from auditlog.log.live import Live
@@ -78,7 +78,17 @@ class Index:
         if producer is None:
             return found
         wanted = producer.hex()
-        return [index for index in found if read_indexed(self._reader.entry(index)).producer == wanted]
+        own, pruned = [], None
+        for index in found:
+            try:
+                if read_indexed(self._reader.entry(index)).producer == wanted:
+                    own.append(index)
+            except EntryPruned as error:
+                # Whose it was is not known any more: it counts only where no other is there.
+                pruned = error
+        if pruned is not None and not own:
+            raise pruned
+        return own
 
     def by_leaf(self, leaf_hash: bytes) -> list[int]:
         """Indices of entries with this leaf hash. Raises: StorageError."""
@@ -175,11 +185,7 @@ class Index:
             start, end = self._size, self._chunk_end()
             if start >= end:
                 return
-            whole = start // TILE_WIDTH * TILE_WIDTH
-            before = self._reader.entries(whole, start) if end // TILE_WIDTH > start // TILE_WIDTH else []
-            rows = index_rows(
-                start, self._reader.entries(start, end), self._reader.leaf_hashes(start, end), before
-            )
+            rows = self._rows(start, end)
             state = self._live.stores.state
             try:
                 repeated = state.add_index_rows(rows)
@@ -194,10 +200,21 @@ class Index:
             self.flagged.update(flag for _, flag in rows.flags)
             self.flagged.update({ID_REPEATED: len(repeated)} if repeated else {})
 
+    def _rows(self, start: int, end: int) -> IndexRows:
+        leaf_hashes = self._reader.leaf_hashes(start, end)
+        if start < self._live.minimum:
+            return pruned_rows(start, self._reader.kept_between(start, end), leaf_hashes)
+        whole = start // TILE_WIDTH * TILE_WIDTH
+        # The minimum is on the edge of a block, so no block is half pruned.
+        before = self._reader.entries(whole, start) if end // TILE_WIDTH > start // TILE_WIDTH else []
+        return index_rows(start, self._reader.entries(start, end), leaf_hashes, before)
+
     def _chunk_end(self) -> int:
-        """Where the next step ends: on a whole block as long as there is more."""
-        end = self._size + CHUNK
-        return min(self._live.tree.size, end // TILE_WIDTH * TILE_WIDTH)
+        """Where the next step ends: on a whole block as long as there is more, and not across the minimum."""
+        end = (self._size + CHUNK) // TILE_WIDTH * TILE_WIDTH
+        if self._size < self._live.minimum:
+            end = min(end, self._live.minimum)
+        return min(self._live.tree.size, end)
 
 
 def index_rows(
@@ -215,17 +232,29 @@ def index_rows(
     read = [read_indexed(data) for data in entries]
     rows.facets.extend(_facet_rows(start, read, before))
     for index, data, entry in zip(range(start, rows.end), entries, read, strict=True):
-        if entry.kind not in KINDS or entry.v != ENTRY_VERSION:
-            rows.flags.append((index, "unknown_kind"))
-        elif entry.kind == "decision":
-            _index_decision(rows, index, entry)
-        elif entry.kind == "model" or (entry.kind == "coverage" and _ends_wait(entry, data)):
-            producer = bytes.fromhex(entry.producer)
-            leaf_hash = leaf_hashes[index - start]
-            rows.models.append(ModelRow(producer, entry.instance, entry.seq, index, leaf_hash))
-        elif entry.kind == "gap":
-            _index_gap(rows, index, entry)
+        _index_one(rows, index, data, entry, leaf_hashes[index - start])
     return rows
+
+
+def pruned_rows(start: int, kept: Mapping[int, bytes], leaf_hashes: Sequence[bytes]) -> IndexRows:
+    """What can be known of entries `start`.. that were pruned: their leaf hashes, and those that are kept."""
+    rows = IndexRows(start, start + len(leaf_hashes))
+    rows.leaves.extend(zip(leaf_hashes, range(start, rows.end), strict=True))
+    for index, data in kept.items():
+        _index_one(rows, index, data, read_indexed(data), leaf_hashes[index - start])
+    return rows
+
+
+def _index_one(rows: IndexRows, index: int, data: bytes, entry: Indexed, leaf_hash: bytes) -> None:
+    if entry.kind not in KINDS or entry.v != ENTRY_VERSION:
+        rows.flags.append((index, "unknown_kind"))
+    elif entry.kind == "decision":
+        _index_decision(rows, index, entry)
+    elif entry.kind == "model" or (entry.kind == "coverage" and _ends_wait(entry, data)):
+        producer = bytes.fromhex(entry.producer)
+        rows.models.append(ModelRow(producer, entry.instance, entry.seq, index, leaf_hash))
+    elif entry.kind == "gap":
+        _index_gap(rows, index, entry)
 
 
 def _facet_rows(start: int, read: Sequence[Indexed], before: Sequence[bytes]) -> Iterator[FacetRow]:

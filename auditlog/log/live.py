@@ -44,6 +44,8 @@ class Live:
         """How often it was changed here: what was read before a change says nothing about it."""
         self.is_ending = False
         """The log's last entry is in the pool: nothing is admitted behind it."""
+        self.minimum = 0
+        """Bundles of entries below it may be gone (`retention`). Only ever raised."""
         self.halted: LogHalted | None = None
         self.is_stopped = False
         """Halted for good: only a new start can help. Else a halt ends when recovery succeeds."""

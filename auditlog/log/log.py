@@ -29,6 +29,7 @@ from auditlog.log.promises import Promises
 from auditlog.log.publisher import Publisher
 from auditlog.log.reader import Reader
 from auditlog.log.receipts import Receipts
+from auditlog.log.retention import Retentions
 from auditlog.log.rollback import Guard
 from auditlog.log.search import Search
 from auditlog.log.sequencer import Sequencer
@@ -82,6 +83,7 @@ class Log:
         self.receipts = Receipts(live, self.reader, self._publisher, self.index, self.anchors)
         self.absence = Absence(live, self.reader, self._publisher, self.index)
         self.promises = Promises(live, self.reader, self._publisher, self.index)
+        self.retention = Retentions(live, self.reader, self.index, lambda: self._publisher.size)
         self._sequencer = Sequencer(
             live, outside, self._committed, lambda delay: workers.later(delay, self._sequencer.retry)
         )

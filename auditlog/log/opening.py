@@ -76,6 +76,7 @@ def create_log(
     except Exception:
         log.close()
         raise
+    log.retention.begin()
     if not outside:
         _note_unguarded(log)
     elif not was_guarded:
@@ -111,6 +112,7 @@ def open_log(
     live.tree = found.tree
     live.next_index = found.tree.size
     live.chains.load(found.committed, stores.state)
+    live.minimum = found.committed.minimum
     reader = Reader(live)
     # The entry says it too: a row that was put back does not bring an ended log back.
     live.stand(RETIRED if successor_of(live, reader) is not None else found.committed.standing)
@@ -124,6 +126,7 @@ def open_log(
             source.record(found.committed.note)
     log = _assemble(live, outside, engine, witnesses)
     log.start()
+    log.retention.begin()
     if found.committed.restored:
         log.note({"what": "restored", "detail": f"from a backup of size {found.tree.size}"})
     if not guarded:

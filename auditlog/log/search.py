@@ -17,6 +17,7 @@ from typing import NamedTuple
 from auditlog.core.entry import parse_time
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.tiles import TILE_WIDTH
+from auditlog.errors import EntryPruned
 from auditlog.log.envelope import Indexed, read_indexed
 from auditlog.log.facets import (
     ENDED,
@@ -111,7 +112,7 @@ class Search:
         hits: list[Hit] = []
         for examined, place in enumerate(walk.places(), 1):
             hit = self._look(place[1])
-            if _matches(query, hit):
+            if hit is not None and _matches(query, hit):
                 hits.append(hit)
             if len(hits) == limit or examined == EXAMINED:
                 return Page(hits, place, walk.size)
@@ -136,8 +137,12 @@ class Search:
         whole = indexed // TILE_WIDTH * TILE_WIDTH
         return _ByFacets(query, self._reader, _Bounds(whole, size, after), state)
 
-    def _look(self, index: int) -> Hit:
-        data = self._reader.entry(index)
+    def _look(self, index: int) -> Hit | None:
+        """The entry; None for one whose content was pruned."""
+        try:
+            data = self._reader.entry(index)
+        except EntryPruned:
+            return None
         return Hit(index, hash_leaf(data), read_indexed(data))
 
 
@@ -154,7 +159,8 @@ class _Walk:
 
     def __init__(self, query: Query, reader: Reader, bounds: _Bounds) -> None:
         self.query = query
-        self.covered = min(bounds.covered, bounds.size)
+        # What was pruned is not behind the index, whatever that has come to.
+        self.covered = min(max(bounds.covered, reader.minimum), bounds.size)
         self.size = min(bounds.size, self.covered + TAIL)
         self.after = bounds.after
         self.is_timed = query.is_timed

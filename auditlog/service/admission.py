@@ -9,11 +9,13 @@ written into a log is decided by `auditlog.log`, not here. Must never: block the
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from auditlog.errors import Pushback
 
@@ -29,7 +31,10 @@ class Gate:
 
     def __init__(self, *, budget_bytes: int) -> None:
         self._budget = budget_bytes
-        self._threads = ThreadPoolExecutor(ADMISSION_THREADS, thread_name_prefix="auditlog-admission")
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._is_closed = False
+        self._answers: _Answers | None = None
         self.waiting_bytes = 0
         self._of_log: Counter[str] = Counter()
 
@@ -66,10 +71,77 @@ class Gate:
 
         A cancelled wait (a forced stop) never cancels the future: the engine owns it, and resolves it later.
         """
+        if self._is_closed:
+            raise RuntimeError("expected an open gate, found one that was closed")
         loop = asyncio.get_running_loop()
-        future = await loop.run_in_executor(self._threads, admit)
-        return await asyncio.shield(asyncio.wrap_future(future))
+        answers = self._answers
+        if answers is None or answers.loop is not loop:
+            answers = self._answers = _Answers(loop)
+            self._start()
+        waiting: asyncio.Future[Any] = loop.create_future()
+
+        def work() -> None:
+            try:
+                future = admit()
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+                future = Future()
+                future.set_exception(error)
+            future.add_done_callback(lambda done: answers.put(waiting, done))
+
+        self._queue.put(work)
+        result: Result = await waiting
+        return result
+
+    def _start(self) -> None:
+        while len(self._threads) < ADMISSION_THREADS:
+            name = f"auditlog-admission_{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+            self._threads[-1].start()
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            work()
+            del work  # it holds a batch: not until the next one comes
 
     def close(self) -> None:
-        """Stop the threads after what they are doing."""
-        self._threads.shutdown(wait=True)
+        """Stop the threads after what they have been given. Twice is once."""
+        self._is_closed = True
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+
+class _Answers:
+    """Results on their way to an event loop: those that come together wake it once.
+
+    A commit resolves the futures of all its batches in a row; a wake-up for each would cost more than the
+    batch of one entry that waits for it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
+        self._is_called = False
+
+    def put(self, waiting: asyncio.Future[Any], done: Future[Any]) -> None:
+        """Hand over a result; from any thread."""
+        self._done.append((waiting, done))
+        if not self._is_called:
+            self._is_called = True
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self.loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        # Before looking: who adds something from here on calls again.
+        self._is_called = False
+        while self._done:
+            waiting, done = self._done.popleft()
+            if waiting.done():
+                continue  # given up
+            error = done.exception()
+            if error is None:
+                waiting.set_result(done.result())
+            else:
+                waiting.set_exception(error)

@@ -31,6 +31,7 @@ from auditlog.service.api import (
     promises,
     proofs,
     receipts,
+    retention,
     search,
     standing,
     tlog,
@@ -53,7 +54,7 @@ from auditlog.storage.sql.tokens import TokenRecord
 
 READY = "ready"
 _READ_MOST = (tlog, receipts, entries, search, proofs, promises)
-_READ_LESS = (outcomes, decisions, blocks, producers, logs, standing, health, tokens)
+_READ_LESS = (outcomes, decisions, blocks, producers, logs, standing, retention, health, tokens)
 
 
 def create_app(
@@ -125,6 +126,7 @@ def _route(app: FastAPI, metrics: Metrics) -> None:
     for module in _READ_MOST + _READ_LESS:
         app.include_router(module.router)
     problems.install(app)
+    app.add_middleware(batches.Hot)
     app.add_middleware(Observe, metrics=metrics, monotonic=time.monotonic)
     page = functools.cache(lambda: describe(app, version=auditlog.__version__))
     app.openapi = page  # type: ignore[method-assign]

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from auditlog.core.retention import RETENTION_PATH
 from auditlog.core.tiles import parse_path
 from auditlog.errors import ConfigurationError, SourceError, StorageError
 from auditlog.log.config import Layout, Stores, Visibility
 from auditlog.log.cosigners import COSIGNERS, QUORUM_CHECKPOINT
+from auditlog.log.keeping import KEPT_PREFIX
 from auditlog.log.recover import open_own, read_one
 from auditlog.log.staging import Staged
 from auditlog.service.secretfiles import read_log_key
@@ -124,7 +126,7 @@ def back_up(
     source = _CommitSource(layout, taken)
     mirror(source, FileStore(target / TREE), verifier.vkey, progress=progress)
     _keep(target / STAGING / taken.staged_name, taken.staged_bytes)
-    for name in EXTRA_NAMES:
+    for name in (*EXTRA_NAMES, *stores.private.list(KEPT_PREFIX)):
         found = stores.private.get(name)
         if found is not None:
             _keep(target / EXTRAS / name, found)
@@ -166,6 +168,7 @@ class _Taken:
     """One commit: its note, what it staged, and the file with the rows of that moment."""
 
     note: str
+    retention: str | None
     staged_name: str
     staged_bytes: bytes
     staged: Staged
@@ -196,7 +199,7 @@ def _take_state(
                 continue
             path = target / f"state-{checkpoint.tree_size}-{checkpoint.root_hash.hex()[:16]}.jsonl"
             sha256, rows = _write_lines(path, lines)
-            return _Taken(note, name, data, staged, path, sha256, rows)
+            return _Taken(note, row["retention"], name, data, staged, path, sha256, rows)
     raise StorageError("expected to read a commit and what it staged, found it superseded each time")
 
 
@@ -228,11 +231,13 @@ class _CommitSource:
             str(path): data for path, data in (*taken.staged.full, *taken.staged.tree.partials())
         }
         self._objects[CHECKPOINT_PATH] = taken.note.encode("utf-8")
+        if taken.retention is not None:
+            self._objects[RETENTION_PATH] = taken.retention.encode("utf-8")
 
     def fetch(self, path: str) -> bytes:
         """One object. Raises SourceError."""
         found = self._objects.get(path)
-        if found is None and path != CHECKPOINT_PATH:
+        if found is None and path not in {CHECKPOINT_PATH, RETENTION_PATH}:
             found = self._layout.store_of(parse_path(path)).get(path)
         if found is None:
             raise SourceError(f"expected {path} in the stores, found nothing", reason="missing")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import auditlog
+from auditlog.core.retention import Policy
 from auditlog.core.statements import producer_key_name
 from auditlog.errors import ConfigurationError, StorageError
 from auditlog.log.clock import SystemClock
@@ -195,6 +196,8 @@ class EngineOpener:
             receipt_secret=read_receipt_secret(self._settings.paths(settings).receipt_secret_file),
             allow_unguarded=settings.allow_unguarded_start,
             keep_promises_s=self._settings.service.keep_promises_days * 86400,
+            retention=Policy(settings.retention_days, settings.retention_entries),
+            awaits_anchors=self._settings.anchoring.mode != "off",
         )
 
     def _stores(self, settings: LogSettings) -> Stores:

@@ -58,6 +58,7 @@ TABLE = (
     Row(errors.LogRetired, 403, "Log has ended"),
     Row(errors.DeclaredLost, 410, "Declared lost"),
     Row(errors.NeverArrived, 410, "Never arrived"),
+    Row(errors.EntryPruned, 410, "Pruned"),
     Row(errors.NotFoundError, 404, "Not found"),
     Row(errors.ChainConflictError, 409, "Not the next entry of this chain"),
     Row(errors.TooLargeError, 413, "Too large"),
@@ -84,6 +85,13 @@ TABLE = (
         "Log halted",
         "the log has stopped itself; not acknowledged, sending the same again is safe",
         30,
+    ),
+    Row(
+        errors.NotYetCommitted,
+        202,
+        "Accepted, not committed",
+        "a broker has it, and nothing is promised; ask for the head of the chain, and send again later",
+        1,
     ),
     Row(errors.BrokerError, 503, "Broker away", "not acknowledged; sending the same again is safe", 2),
     Row(errors.StorageError, 503, "Storage failed", "not acknowledged; sending the same again is safe", 5),
@@ -156,12 +164,17 @@ def is_problem(body: bytes, error: type[errors.AuditLogError]) -> bool:
     return isinstance(found, dict) and found.get("type") == TYPE_PREFIX + error.code
 
 
+def refusal(request: Request, error: Exception) -> Response:
+    """The answer to a request that was refused; who logs it finds the error in the scope."""
+    request.scope["auditlog.error"] = error
+    return problem_of(error).response()
+
+
 def install(app: FastAPI) -> None:
     """Register the table with `app`, for its own errors and for the framework's."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        request.scope["auditlog.error"] = error
-        return problem_of(error).response()
+        return refusal(request, error)
 
     for kind in (errors.AuditLogError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)

@@ -156,5 +156,6 @@ def create_replica(settings: Settings, *, broker: Broker | None = None) -> FastA
         app.include_router(router)
     app.router.routes.append(forward.route)
     problems.install(app)
+    app.add_middleware(batches.Hot)
     app.add_middleware(Observe, metrics=metrics, monotonic=time.monotonic)
     return app

@@ -12,9 +12,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from auditlog.core.retention import RETENTION_PATH
 from auditlog.core.tiles import parse_path
 from auditlog.errors import ConfigurationError, DamagedStoreError, EvidenceError
 from auditlog.log.config import Layout, Stores, Visibility
+from auditlog.log.keeping import KEPT_PREFIX
 from auditlog.log.recover import open_own
 from auditlog.service.backup import (
     EXTRA_NAMES,
@@ -96,7 +98,9 @@ def _restore(  # noqa: PLR0917  what `restore` has, and the database
     if (done.size, done.root_hash.hex()) != (manifest.size, manifest.root) or not done.has_entries:
         raise DamagedStoreError("backup: expected the whole tree of its checkpoint, found another")
     stores.staging.put_new(manifest.staged, (folder / STAGING / manifest.staged).read_bytes())
-    for name in EXTRA_NAMES:
+    kept = (folder / EXTRAS / KEPT_PREFIX).rglob("*")
+    names = [path.relative_to(folder / EXTRAS).as_posix() for path in kept if path.is_file()]
+    for name in (*EXTRA_NAMES, *names):
         if (folder / EXTRAS / name).exists():
             stores.private.replace(name, (folder / EXTRAS / name).read_bytes())
     # The rows last, all or none: before them there is no log here.
@@ -154,8 +158,8 @@ class _Places:
         yield from groups.values()
 
     def replace(self, path: str, data: bytes) -> None:
-        """The checkpoint waits for the first start, which asks the guards."""
-        if path != CHECKPOINT_PATH or not data:
+        """The checkpoint waits for the first start, which asks the guards; so does the retention document."""
+        if path not in {CHECKPOINT_PATH, RETENTION_PATH} or not data:
             raise EvidenceError("expected nothing but the checkpoint to be replaced, found another object")
 
     def delete(self, path: str) -> None:

@@ -128,6 +128,10 @@ class LogSettings(Strict):
     """
     witness_refresh_s: float = Field(default=300.0, ge=1)
     """Cosignatures of a log that does not grow are made anew when they are this old."""
+    retention_days: int | None = Field(default=None, ge=1, le=3650)
+    """Entries that were published so long ago may be pruned (`auditlog prune`); None: no such rule."""
+    retention_entries: int | None = Field(default=None, ge=0)
+    """The newest so many are kept in any case."""
     max_entries_per_s: int | None = Field(default=None, ge=1)
     """Entries a second from everyone together, in bursts of 10 s' worth; None: no limit but the pool's."""
     token_entries_per_s: int | None = Field(default=None, ge=1)

@@ -1,7 +1,7 @@
-"""Changing the standing of a log, and saying where it stands then: for the admin API and the command line.
+"""Changing the standing of a log, pruning it, and saying where it stands: for the admin API and the commands.
 
-Spec: auditlog/spec/api.md, "Standing". Promises: the line that pins a retired log in trust files is told only
-once its last checkpoint is published. Must never: retire without a successor.
+Spec: auditlog/spec/api.md, "Standing" and "Retention". Promises: the line that pins a
+retired log in trust files is told only once its last checkpoint is published. Must never: retire without a successor.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from auditlog.core.checkpoint import parse_checkpoint
 from auditlog.core.note import split_note
 from auditlog.errors import ConfigurationError
 from auditlog.log.log import Log
+from auditlog.log.retention import STEP_BUNDLES
 from auditlog.storage.records import RETIRED
 
 
@@ -31,6 +32,28 @@ def change_standing(log: Log, standing: str, successor: str | None) -> dict[str,
     else:
         log.set_standing(standing)
     return described(log)
+
+
+def prune_step(log: Log, *, yes: bool, bundles: int = STEP_BUNDLES) -> dict[str, Any]:
+    """One step of pruning, or without `yes` what would go, as JSON values.
+
+    Raises:
+        ConfigurationError: the log has no policy. AuditLogError: as `Retentions.prune`.
+    """
+    if yes:
+        done = log.retention.prune(bundles=bundles)
+        plan, minimum, deleted, is_done = done.plan, done.minimum, done.deleted, done.is_done
+    else:
+        plan = log.retention.plan()
+        minimum, deleted, is_done = plan.minimum, 0, plan.target == plan.minimum
+    return {
+        "origin": log.origin,
+        "minimum_index": minimum,
+        "target": plan.target,
+        "bounds": plan.bounds,
+        "deleted": deleted,
+        "done": is_done,
+    }
 
 
 def described(log: Log) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from enum import Enum
 
 from auditlog.errors import CommitConflictError, ImmutableObjectError, StorageError
-from auditlog.storage.memory_facets import blocks_among
+from auditlog.storage.memory_facets import blocks_among, reaches_among
 from auditlog.storage.records import (
     COMMITTING,
     ID_REPEATED,
@@ -38,6 +38,7 @@ from auditlog.storage.records import (
     PromiseRow,
     RetirementRecord,
     RotationRecord,
+    conflict,
 )
 
 
@@ -167,6 +168,17 @@ class MemoryState:
                 self._committed = replace(old, standing=standing)
         _raise(fault, "set_standing", "state")
 
+    def set_retention(self, expected: str | None, note: str, minimum: int) -> None:
+        """Compare and swap the retention document; see the port."""
+        fault = self.fault("set_retention", note) if self.fault else None
+        with self._lock:
+            if fault in {None, Fault.STORED}:
+                old = self._committed
+                if old is None or old.retention != expected or old.minimum > minimum:
+                    raise CommitConflictError("expected the retention document of before, found another")
+                self._committed = replace(old, retention=note, minimum=minimum)
+        _raise(fault, "set_retention", "state")
+
     def _compare(self, change: Commit) -> None:
         old = self._committed
         if old is not None and old.standing not in COMMITTING:
@@ -189,9 +201,9 @@ class MemoryState:
 
     def _apply(self, change: Commit) -> None:
         old = self._committed
-        decisions = (
-            change.decisions_size if change.decisions_size is not None else (old.decisions_size if old else 0)
-        )
+        decisions = change.decisions_size
+        if decisions is None:
+            decisions = old.decisions_size if old else 0
         self._producers += change.producers
         self._rotations += change.rotations
         self._retirements += change.retirements
@@ -200,8 +212,10 @@ class MemoryState:
         self._runs += change.runs
         self._batch_heads += change.batch_heads
         standing = RETIRED if change.retires else old.standing if old else OPEN
-        anchored = old.anchored_size if old else 0
-        self._committed = Committed(change.note, change.own_head, decisions, anchored, standing)
+        new = Committed(change.note, change.own_head, decisions, 0, standing)
+        if old is not None:
+            new = replace(new, anchored_size=old.anchored_size, minimum=old.minimum, retention=old.retention)
+        self._committed = new
 
     def producers(self) -> list[ProducerRecord]:
         """Every enrolled producer."""
@@ -259,7 +273,7 @@ class MemoryState:
             if fault in {None, Fault.STORED} and anchor not in self._anchors:
                 self._anchors.append(anchor)
                 done = max(old.anchored_size, anchor.tree_size)
-                self._committed = Committed(old.note, old.own_head, old.decisions_size, done)
+                self._committed = replace(old, anchored_size=done)
         _raise(fault, "add_anchor", anchor.type)
 
     def anchors(self) -> list[AnchorRecord]:
@@ -321,13 +335,7 @@ class MemoryState:
 
     def gaps_covering(self, producer: bytes, instance: str, seq: int, limit: int) -> list[GapReach]:
         """Gaps that cover a number."""
-        found = [
-            row
-            for row in self._index.reaches
-            if (row.producer, row.instance) == (producer, instance)
-            if row.after_seq < seq and (row.own_seq is None or row.own_seq > seq)
-        ]
-        return sorted(found, key=lambda row: (-row.after_seq, row.index))[:limit]
+        return reaches_among(self._index.reaches, producer, instance, seq)[:limit]
 
     def flags(self, index: int) -> list[str]:
         """What the index found odd."""
@@ -380,13 +388,6 @@ class MemoryState:
     def outcomes_found(self, digest: bytes, limit: int) -> list[OutcomeRow]:
         """Outcomes with a fact."""
         return [row for row, digests in self._outcomes if digest in digests][:limit]
-
-
-def conflict(known: PromiseRow, row: PromiseRow) -> bool:
-    """Whether two promises cannot both be kept, or should not both have been given."""
-    same_call = (known.id, known.producer) == (row.id, row.producer)
-    same_place = (known.producer, known.instance, known.seq) == (row.producer, row.instance, row.seq)
-    return known.leaf_hash != row.leaf_hash and (same_call or same_place)
 
 
 def _check_path(path: str) -> None:

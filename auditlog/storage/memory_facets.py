@@ -1,10 +1,10 @@
-"""Rows of facets in memory, read as `auditlog.storage.sql.facets` reads them from a table."""
+"""Rows of facets and gaps in memory, read as `auditlog.storage.sql` reads them from tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auditlog.storage.records import FacetBlock, FacetRow, FacetSpan
+from auditlog.storage.records import FacetBlock, FacetRow, FacetSpan, GapReach
 
 
 def blocks_among(
@@ -27,3 +27,14 @@ def blocks_among(
         )
         for row in found[: span.limit]
     ]
+
+
+def reaches_among(rows: Sequence[GapReach], producer: bytes, instance: str, seq: int) -> list[GapReach]:
+    """`IndexState.gaps_covering` over these rows, without a limit."""
+    found = [
+        row
+        for row in rows
+        if (row.producer, row.instance) == (producer, instance)
+        if row.after_seq < seq and (row.own_seq is None or row.own_seq > seq)
+    ]
+    return sorted(found, key=lambda row: (-row.after_seq, row.index))

@@ -98,6 +98,14 @@ class CommitState(Protocol):
             StorageError: it failed, and may have happened all the same: read again.
         """
 
+    def set_retention(self, expected: str | None, note: str, minimum: int) -> None:
+        """Compare and swap the retention document with its minimum, durable on return.
+
+        Raises:
+            CommitConflictError: another document was found, or a minimum above this one; nothing changed.
+            StorageError: it failed, and may have happened all the same: read again.
+        """
+
     def producers(self) -> list[ProducerRecord]:
         """Every enrolled producer, in order of enrolment."""
 

@@ -147,6 +147,10 @@ class Committed:
     """One of `STANDINGS`: whether more may be committed."""
     restored: bool = False
     """Put here from a backup, and no commit was made since."""
+    minimum: int = 0
+    """Bundles of entries below this index may be gone: `auditlog.log.retention`."""
+    retention: str | None = None
+    """The signed document that says so; None before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,13 @@ class PromiseRow:
     kept_us: int
     until_us: int
     """After this it may be forgotten."""
+
+
+def conflict(known: PromiseRow, row: PromiseRow) -> bool:
+    """Whether two promises cannot both be kept, or should not both have been given."""
+    same_call = (known.id, known.producer) == (row.id, row.producer)
+    same_place = (known.producer, known.instance, known.seq) == (row.producer, row.instance, row.seq)
+    return known.leaf_hash != row.leaf_hash and (same_call or same_place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from auditlog.bucket_client import BucketAccess, describe, failures, is_missing, open_client
+from auditlog.core.retention import RETENTION_PATH
 from auditlog.core.tiles import parse_path
 from auditlog.errors import SourceError
 from auditlog.verify.sources import CHECKPOINT_PATH, MAX_OBJECT_BYTES
@@ -38,7 +39,7 @@ class BucketSource:
 
     def fetch(self, path: str) -> bytes:
         """GET one object; raises `SourceError`."""
-        if path != CHECKPOINT_PATH:
+        if path not in (CHECKPOINT_PATH, RETENTION_PATH):
             parse_path(path)
         if self._left_s <= 0:
             raise SourceError(

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from auditlog.core.bodies import check_body
 from auditlog.core.checkpoint import Checkpoint
 from auditlog.core.entry import Entry
+from auditlog.core.note import Ed25519Verifier
 from auditlog.core.tiles import TILE_WIDTH
 from auditlog.errors import EvidenceError, MalformedError, SourceError, StorageError
 from auditlog.verify.chains import ChainChecker
 from auditlog.verify.completeness_lives import Lives
 from auditlog.verify.completeness_report import CompletenessReport, Findings, Weight
+from auditlog.verify.retention import read_retention
 from auditlog.verify.sources import LogSource
 from auditlog.verify.tlogclient import VerifiedTree
 
@@ -93,6 +95,7 @@ class _Walk:
 
     def __init__(self, checkpoint: Checkpoint, vkey: str, period: Period, findings: Findings) -> None:
         self._checkpoint, self._period, self._findings = checkpoint, period, findings
+        self._verifier = Ed25519Verifier.from_vkey(vkey)
         self._chains = ChainChecker(checkpoint.origin, self._broken_chain, vkey=vkey)
         self.lives = Lives(period, findings)
 
@@ -102,6 +105,12 @@ class _Walk:
     def read(self, source: LogSource, progress: Progress) -> bool:
         """Follow every entry; False where some could not be read."""
         size = self._checkpoint.tree_size
+        told = read_retention(source, [self._verifier], self._checkpoint)
+        if told.fault:
+            self._findings.add(Weight.CONTRADICTION, "tree", "", told.fault)
+        if told.minimum:
+            self._findings.add(Weight.INCOMPLETE, "unread", "", f"{told.line}: the chains have no beginning")
+            return False
         try:
             tree = VerifiedTree(source, self._checkpoint)
             for number in range(-(-size // TILE_WIDTH)):

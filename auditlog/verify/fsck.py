@@ -26,6 +26,7 @@ from auditlog.verify.chains import ChainChecker, LeafHashes
 from auditlog.verify.fsck_hands import Hands
 from auditlog.verify.fsck_report import FsckReport, StepLog
 from auditlog.verify.fsck_walk import Complaints, Progress, Walk
+from auditlog.verify.retention import read_retention
 from auditlog.verify.sources import CHECKPOINT_PATH, LogSource
 from auditlog.verify.tlogclient import VerifiedTree
 from auditlog.verify.trusted_log import LogKeys, SignedCheckpoint
@@ -67,13 +68,14 @@ def fsck(
     chains = ChainChecker(
         signed.checkpoint.origin, complaints.take, vkey=verifier.vkey, heads_of=_instances(heads)
     )
-    walk = Walk(source, signed, steps, chains, complaints)
+    told = read_retention(source, [verifier], signed.checkpoint)
+    walk = Walk(source, signed, steps, chains, complaints, told=told)
     walk.run(progress or (lambda _done, _all: None), hands or Hands())
     _check_anchors(source, signed, chains, steps)
     _check_heads(source, signed, chains, heads, steps)
     if walk.embedded:
         steps["heads"].passed(f"{walk.embedded} heads in heartbeats are covered by the log")
-    return steps.report(signed=signed, chains=chains)
+    return steps.report(signed=signed, chains=chains, minimum=told.minimum)
 
 
 def _open(source: LogSource, keys: LogKeys, steps: StepLog) -> SignedCheckpoint | None:

@@ -30,6 +30,7 @@ class Job(msgspec.Struct):
     with_bundles: bool
     first: int
     step: int
+    minimum: int
 
 
 class Hands:
@@ -43,12 +44,12 @@ class Hands:
         self._at_work: list[SecondProcess | None] = []
         self._decoder = msgspec.msgpack.Decoder(Section)
 
-    def start(self, origin: str, size: int, sections: int, *, with_bundles: bool) -> None:
+    def start(self, origin: str, size: int, sections: int, *, with_bundles: bool, minimum: int) -> None:
         """Start them where that pays."""
         if self._jobs < 2 or sections < WORTHWHILE_SECTIONS:
             return
         for first in range(self._jobs):
-            job = Job(self._target, self._token, origin, size, with_bundles, first, self._jobs)
+            job = Job(self._target, self._token, origin, size, with_bundles, first, self._jobs, minimum)
             data = msgspec.msgpack.encode(job)
             process = second_process.start("auditlog.verify.fsck_worker", data, python=self._python)
             self._at_work.append(None if process is None else SecondProcess(process))

@@ -90,6 +90,8 @@ class FsckReport:
     odd_bodies: int = 0
     producers: int = 0
     declared: Declared = field(default_factory=Declared)
+    minimum_index: int = 0
+    """Entries below it were pruned, as the log has published, and not read."""
 
     @property
     def exit_code(self) -> int:
@@ -125,6 +127,7 @@ class FsckReport:
             "origin": self.origin,
             "tree_size": self.tree_size,
             "root_hash": None if self.root_hash is None else self.root_hash.hex(),
+            "minimum_index": self.minimum_index,
             "auditlog": self.ours,
             "entries": dict(sorted(self.kinds.items())),
             "other_entries": self.other_entries,
@@ -145,7 +148,9 @@ class StepLog:
     def __getitem__(self, name: str) -> FsckStep:
         return self._steps[name]
 
-    def report(self, *, signed: SignedCheckpoint | None, chains: ChainChecker | None) -> FsckReport:
+    def report(
+        self, *, signed: SignedCheckpoint | None, chains: ChainChecker | None, minimum: int = 0
+    ) -> FsckReport:
         """The final report."""
         steps = tuple(self._steps.values())
         if signed is None or chains is None:
@@ -162,4 +167,5 @@ class StepLog:
             odd_bodies=chains.odd_bodies,
             producers=chains.producers,
             declared=chains.declared,
+            minimum_index=minimum,
         )

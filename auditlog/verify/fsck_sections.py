@@ -54,9 +54,12 @@ class Section(msgspec.Struct, array_like=True):
 class Scanner:
     """Reads sections of one log. For one thread."""
 
-    def __init__(self, source: LogSource, origin: str, size: int, *, with_bundles: bool) -> None:
-        """`size` and `origin` are those of the signed checkpoint."""
+    def __init__(
+        self, source: LogSource, origin: str, size: int, *, with_bundles: bool, minimum: int = 0
+    ) -> None:
+        """`size` and `origin` are those of the signed checkpoint; bundles below `minimum` are not read."""
         self._source, self._size, self._with_bundles = source, size, with_bundles
+        self._minimum = minimum
         self._gathering = Gathering(origin)
 
     def scan(self, number: int) -> Section:
@@ -73,7 +76,8 @@ class Scanner:
         """Read one bundle and its tile; False when going on is pointless."""
         width = min(TILE_WIDTH, self._size - block * TILE_WIDTH)
         tile = self._read_tile(TilePath(0, block, width), section)
-        entries = self._read_bundle(TilePath(None, block, width), section) if self._with_bundles else None
+        is_wanted = self._with_bundles and (block + 1) * TILE_WIDTH > self._minimum
+        entries = self._read_bundle(TilePath(None, block, width), section) if is_wanted else None
         leaves, hashes = tile, []
         if entries is not None:
             hashes = hash_leaves(entries)
@@ -122,11 +126,11 @@ def _difference(block: int, hashes: list[bytes], tile: bytes) -> Fault:
     return Fault(block, "entry", "", text)
 
 
-def paths_of(number: int, size: int, *, with_bundles: bool) -> Iterator[str]:
+def paths_of(number: int, size: int, *, with_bundles: bool, minimum: int = 0) -> Iterator[str]:
     """What the section of that number reads, in its order."""
     first = number * SECTION_TILES
     for block in range(first, min(first + SECTION_TILES, -(-size // TILE_WIDTH))):
         width = min(TILE_WIDTH, size - block * TILE_WIDTH)
         yield str(TilePath(0, block, width))
-        if with_bundles:
+        if with_bundles and (block + 1) * TILE_WIDTH > minimum:
             yield str(TilePath(None, block, width))

@@ -23,6 +23,7 @@ from auditlog.verify.fsck_sections import LOST_BLOCKS, SECTION_TILES, Fault, Sca
 from auditlog.verify.lives import Complaint
 from auditlog.verify.monitor.prefetch import Ahead
 from auditlog.verify.plain_runs import Run, Single
+from auditlog.verify.retention import Told
 from auditlog.verify.sources import LogSource
 from auditlog.verify.tlogclient import VerifiedTree, fetch_bundle, fetch_tile
 from auditlog.verify.trusted_log import SignedCheckpoint
@@ -61,8 +62,11 @@ class Walk:
         steps: StepLog,
         chains: ChainChecker,
         complaints: Complaints,
+        *,
+        told: Told,
     ) -> None:
-        """`complaints` is where `chains` complains."""
+        """`complaints` is where `chains` complains; `told` what the log says of pruned entries."""
+        self._told = told
         self._source, self._signed, self._size = source, signed, signed.tree_size
         self._tree, self._entries, self._heads = steps["tree"], steps["entries"], steps["heads"]
         self._chain_step, self._chains, self._complaints = steps["chains"], chains, complaints
@@ -80,11 +84,18 @@ class Walk:
 
     def run(self, progress: Progress, hands: Hands) -> None:
         """Read everything and settle the steps 2 to 4."""
+        if self._told.fault:
+            self._entries.problem(self._told.fault)
+        if self._told.minimum:
+            self._entries.not_checked(f"{self._told.line}; the others are compared with the tree")
+            self._chain_step.not_checked(f"{self._told.line}: what came before the others is not known")
+            self._follows_chains = False
         self._with_bundles = self._serves_bundles()
         origin, size = self._signed.checkpoint.origin, self._size
-        scanner = Scanner(self._source, origin, size, with_bundles=self._with_bundles)
+        minimum = self._told.minimum
+        scanner = Scanner(self._source, origin, size, with_bundles=self._with_bundles, minimum=minimum)
         sections = -(-size // (SECTION_TILES * TILE_WIDTH))
-        hands.start(origin, size, sections, with_bundles=self._with_bundles)
+        hands.start(origin, size, sections, with_bundles=self._with_bundles, minimum=minimum)
         try:
             for number in range(sections):
                 if not self._take(hands.take(number) or self._scan(scanner, number)):
@@ -97,7 +108,8 @@ class Walk:
 
     def _scan(self, scanner: Scanner, number: int) -> Section:
         if isinstance(self._source, Ahead):
-            self._source.plan(paths_of(number, self._size, with_bundles=self._with_bundles))
+            minimum = self._told.minimum
+            self._source.plan(paths_of(number, self._size, with_bundles=self._with_bundles, minimum=minimum))
         return scanner.scan(number)
 
     def _serves_bundles(self) -> bool:
@@ -105,7 +117,11 @@ class Walk:
         size = self._size
         if size == 0:
             return True
-        paths = dict.fromkeys((TilePath(None, 0, min(size, TILE_WIDTH)), last_bundle(size)))
+        first, reason = self._told.minimum // TILE_WIDTH, self._told.line
+        if first * TILE_WIDTH >= size:
+            return False
+        width = min(size - first * TILE_WIDTH, TILE_WIDTH)
+        paths = dict.fromkeys((TilePath(None, first, width), last_bundle(size)))
         for path in paths:
             try:
                 fetch_bundle(self._source, path)

@@ -30,9 +30,11 @@ def work(job: Job, out: BinaryIO, source: LogSource) -> None:
     numbers = range(job.first, -(-job.size // (SECTION_TILES * TILE_WIDTH)), job.step)
     if isinstance(source, Ahead):
         source.plan(
-            path for number in numbers for path in paths_of(number, job.size, with_bundles=job.with_bundles)
+            path
+            for number in numbers
+            for path in paths_of(number, job.size, with_bundles=job.with_bundles, minimum=job.minimum)
         )
-    scanner = Scanner(source, job.origin, job.size, with_bundles=job.with_bundles)
+    scanner = Scanner(source, job.origin, job.size, with_bundles=job.with_bundles, minimum=job.minimum)
     encode = msgspec.msgpack.Encoder().encode
     for number in numbers:
         section = scanner.scan(number)

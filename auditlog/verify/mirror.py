@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from auditlog.core.merkle import hash_leaf, root_hash
 from auditlog.core.note import Ed25519Verifier
+from auditlog.core.retention import RETENTION_PATH
 from auditlog.core.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
@@ -27,6 +28,7 @@ from auditlog.core.tiles import (
     encode_tile,
 )
 from auditlog.errors import InconsistentLogError, MalformedError, SourceError, VerificationError
+from auditlog.verify.retention import Told, read_retention
 from auditlog.verify.sources import CHECKPOINT_PATH, LogSource
 from auditlog.verify.tlogclient import VerifiedTree, fetch_bundle, fetch_tile
 from auditlog.verify.trusted_log import LogKeys, SignedCheckpoint
@@ -66,6 +68,8 @@ class Mirrored:
     copied: int
     has_entries: bool
     """Whether the bundles were copied as well: a source may keep them from the public."""
+    pruned: int
+    """Entries below this are not in the copy: the source has pruned them, and says so."""
 
     def to_json(self) -> dict[str, Any]:
         """Members as JSON values."""
@@ -76,6 +80,7 @@ class Mirrored:
             "root": self.root_hash.hex(),
             "objects_copied": self.copied,
             "has_entries": self.has_entries,
+            "pruned": self.pruned,
         }
 
 
@@ -109,13 +114,25 @@ def mirror(
     held = None if held_note is None else keys.open(held_note)
     tree = VerifiedTree(source, signed.checkpoint)
     _check_follows(held, signed, tree)
-    copy = _Copy(source, target, tree, 0 if held is None else held.tree_size)
+    told = read_retention(source, [verifier], signed.checkpoint)
+    if told.fault:
+        raise VerificationError(told.fault)
+    copy = _Copy(source, target, tree, 0 if held is None else held.tree_size, told)
     has_entries = not hashes_only and copy.serves_entries()
     copy.run(has_entries, progress or (lambda _done, _all: None))
+    if told.note:
+        # Before the checkpoint: a reader of the copy is told of a hole before it can meet it.
+        target.replace(RETENTION_PATH, told.note.encode("utf-8"))
     target.replace(CHECKPOINT_PATH, signed.note.encode("utf-8"))
     copy.drop_superseded()
     return Mirrored(
-        signed.checkpoint.origin, copy.old_size, signed.tree_size, signed.root_hash, copy.written, has_entries
+        origin=signed.checkpoint.origin,
+        old_size=copy.old_size,
+        size=signed.tree_size,
+        root_hash=signed.root_hash,
+        copied=copy.written,
+        has_entries=has_entries,
+        pruned=told.minimum if has_entries and copy.lacks_pruned() else 0,
     )
 
 
@@ -155,7 +172,10 @@ class _Block:
 class _Copy:
     """One run, from the size of the copy to the size of the source."""
 
-    def __init__(self, source: LogSource, target: MirrorTarget, tree: VerifiedTree, old_size: int) -> None:
+    def __init__(
+        self, source: LogSource, target: MirrorTarget, tree: VerifiedTree, old_size: int, told: Told
+    ) -> None:
+        self._told = told
         self._source = source
         self._target = target
         self._tree = tree
@@ -182,7 +202,8 @@ class _Copy:
     def run(self, has_entries: bool, progress: Progress) -> None:
         """Copy what is missing, in order."""
         first = self.old_size // TILE_WIDTH
-        if has_entries and first and self._target.get(str(TilePath(None, first - 1))) is None:
+        is_due = has_entries and first and not self._told.covers(first - 1)
+        if is_due and self._target.get(str(TilePath(None, first - 1))) is None:
             # A copy that takes the entries only now needs those below its checkpoint as well.
             first = 0
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="auditlog-mirror") as threads:
@@ -195,6 +216,11 @@ class _Copy:
         for paths in _groups(self._above(), GROUP * _THREADS):
             tiles = [(str(path), self._tree.tile(path.level or 0, path.index)) for path in paths]
             self._put([(path, encode_tile(hashes)) for path, hashes in tiles])
+
+    def lacks_pruned(self) -> bool:
+        """Whether the copy has not kept what the source has pruned."""
+        newest = TilePath(None, self._told.minimum // TILE_WIDTH - 1)
+        return bool(self._told.minimum) and self._target.get(str(newest)) is None
 
     def _kept(self, number: int) -> _Block:
         """What an earlier run left of a block. What is not as it was signed counts as missing: writing it
@@ -219,7 +245,7 @@ class _Copy:
         """The same block whole. On a thread: nothing is checked here."""
         path = block.path
         tile = fetch_tile(self._source, path) if block.tile is None else block.tile
-        if not has_entries:
+        if not has_entries or self._told.covers(path.index):
             return _Block(path, tile, None)
         bundle = TilePath(None, path.index, path.width)
         return _Block(

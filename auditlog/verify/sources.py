@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from auditlog.bucket_client import SCHEMES as BUCKET_SCHEMES
+from auditlog.core.retention import RETENTION_PATH
 from auditlog.core.tiles import MAX_ENTRY_BYTES, TILE_WIDTH, parse_path
 from auditlog.errors import ConfigurationError, SourceError
 
@@ -44,7 +45,7 @@ class LogSource(Protocol):
     """Objects of one log by path. Safe to call from several threads."""
 
     def fetch(self, path: str) -> bytes:
-        """The object at `checkpoint` or a tile path, whole.
+        """The object at `checkpoint`, `retention` or a tile path, whole.
 
         Raises:
             SourceError: missing, refused or unreachable.
@@ -64,7 +65,7 @@ class FolderSource:
 
     def fetch(self, path: str) -> bytes:
         """Read one object; raises `SourceError`."""
-        if path != CHECKPOINT_PATH:
+        if path not in (CHECKPOINT_PATH, RETENTION_PATH):
             parse_path(path)
         try:
             return _bounded(path, self._read(path))

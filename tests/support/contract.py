@@ -193,9 +193,24 @@ class Contract:
             tile = parse_path(path)
         except MalformedError:
             self.fail(f"{path}: only partial tiles are ever removed")
+        if self._is_pruned(tile):
+            return
         self.expect(tile.is_partial, f"{path}: a full tile is never removed")
         whole = str(TilePath(tile.level, tile.index))
         self.expect(whole in store.objects, f"{path}: its full tile is there before it goes")
+
+    def _is_pruned(self, tile: TilePath) -> bool:
+        """Whether a bundle lies below the minimum that is durable, and public."""
+        assert self.state is not None
+        assert self.public is not None
+        committed = MemoryState.read(self.state)
+        if tile.level is not None or committed is None or committed.retention is None:
+            return False
+        self.expect(
+            self.public.objects.get("retention") == committed.retention.encode(),
+            f"{tile}: the minimum is public before anything below it goes",
+        )
+        return (tile.index + 1) * 256 <= committed.minimum
 
     def _may_sweep(self, name: str) -> None:
         assert self.state is not None
@@ -229,7 +244,10 @@ class Contract:
         objects = {path for store in self.tree for path in store.objects}
         for index in range(size // 256):
             for path in (TilePath(None, index), TilePath(0, index)):
-                self.expect(str(path) in objects, f"{path} was applied before size {size} was acknowledged")
+                self.expect(
+                    str(path) in objects or self._is_pruned(path),
+                    f"{path} was applied before size {size} was acknowledged",
+                )
 
 
 class ContractStore(MemoryStore):

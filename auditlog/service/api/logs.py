@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 
 from auditlog.service.api.models import LogInfo, LogList, LogState, NewLog, QuorumInfo, WitnessInfo
 from auditlog.service.api.openapi import json_body
-from auditlog.service.api.standing_models import IndexState, SuccessorInfo
+from auditlog.service.api.standing_models import IndexState, RetentionInfo, SuccessorInfo
 from auditlog.service.context import context_of, hosted_log, require, require_async
 from auditlog.service.hosting import HostedLog, Hosting
 from auditlog.service.receive import read_json
@@ -57,12 +57,20 @@ def _info(hosted: HostedLog, hosting: Hosting) -> LogInfo:
         quorum=_quorum(hosted),
         standing=hosted.standing or "open",
         successor=_successor(hosted),
+        retention=_retention(hosted),
     )
 
 
 def _successor(hosted: HostedLog) -> SuccessorInfo | None:
     found = hosted.log.successor
     return None if found is None else SuccessorInfo(origin=found.origin, vkey=found.vkey, index=found.index)
+
+
+def _retention(hosted: HostedLog) -> RetentionInfo | None:
+    found = hosted.log.retention.opened()
+    if found is None:
+        return None
+    return RetentionInfo(days=found.policy.days, entries=found.policy.entries, minimum_index=found.minimum)
 
 
 def _witnesses(hosted: HostedLog) -> list[WitnessInfo]:

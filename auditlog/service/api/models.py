@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from auditlog.service.api.standing_models import HexHash, IndexState, StandingWord, SuccessorInfo
+from auditlog.service.api.standing_models import (
+    HexHash,
+    IndexState,
+    RetentionInfo,
+    StandingWord,
+    SuccessorInfo,
+)
 from auditlog.service.api.standing_models import Model as _Model
 from auditlog.service.problems import TYPE_PREFIX
 from auditlog.service.settings import Scope, Visibility
@@ -91,6 +97,8 @@ class LogInfo(_Model):
     """Whether it takes entries."""
     successor: SuccessorInfo | None = None
     """Where to go on, if it has ended."""
+    retention: RetentionInfo | None = None
+    """What it keeps; None for a log that keeps everything."""
 
 
 class LogState(_Model):

@@ -60,6 +60,33 @@ class LogStanding(Model):
     """Only once the last checkpoint of a retired log is published."""
 
 
+class RetentionInfo(Model):
+    """What a log keeps; `GET .../retention` is the signed document that says so."""
+
+    days: int | None
+    entries: int | None
+    minimum_index: int
+    """Entries below it may be pruned."""
+
+
+class PruneRequest(Model):
+    """`yes`: do it, else only say what would go. At most `bundles` of 256 entries go at once."""
+
+    yes: bool = False
+    bundles: int = Field(default=512, ge=1, le=4096)
+
+
+class PruneAnswer(Model):
+    """Indices; `bounds` is how far each reason lets the log go, `deleted` counts objects."""
+
+    origin: str
+    minimum_index: int
+    target: int
+    bounds: dict[str, int]
+    deleted: int
+    done: bool
+
+
 class IndexState(Model):
     """How far the index follows the tree, in entries."""
 

@@ -51,6 +51,8 @@ log = Table(
     Column("index_size", BigInteger, nullable=False),  # -1: the derived tables are being cleared
     Column("standing", Text, nullable=False, server_default=text("'open'")),
     Column("restored", Integer, nullable=False, server_default=text("0")),  # 1: from a backup, not said yet
+    Column("minimum_index", BigInteger, nullable=False, server_default=text("0")),  # bundles below are pruned
+    Column("retention", Text, nullable=True),  # the signed document that says so
 )
 
 producer = Table(

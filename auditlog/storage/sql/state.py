@@ -72,6 +72,8 @@ class SqlState(SqlLives, SqlOutcomes):
             row["anchored_size"],
             row["standing"],
             bool(row["restored"]),
+            row["minimum_index"],
+            row["retention"],
         )
 
     def set_standing(self, expected: str, standing: str) -> None:
@@ -85,6 +87,19 @@ class SqlState(SqlLives, SqlOutcomes):
             )
             if moved.rowcount != 1 or standing == RETIRED:
                 raise CommitConflictError(f"expected the standing {expected} of the log, found another")
+
+    def set_retention(self, expected: str | None, note: str, minimum: int) -> None:
+        """Compare and swap the retention document; see the port."""
+        log = schema.log
+        was = log.c.retention.is_(None) if expected is None else log.c.retention == expected
+        with self._database.write() as connection:
+            moved = connection.execute(
+                update(log)
+                .where(log.c.origin == self.origin, was, log.c.minimum_index <= minimum)
+                .values(retention=note, minimum_index=minimum)
+            )
+            if moved.rowcount != 1:
+                raise CommitConflictError("expected the retention document of before, found another")
 
     def commit(self, change: Commit) -> None:
         """Apply the whole change in one transaction, or nothing; see the port."""

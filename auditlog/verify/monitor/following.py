@@ -22,11 +22,13 @@ from auditlog.verify.monitor.fold import EntryFold
 from auditlog.verify.monitor.kept import Producers
 from auditlog.verify.monitor.prefetch import Ahead
 from auditlog.verify.monitor.prove import Prover, Sight
+from auditlog.verify.monitor.pruned import check_pruned
 from auditlog.verify.monitor.raised import Raised
 from auditlog.verify.monitor.reading import Readers
 from auditlog.verify.monitor.standing import Standing, load_standing
 from auditlog.verify.monitor.store import Store
 from auditlog.verify.monitor.walking import Progress, Walk, shows_tiles
+from auditlog.verify.retention import read_retention
 from auditlog.verify.sources import CHECKPOINT_PATH, HttpSource, LogSource
 from auditlog.verify.steps import LogTrust, Opened, check_quorum
 from auditlog.verify.tlogclient import VerifiedTree
@@ -298,6 +300,7 @@ class Follower:
     def _catch_up(self, look: Look) -> None:
         assert self.tree is not None
         assert self.opened is not None
+        told = read_retention(self.source, self.log.keys, self.opened.checkpoint)
         walk = Walk(
             self.books,
             self.tree,
@@ -306,6 +309,7 @@ class Follower:
             progress=self._progress,
             readers=self._readers,
             is_stopped=self.is_stopped,
+            minimum=check_pruned(self.books, told),
         )
         try:
             reached_end = walk.run(self.source)

@@ -28,6 +28,8 @@ class Standing(msgspec.Struct):
     """Entries that were read and folded, in order."""
     entries_why: str = ""
     """Why the entries after those could not be read; empty if they can."""
+    kept_days: int = 0
+    """Days that the log said it keeps entries, when it was last looked at; 0: it named none."""
     fold: dict[str, Any] | None = None
     mark: tuple[int, str, str] | None = None
     """(size, instant, note) of the newest checkpoint that a quorum had cosigned by then, and that was read

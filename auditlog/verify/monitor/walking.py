@@ -46,10 +46,12 @@ class Walk:
         progress: Progress,
         readers: Readers | None = None,
         is_stopped: Callable[[], bool] = lambda: False,
+        minimum: int = 0,
     ) -> None:
         """`tree` is that of `note`, which extends what the books know. `is_stopped` is asked after each
-        batch.
+        batch. Bundles of entries below `minimum` may be gone.
         """
+        self._minimum = minimum
         self._books, self._tree, self._progress = books, tree, progress
         self._readers, self._is_stopped = readers, is_stopped
         self._reading: Reading | None = None
@@ -166,6 +168,12 @@ class Walk:
             entries = self._tree.bundle(number)
         except (SourceError, EvidenceError) as error:
             standing.entries_why = str(error)
+            if (number + 1) * TILE_WIDTH <= self._minimum:
+                standing.entries_why = (
+                    f"entries {standing.entries_size} to {self._minimum - 1} were pruned before they were "
+                    f"read here, below the published minimum index {self._minimum}"
+                )
+                return False
             is_closed = isinstance(error, SourceError) and (
                 error.reason in ("refused", "unreachable") or standing.entries_size == 0
             )

@@ -65,7 +65,9 @@ def populate(database: Database, origin: str, blocks: int = 3000) -> None:
             select(schema.log.c.log_id).where(schema.log.c.origin == origin)
         ).scalar_one()
         values = {TIME: range(1000), KIND: range(12), STATUS: (200, 404, 503)}
-        rows = {(mine, facet, rng.choice(values[facet]), block) for block in range(blocks) for facet in values}
+        rows = {
+            (mine, facet, rng.choice(values[facet]), block) for block in range(blocks) for facet in values
+        }
         names = ("log_id", "facet", "value", "block")
         connection.execute(
             insert(schema.entry_facet),

@@ -33,6 +33,18 @@ class StandingContract:
                 state.set_standing(expected, wanted)
         assert _standing(state) == QUIESCED
 
+    def test_the_retention_document_is_compared_and_swapped(self, state: LogState) -> None:
+        """It is kept through commits; its minimum never goes back, and another's is not passed over."""
+        state.set_retention(None, "document 1", 256)
+        for expected, minimum in ((None, 512), ("document 1", 0)):
+            with pytest.raises(CommitConflictError):
+                state.set_retention(expected, "document 2", minimum)
+        state.set_retention("document 1", "document 2", 512)
+        state.commit(NEXT)
+        committed = state.read()
+        assert committed is not None
+        assert (committed.retention, committed.minimum) == ("document 2", 512)
+
     def test_a_read_only_log_takes_no_commit(self, state: LogState) -> None:
         """Quiesced, what was admitted is still committed; read-only, no process commits anything."""
         state.set_standing(OPEN, READ_ONLY)

@@ -44,11 +44,11 @@ class Inline(Hands):
         super().__init__()
         self._files, self._workers, self._frames = files, jobs, {}
 
-    def start(self, origin: str, size: int, sections: int, *, with_bundles: bool) -> None:
+    def start(self, origin: str, size: int, sections: int, *, with_bundles: bool, minimum: int) -> None:
         """Everything is read at once."""
         for first in range(self._workers):
             out = io.BytesIO()
-            job = Job("", None, origin, size, with_bundles, first, self._workers)
+            job = Job("", None, origin, size, with_bundles, first, self._workers, minimum)
             fsck_worker.work(job, out, MemorySource(self._files))
             data, number = out.getvalue(), first
             while data:
