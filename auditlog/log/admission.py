@@ -30,7 +30,7 @@ from auditlog.errors import (
     TooLargeError,
 )
 from auditlog.log.envelope import Envelope
-from auditlog.log.reading import Decision, Read, read_all
+from auditlog.log.reading import Decision, Read, read_all, read_decisions
 
 _LAST_KINDS = frozenset({"rotation", "retirement"})
 """What ends a batch: behind it another key signs, or nobody."""
@@ -134,41 +134,79 @@ def check_batch(batch: Batch, origin: str, keys: Sequence[Ed25519Verifier]) -> C
 def _check_entries(
     batch: Batch, head: Head, leaf_hashes: list[bytes], keys: Sequence[Ed25519Verifier]
 ) -> CheckedBatch:
+    prev = _prev_of_decisions(batch.entries, head, leaf_hashes) if head.first_seq else None
+    if prev is not None:
+        return _checked(batch, head, leaf_hashes, prev, decides=True)
     entries = read_all(batch.entries)
     first = entries[0]
-    kinds = {entry.kind for entry in entries}
     prevs = [first.prev, *[leaf_hash.hex() for leaf_hash in leaf_hashes[:-1]]]
-    last: Envelope | Entry | None = None
-    if kinds != {"decision"} or head.first_seq == 0 or not _are_of(head, entries, prevs):
-        last = _check_one_by_one(head, entries, prevs)
+    last = _check_one_by_one(head, entries, prevs)
     if head.first_seq == 0:
         _check_instance_note(first, keys[-1])
+    return _checked(
+        batch,
+        head,
+        leaf_hashes,
+        first.prev,
+        decides=any(entry.kind == "decision" for entry in entries),
+        next_vkey=_check_rotation(last, keys) if last is not None and last.kind == "rotation" else None,
+        retires=last is not None and _check_retirement(last),
+    )
+
+
+def _checked(
+    batch: Batch,
+    head: Head,
+    leaf_hashes: list[bytes],
+    prev: str,
+    *,
+    decides: bool,
+    next_vkey: str | None = None,
+    retires: bool = False,
+) -> CheckedBatch:
     return CheckedBatch(
         producer=bytes.fromhex(head.producer),
         head=head,
         head_note=batch.head_note,
         entries=batch.entries,
         leaf_hashes=leaf_hashes,
-        prev=first.prev,
-        decides="decision" in kinds,
-        next_vkey=_check_rotation(last, keys) if last is not None and last.kind == "rotation" else None,
-        retires=last is not None and _check_retirement(last),
+        prev=prev,
+        decides=decides,
+        next_vkey=next_vkey,
+        retires=retires,
     )
 
 
-def _are_of(head: Head, entries: Sequence[Read], prevs: list[str]) -> bool:
-    """Whether each entry follows the one before it and names origin, producer and instance of the head."""
-    return (
-        [entry.seq for entry in entries] == list(range(head.first_seq, head.seq + 1))
-        and [entry.prev for entry in entries] == prevs
-        and {entry.origin for entry in entries} == {head.origin}
-        and {entry.producer for entry in entries} == {head.producer}
-        and {entry.instance for entry in entries} == {head.instance}
-    )
+def _prev_of_decisions(entries: Sequence[bytes], head: Head, leaf_hashes: list[bytes]) -> str | None:
+    """What a batch of nothing but decisions follows; None if it has to be looked at one by one.
+
+    Each must follow the one before it and name origin, producer and instance of the head. Some are read at a
+    time and none is kept, so that all of it happens in the processor's cache.
+    """
+    before: str | None = None
+    for at, decisions in read_decisions(entries):
+        if decisions is None:
+            return None
+        end, first_seq = at + len(decisions), head.first_seq + at
+        prevs = [
+            decisions[0].prev if at == 0 else leaf_hashes[at - 1].hex(),
+            *[leaf_hash.hex() for leaf_hash in leaf_hashes[at : end - 1]],
+        ]
+        if at == 0:
+            before = prevs[0]
+        if (
+            [entry.prev for entry in decisions] != prevs
+            or [entry.seq for entry in decisions] != list(range(first_seq, first_seq + len(decisions)))
+            or {entry.origin for entry in decisions} != {head.origin}
+            or {entry.producer for entry in decisions} != {head.producer}
+            or {entry.instance for entry in decisions} != {head.instance}
+        ):
+            return None
+    return before
 
 
 def _check_one_by_one(head: Head, entries: Sequence[Read], prevs: list[str]) -> Envelope | Entry | None:
-    """Check what `_are_of` checks, and each kind, to say what is wrong; return what ends the batch."""
+    """Check that each follows the one before it and is of the head; return what ends the batch."""
     last: Envelope | Entry | None = None
     for seq, (entry, prev) in enumerate(zip(entries, prevs, strict=True), head.first_seq):
         if entry.seq != seq or entry.prev != prev:

@@ -18,7 +18,7 @@ of 45. Must never: let a form pass that `parse_entry` refuses.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Annotated
 
@@ -120,6 +120,14 @@ def read_all(entries: Sequence[bytes]) -> list[Read]:
         decisions = _read_decisions(some)
         found += [read_envelope(entry) for entry in some] if decisions is None else decisions
     return found
+
+
+def read_decisions(entries: Sequence[bytes]) -> Iterator[tuple[int, list[Decision] | None]]:
+    """Some at a time, with where they begin; None in the place of some that are not all decisions of usual
+    shape. For who keeps nothing of them: that takes half the time of `read_all`.
+    """
+    for at in range(0, len(entries), _AT_ONCE):
+        yield at, _read_decisions(entries[at : at + _AT_ONCE])
 
 
 def _read_decisions(entries: Sequence[bytes]) -> list[Decision] | None:
