@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -100,7 +101,7 @@ def forks(service: LiveService) -> Tamper:
         status, found = honest()
         if path.endswith("/checkpoint"):
             asked[0] += 1
-            if asked[0] % 4 == 0:
+            if asked[0] % 3 == 0:
                 size = int(found.split(b"\n")[1])
                 return 200, sign_checkpoint(Checkpoint(log.origin, size, bytes(32)), key).encode()
         return status, found
@@ -109,14 +110,15 @@ def forks(service: LiveService) -> Tamper:
 
 
 def rewinds(_: LiveService) -> Tamper:
-    """Shows its first checkpoint again after a while."""
-    shown: list[bytes] = []
+    """Shows its first checkpoint again after a later one, every other time."""
+    first: list[bytes] = []
+    asked = itertools.count()
 
     def tamper(method: str, path: str, body: bytes, honest: Callable[[], Answer]) -> Answer:
         status, found = honest()
         if path.endswith("/checkpoint"):
-            shown.append(found)
-            return status, shown[0] if len(shown) % 5 == 0 else found
+            first.append(found)
+            return status, first[0] if found != first[0] and next(asked) % 2 else found
         return status, found
 
     return tamper

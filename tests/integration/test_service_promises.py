@@ -30,16 +30,26 @@ DECISION = decision_body(1)["id"]
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One private log, and a devnet."""
-    folder: Path = tmp_path_factory.mktemp("promises")
+    return created(request, tmp_path_factory.mktemp("promises"))
+
+
+def created(request: pytest.FixtureRequest, folder: Path) -> Settings:
+    """A private log of the kind of the test's parameter."""
     more: dict[str, Any] = {}
     if request.param == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres")
-        (folder / "database_url").write_text(server.database("promises") + "\n")
+        (folder / "database_url").write_text(server.database(f"promises_{next(_names)}") + "\n")
         more["database_url_file"] = "database_url"
     config = write_config(folder, visibilities=(LOG,), anchoring="devnet", **more)
     settings = Settings.load(config, environ={})
     create_logs(settings)
     return settings
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def own_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """The same for one test alone."""
+    return created(request, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -255,15 +265,15 @@ def test_the_newest_final_block_is_told_to_anyone(service: LiveService) -> None:
     assert found.json["chain_id"] == 131277322940537
 
 
-def test_all_of_it_is_there_after_a_restart(settings: Settings, service: LiveService) -> None:
-    """A second service on the same stores finds promises and outcomes, and goes on with the chain."""
-    if "postgres" not in settings.database_url:
-        pytest.skip("one process at a time on SQLite; tests/unit/log restarts it")
-    producer, entries = started(service)
-    note = promise_of(producer, entries[1])
-    post(service, "promises", {"promises": [{"id": "kept", "promise": note}]})
-    first = post(service, "outcomes", {"decision": DECISION, "facts": {"subject": "again"}})
-    with live_service(settings) as second:
+def test_all_of_it_is_there_after_a_restart(own_settings: Settings) -> None:
+    """The next service on the same stores finds promises and outcomes, and goes on with the chain."""
+    with live_service(own_settings) as service:
+        producer, entries = started(service)
+        note = promise_of(producer, entries[1])
+        post(service, "promises", {"promises": [{"id": "kept", "promise": note}]})
+        first = post(service, "outcomes", {"decision": DECISION, "facts": {"subject": "again"}})
+    with live_service(own_settings) as second:
         assert second.get(f"/logs/{LOG}/promises/kept").body.decode() == note
         found = second.get(f"/logs/{LOG}/decisions?name=subject&value=again", token="read").json
         assert [each["index"] for each in found["decisions"]] == [first.json["index"]]
+        assert second.post_batch(LOG, producer, [producer.decide(2)]).status == 200

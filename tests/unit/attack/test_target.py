@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -54,14 +54,18 @@ def test_a_folder_that_its_configuration_names_is_live(copy: Path, tmp_path: Pat
     assert read_target(other, look_s=0)
 
 
-def test_a_checkpoint_that_changes_is_live(copy: Path) -> None:
+def test_a_checkpoint_that_changes_is_live(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that publishes while it is looked at is refused."""
-    path = copy / "log" / "checkpoint"
-    changed = threading.Timer(0.1, path.write_bytes, [path.read_bytes() + b"x"])
-    changed.start()
+    path, looked = copy / "log" / "checkpoint", []
+
+    def publish_meanwhile(seconds: float) -> None:
+        looked.append(seconds)
+        path.write_bytes(path.read_bytes() + b"x")
+
+    monkeypatch.setattr(time, "sleep", publish_meanwhile)
     with pytest.raises(LiveTargetError, match="changes"):
         read_target(copy, look_s=0.6)
-    changed.join()
+    assert looked == [0.6]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell who has what open")
