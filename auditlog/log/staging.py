@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from struct import Struct
 from struct import error as struct_error
 
 from auditlog.core.integrate import RightEdge, level_count
-from auditlog.core.merkle import root_hash
+from auditlog.core.merkle import hash_leaves, root_hash
 from auditlog.core.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
@@ -79,8 +78,9 @@ def stage(
 ) -> tuple[str, Staged]:
     """Write the staged object, durable on return, read it back and check it; return its name and the check.
 
-    What is signed next is what the store holds, not what memory held: a bit flipped on the way is found here.
-    `leaf_hashes` are those that admission computed of the new entries, and that `tree` was grown from.
+    What is signed next is what the store holds, not what memory held: a bit that flipped on the way, in an
+    entry while it waited, or while the tree was grown is found here. `leaf_hashes` are those that admission
+    computed of the new entries.
 
     Raises:
         StorageError: it could not be written, or what came back is not what was written.
@@ -94,20 +94,13 @@ def stage(
         # that could be committed is lost by writing it again.
         staging.replace(name, data)
     del data  # held no longer than needed: the stored bytes are next
-    tail_hashes = old.levels[0] if old.levels else ()
-    grown = Grown(old.size, tree, full, [*tail_hashes, *leaf_hashes])
-    return name, _read(staging, name, tree.size, tree.root_hash, lambda staged: _compare(staged, grown))
+    admitted = [*(old.levels[0] if old.levels else ()), *leaf_hashes]
 
+    def check(staged: Staged) -> None:
+        if _check(staged) != admitted:
+            raise MalformedError("expected entries of the hashes that were admitted, found others")
 
-@dataclass(frozen=True, slots=True)
-class Grown:
-    """What memory says of a commit that is being staged."""
-
-    old_size: int
-    tree: Tree
-    full: list[Object]
-    leaf_hashes: list[bytes]
-    """Of all entries in the staged object, as admission computed them."""
+    return name, _read(staging, name, tree.size, tree.root_hash, check)
 
 
 def read_staged(staging: ObjectStore, name: str, size: int, root: bytes) -> Staged:
@@ -120,7 +113,9 @@ def read_staged(staging: ObjectStore, name: str, size: int, root: bytes) -> Stag
     return _read(staging, name, size, root, _check)
 
 
-def _read(staging: ObjectStore, name: str, size: int, root: bytes, check: Callable[[Staged], None]) -> Staged:
+def _read(
+    staging: ObjectStore, name: str, size: int, root: bytes, check: Callable[[Staged], object]
+) -> Staged:
     data = staging.get(name)
     if data is None:
         raise DamagedStoreError(f"expected the staged object {name}, found none")
@@ -216,32 +211,10 @@ def _decode(data: bytes) -> Staged:
     return Staged(old_size, Tree(size, root, edge.levels(), tail, None), full)
 
 
-def _compare(staged: Staged, grown: Grown) -> None:
-    """Check that what was read back is what memory has: tiles byte for byte, entries by their hashes.
-
-    Every stored entry is hashed again, and the hashes are those that admission computed and the tree was
-    grown from a moment ago: together with the root over the stored right edge, that is all of `_check`
-    without hashing the tiles a second time. A bit that flipped in the store, on the way, or in an entry
-    while it waited in memory, is found.
+def _check(staged: Staged) -> list[bytes]:
+    """Check that every byte hangs on the root: entries in level 0, each full tile in the level above. Return
+    the hashes of the entries, each computed from the stored bytes.
     """
-    if staged.old_size != grown.old_size or staged.tree.levels != grown.tree.levels:
-        raise MalformedError("expected the partial tiles that were written, found others")
-    if [path for path, _ in staged.full] != [path for path, _ in grown.full]:
-        raise MalformedError("expected the full tiles that were written, found others")
-    for (path, stored), (_, written) in zip(staged.full, grown.full, strict=True):
-        if path.level is not None and stored != written:
-            raise MalformedError(f"{path}: expected the hashes that were written, found others")
-    hashes: list[bytes] = []
-    for path, stored in staged.full:
-        if path.level is None:
-            hashes += _leaf_hashes(decode_bundle(stored))
-    hashes += _leaf_hashes(staged.tree.tail)
-    if hashes != grown.leaf_hashes:
-        raise MalformedError("expected entries of the hashes that were admitted, found others")
-
-
-def _check(staged: Staged) -> None:
-    """Check that every byte hangs on the root: entries in level 0, each full tile in the level above."""
     tiles = {path: decode_tile(data, TILE_WIDTH) for path, data in staged.full if path.level is not None}
     levels = staged.tree.levels
 
@@ -257,13 +230,18 @@ def _check(staged: Staged) -> None:
     for path, hashes in tiles.items():
         if path.level is not None and above(path.level + 1, path.index) != root_hash(hashes):
             raise MalformedError(f"{path}: expected the hash that the level above holds, found another")
+    found: list[bytes] = []
     for path, data in staged.full:
-        if path.level is None and _leaf_hashes(decode_bundle(data)) != tiles.get(TilePath(0, path.index)):
-            raise MalformedError(f"{path}: expected entries of the hashes in level 0, found others")
-    first_level = list(levels[0]) if levels else []
-    if _leaf_hashes(staged.tree.tail) != first_level:
+        if path.level is None:
+            hashes = hash_leaves(decode_bundle(data))
+            if hashes != tiles.get(TilePath(0, path.index)):
+                raise MalformedError(f"{path}: expected entries of the hashes in level 0, found others")
+            found += hashes
+    tail = hash_leaves(staged.tree.tail)
+    if tail != (list(levels[0]) if levels else []):
         raise MalformedError("partial bundle: expected entries of the hashes in level 0, found others")
     _check_complete(staged, tiles)
+    return found + tail
 
 
 def _check_complete(staged: Staged, tiles: dict[TilePath, list[bytes]]) -> None:
@@ -276,7 +254,3 @@ def _check_complete(staged: Staged, tiles: dict[TilePath, list[bytes]]) -> None:
         shift = TILE_HEIGHT * (level + 1)
         if {path.index for path in tiles if path.level == level} != set(range(old >> shift, new >> shift)):
             raise MalformedError(f"expected every tile of level {level} that became full, found others")
-
-
-def _leaf_hashes(entries: list[bytes] | tuple[bytes, ...]) -> list[bytes]:
-    return [sha256(b"\x00" + entry).digest() for entry in entries]
