@@ -244,6 +244,3 @@ SCENARIOS: dict[str, tuple[Callable[[str], World], Scenario]] = {
     "wide": (begun, wide),
 }
 """By name: how its world is made for a visibility, and what happens in it."""
-
-HIGH = (lambda visibility: begun(visibility, 65_510), edge)
-"""The edge of a tile of level 1. Seconds to make, so only the whole campaign has it."""
