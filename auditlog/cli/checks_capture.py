@@ -148,11 +148,25 @@ def _described(settings: CaptureSettings, answer: httpx.Response) -> Iterator[Fi
         yield problem("log", f"expected the origin {settings.origin}, found {origin!a}")
     else:
         yield ok("log", f"{origin!a} answers, {said.get('size')!a} entries")
+    yield from _standing(said)
     delay = said.get("max_merge_delay_s")
     doubt = merge_by_doubt(settings, delay if type(delay) is int and 0 < delay < 2**53 else None)
     if doubt is not None:
         yield warning("merge_by", doubt)
     yield from _skew(answer)
+
+
+def _standing(said: dict[str, object]) -> Iterator[Finding]:
+    """Whether the log takes what this host records."""
+    standing, successor = said.get("standing"), said.get("successor")
+    if standing == "retired":
+        goes_on = successor.get("origin") if isinstance(successor, dict) else None
+        text = (
+            f"the log has ended and takes nothing more; it goes on as {goes_on!a}: drain, record there"
+        )
+        yield problem("standing", text)
+    elif standing in {"quiesced", "read-only"}:
+        yield warning("standing", f"the log is {standing}: what is recorded waits here until it is opened")
 
 
 def _skew(answer: httpx.Response) -> Iterator[Finding]:

@@ -39,20 +39,20 @@ def mirror(
     """Copy a log, or bring a copy up to date. Exit 0 whole, 1 the log contradicts itself, 3 not all read."""
     from auditlog.errors import InconsistentLogError
     from auditlog.verify.mirror import mirror as copy_log
-    from auditlog.verify.sources import open_source
+    from auditlog.verify.sources import HttpSource, open_source
 
     key = vkey if "+" in vkey else read_text_line(Path(vkey), "--vkey")
     token = None if token_file is None else read_text_line(token_file, "--token-file")
-    bar = Bar("copying", with_rate=True)
+    opened, bar = open_source(source, token), Bar("copying", with_rate=True)
     try:
-        done = copy_log(
-            open_source(source, token), open_target(target), key, hashes_only=hashes_only, progress=bar
-        )
+        done = copy_log(opened, open_target(target), key, hashes_only=hashes_only, progress=bar)
     except InconsistentLogError as error:
         _convict(error, as_json=json)
         raise typer.Exit(EXIT_FAILED) from None
     finally:
         bar.close()
+        if isinstance(opened, HttpSource):
+            opened.close()
     is_whole = (done.has_entries or hashes_only) and not done.pruned
     code = 0 if is_whole else EXIT_NOT_COPIED
     if json:

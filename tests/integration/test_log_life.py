@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from auditlog.cli.main import run
 from auditlog.core.keys import Ed25519Signer
+from auditlog.core.receipt import parse_receipt
+from auditlog.core.retention import DAY_US, Mark, open_retention, sign_retention
+from auditlog.service.backup import back_up
+from auditlog.service.opening import EngineOpener
+from auditlog.service.restore import restore
 from auditlog.service.settings import Settings
 from auditlog.verify.fsck import fsck
 from auditlog.verify.sources import HttpSource
 from tests.support.live_service import TOKENS, LiveService, create_logs, live_service, write_config
 from tests.support.recording import HOST_TOKEN, WAIT_S, record, recording, with_host_token
+from tests.support.seaweed import BUCKET, SeaweedServer
+from tests.support.testlog import FakeProducer
 
 Capture = pytest.CaptureFixture[str]
 NEXT = Ed25519Signer.from_seed("next.example.org/log", b"n" * 32).vkey
@@ -159,3 +167,136 @@ def test_a_token_over_its_rate_waits(folder: Path) -> None:
         assert refused.status == 429
         assert int(refused.headers["retry-after"]) > 15
         assert refused.json["type"] == "urn:auditlog:problem:rate"
+
+
+def test_doctor_says_that_a_log_takes_nothing(
+    service: LiveService, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the recording host: quiesced is a warning, ended a problem that names the log that goes on."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("AUDITLOG_LOG", f"{service.url}/logs/public")
+    monkeypatch.setenv("AUDITLOG_STATE", str(folder / "state"))
+    monkeypatch.setenv("AUDITLOG_TOKEN", HOST_TOKEN)
+    token = ["--token-file", str(folder / "admin.token")]
+
+    def said() -> list[tuple[str, str]]:
+        capsys.readouterr()
+        run(["doctor", "--json"])
+        out = capsys.readouterr().out
+        found = json.JSONDecoder().raw_decode(out[out.index("{\n ") :])[0]["checks"]
+        return [(each["level"], each["text"]) for each in found if each["check"] == "standing"]
+
+    assert said() == []
+    _command(folder, capsys, "log", "quiesce", *token)
+    ((level, text),) = said()
+    assert (level, "quiesced" in text) == ("warning", True)
+    _command(folder, capsys, "log", "retire", "--yes", "--successor", NEXT, *token)
+    ((level, text),) = said()
+    assert (level, "next.example.org/log" in text) == ("problem", True)
+
+
+def _aged(folder: Path) -> Settings:
+    """The log has 600 entries and a policy of one day that was public for three."""
+    config = folder / "service" / "auditlog.toml"
+    text = config.read_text().replace("[service]", "[service]\nkeep_promises_days = 1", 1)
+    config.write_text(text.replace("[[tokens]]", "retention_days = 1\n[[tokens]]", 1))
+    settings = Settings.load(config, {})
+    opener = EngineOpener(settings)
+    opener.start()
+    log = opener.open(settings.logs[0])
+    producer = FakeProducer("aged", log.origin)
+    producer.enrolled(log.enrol("aged", producer.signer.vkey, producer.note).result(WAIT_S).producer)
+    entries = [producer.start(), *(producer.decide(n) for n in range(600))]
+    for batch in (entries, [producer.decide(601)]):
+        log.submit(producer.batch(batch)).result(WAIT_S)
+    log.close()
+    state = log._live.stores.state
+    committed = state.read()
+    assert committed is not None
+    assert committed.retention is not None
+    signer = log._live.signer
+    held = open_retention(committed.retention, signer.verifier, log.origin)
+    long_ago = held.since_us - 3 * DAY_US
+    aged = replace(held, since_us=long_ago, marks=(Mark(603, long_ago),))
+    state.set_retention(committed.retention, sign_retention(aged, signer), 0)
+    opener.close()
+    return settings
+
+
+def test_a_log_is_pruned_beside_its_service_and_without(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told, then done; the document is public, what is gone is 410, and the rest goes on as before."""
+    assert "policy" in str(_command(folder, capsys, "prune", code=2)["error"])
+    settings = with_host_token(_aged(folder))
+    told = _command(folder, capsys, "prune")
+    assert (told["minimum_index"], told["target"], told["dry_run"]) == (0, 512, True)
+    with live_service(settings) as service:
+        monkeypatch.setenv("AUDITLOG_SERVE_PORT", service.url.rpartition(":")[2])
+        receipt = service.get("/logs/public/receipts/5", token="read").body
+        found = _command(folder, capsys, "prune", "--yes", "--token-file", str(folder / "admin.token"))
+        assert (found["minimum_index"], found["pruned"], found["deleted"], found["done"]) == (
+            512,
+            512,
+            2,
+            True,
+        )
+        info = service.get("/logs/public").json
+        assert info["retention"] == {"days": 1, "entries": None, "minimum_index": 512}
+        assert b"minimum 512\n" in service.get("/logs/public/retention").body
+        for path in ("entries/5", "receipts/5", "tile/entries/000"):
+            answer = service.get(f"/logs/public/{path}", token="read")
+            assert (answer.status, answer.json["type"]) == (410, "urn:auditlog:problem:entry_pruned"), path
+        assert service.get("/logs/public/receipts/560", token="read").status == 200
+        assert service.get(f"/logs/public/proofs/inclusion?index=5&size={info['size']}").status == 200
+        with HttpSource(f"{service.url}/logs/public") as source:
+            report = fsck(source, info["vkey"])
+        assert (report.exit_code, report.minimum_index) == (3, 512)
+        assert report.step("tree").outcome == "passed"
+    again = _command(folder, capsys, "prune", "--yes")
+    assert (again["pruned"], again["deleted"]) == (0, 0)
+    assert parse_receipt(receipt).proof.index == 5
+    copy = settings.model_copy(
+        update={"service": settings.service.model_copy(update={"data_dir": folder / "other"})}
+    )
+    back_up(settings, settings.logs[0], folder / "backup", with_keys=True)
+    restore(copy, settings.logs[0].model_copy(update={"high_water_file": None}), folder / "backup")
+    kept = sorted(path.name for path in (folder / "other" / "logs" / "public" / "private" / "kept").iterdir())
+    assert kept == ["000"]
+    assert not list((folder / "other").rglob("tile/entries/000"))
+
+
+def test_a_log_is_copied_to_a_bucket_and_from_it(
+    service: LiveService,
+    folder: Path,
+    capsys: Capture,
+    seaweed: SeaweedServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Over HTTP into a bucket, brought up to date there, and from it into a folder: the same bytes."""
+    for name, value in seaweed.environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"s3://{BUCKET}/mirror-{time.time_ns()}/public"
+    producer, _ = service.enrol("public", "host")
+    first = [producer.start(), *(producer.decide(n) for n in range(300))]
+    vkey = service.get("/logs/public").json["vkey"]
+    for entries in (first, [producer.decide(301)]):
+        done = service.post_batch("public", producer, entries)
+        service.await_published("public", done.json["tree_size"])
+        found = _plain(capsys, "mirror", f"{service.url}/logs/public", bucket, "--vkey", vkey)
+        assert (found["size"], found["has_entries"]) == (done.json["tree_size"], True)
+    copy = _plain(capsys, "mirror", bucket, str(folder / "copy"), "--vkey", vkey)
+    assert copy["root"] == found["root"]
+    assert _plain(capsys, "fsck", str(folder / "copy"), "--vkey", vkey)["exit_code"] == 0
+    assert _plain(capsys, "fsck", bucket, "--vkey", vkey)["tree_size"] == found["size"]
+    bundle = service.get("/logs/public/tile/entries/000").body
+    assert (folder / "copy" / "tile" / "entries" / "000").read_bytes() == bundle
+
+
+def _plain(capsys: Capture, *arguments: str) -> dict[str, object]:
+    """A command without a configuration."""
+    capsys.readouterr()
+    assert run([*arguments, "--json"]) == 0, capsys.readouterr()
+    out = capsys.readouterr().out
+    found: dict[str, object] = json.JSONDecoder().raw_decode(out[out.index("{\n ") :])[0]
+    return found

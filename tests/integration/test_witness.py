@@ -218,6 +218,31 @@ def test_a_receipt_with_a_quorum_verifies_as_such(
     assert run(["verify", str(tmp_path / "receipt.json"), "--trust", str(tmp_path / "other.json")]) != 0
 
 
+def test_a_log_that_ends_waits_for_its_last_quorum(
+    witnesses: tuple[Settings, list[tuple[str, str, Path]]],
+) -> None:
+    """Retired in front of real witnesses: the last checkpoint is cosigned by both, and says so."""
+    settings, _ = witnesses
+    following = Ed25519Signer.from_seed("next.example.org/log", b"n" * 32).vkey
+    with live_service(settings) as service:
+        producer, _ = service.enrol("hashes", "host")
+        assert service.post_batch("hashes", producer, [producer.start()]).status == 200
+        wanted = json.dumps({"standing": "retired", "successor": following}).encode()
+        for _ in range(100):
+            ended = service.request("POST", "/logs/hashes/standing", token="admin", body=wanted)
+            assert ended.status == 200, ended.body
+            if ended.json["retired"] is not None and ended.json["quorum_reached"]:
+                break
+            time.sleep(0.05)
+        assert (ended.json["cosigned"], ended.json["quorum_reached"]) == (2, True)
+        assert ended.json["retired"]["size"] == ended.json["size"] == ended.json["published_size"]
+        note = service.get("/logs/hashes/checkpoint").body.decode()
+    assert note.count("\n— ") == 3
+    with live_service(settings) as service:
+        assert service.get("/logs/hashes").json["standing"] == "retired"
+        assert service.get("/logs/hashes/checkpoint").body.decode().split("\n\n")[0] == note.split("\n\n")[0]
+
+
 def test_a_log_whose_witnesses_are_all_away_goes_on(tmp_path: Path) -> None:
     """Nothing answers at their addresses: entries are acknowledged and published all the same, if the
     settings say that a start may go on without them.

@@ -10,6 +10,7 @@ from auditlog.errors import (
     AuthenticationError,
     ChainConflictError,
     LogQuiesced,
+    LogReadOnly,
     MalformedError,
     NotFoundError,
     NotYetCommitted,
@@ -179,6 +180,21 @@ def test_a_log_that_takes_nothing_new_says_so_at_the_replica() -> None:
         await posted(fed.replica, producer.batch(entries))
         await asyncio.to_thread(fed.bench.state.set_standing, "open", "quiesced")
         with pytest.raises(LogQuiesced):
+            await posted(fed.replica, producer.batch([producer.decide(1)]))
+        assert (await posted(fed.replica, producer.batch(entries))).skipped == 1
+
+    with_fed_log(work, is_fed=True)
+
+
+def test_a_frozen_or_ended_log_takes_nothing_at_the_replica() -> None:
+    """Read-only is a refusal; what is in already is acknowledged all the same."""
+
+    async def work(fed: FedLog) -> None:
+        producer = fed.bench.enrol("host")
+        entries = [producer.start()]
+        await posted(fed.replica, producer.batch(entries))
+        await asyncio.to_thread(fed.bench.state.set_standing, "open", "read-only")
+        with pytest.raises(LogReadOnly):
             await posted(fed.replica, producer.batch([producer.decide(1)]))
         assert (await posted(fed.replica, producer.batch(entries))).skipped == 1
 
