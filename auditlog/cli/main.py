@@ -11,7 +11,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import typer
 
@@ -103,11 +104,17 @@ def options(
         raise typer.Exit
 
 
+@cache
+def _commands() -> Callable[..., object]:
+    """The parser of every command: a tenth of a second to make, and the same for each call of `run`."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = app(args=given, prog_name="auditlog", standalone_mode=False)
+        code = _commands()(args=given, prog_name="auditlog", standalone_mode=False)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BrokenPipeError:

@@ -76,7 +76,7 @@ def test_an_error_is_one_line_and_a_code(
     def fail(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(main, "app", fail)
+    monkeypatch.setattr(main, "_commands", lambda: fail)
     assert run(["x"]) == code
     assert capsys.readouterr().err.count("\n") == (code != 130)
 
@@ -87,7 +87,7 @@ def test_a_defect_can_be_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(main, "app", fail)
+    monkeypatch.setattr(main, "_commands", lambda: fail)
     monkeypatch.setenv("AUDITLOG_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         run(["x"])
@@ -99,7 +99,7 @@ def test_an_error_line_shows_no_control_characters(monkeypatch: pytest.MonkeyPat
     def fail(**_: object) -> None:
         raise ConfigurationError("found \x1b[31m\nred")
 
-    monkeypatch.setattr(main, "app", fail)
+    monkeypatch.setattr(main, "_commands", lambda: fail)
     run(["x"])
     assert capsys.readouterr().err == "auditlog: found \\x1b[31m red\n"
 
