@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 from auditlog.core.checkpoint import Checkpoint, parse_checkpoint
+from auditlog.core.entry import parse_entry
 from auditlog.core.note import split_note
 from auditlog.core.retention import RETENTION_PATH, parse_retention
 from auditlog.core.tiles import (
@@ -60,6 +61,20 @@ class Published:
     def bundle(self, index: int, width: int = TILE_WIDTH) -> bytes:
         """Bytes of an entry bundle, cut to `width`. Raises: NotFoundError, StorageError."""
         return encode_bundle(decode_bundle(self._read(None, index)[0])[:width])
+
+    def successor(self) -> dict[str, str] | None:
+        """Where an ended log goes on, as its last entry says; None while that is not published.
+
+        Raises: StorageError.
+        """
+        size = self.size()
+        if not size:
+            return None
+        number, place = divmod(size - 1, TILE_WIDTH)
+        entry = parse_entry(decode_bundle(self._read(None, number)[0])[place])
+        if not entry.by_log or entry.kind != "successor":
+            return None
+        return {"origin": str(entry.body["origin"]), "vkey": str(entry.body["vkey"])}
 
     def leaf_hash(self, index: int) -> bytes:
         """Leaf hash of a published entry. Raises: NotFoundError, StorageError."""

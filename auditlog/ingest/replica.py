@@ -181,7 +181,10 @@ class Replica:
         if self._standing == READ_ONLY:
             raise LogReadOnly("expected a log that takes entries, found it read-only")
         if self._standing == RETIRED:
-            raise LogRetired("expected a log that takes entries, found one that has ended")
+            raise LogRetired(
+                "expected a log that takes entries, found one that has ended",
+                successor=self._published.successor(),
+            )
 
     def _check(self, batch: Batch, claimed: Head) -> CheckedBatch:
         with self._lock:

@@ -6,11 +6,13 @@ import asyncio
 
 import pytest
 
+from auditlog.core.keys import Ed25519Signer
 from auditlog.errors import (
     AuthenticationError,
     ChainConflictError,
     LogQuiesced,
     LogReadOnly,
+    LogRetired,
     MalformedError,
     NotFoundError,
     NotYetCommitted,
@@ -199,3 +201,24 @@ def test_a_frozen_or_ended_log_takes_nothing_at_the_replica() -> None:
         assert (await posted(fed.replica, producer.batch(entries))).skipped == 1
 
     with_fed_log(work, is_fed=True)
+
+
+def test_an_ended_log_is_refused_at_the_replica_with_where_it_goes_on() -> None:
+    """The refusal names the successor, as the log's own does."""
+    following = Ed25519Signer.from_seed("next.example.org/log", b"n" * 32).vkey
+
+    async def work(fed: FedLog) -> None:
+        producer = fed.bench.enrol("host")
+        entries = [producer.start()]
+        await posted(fed.replica, producer.batch(entries))
+        log = fed.bench.log
+        assert log is not None
+        await asyncio.to_thread(log.end, following)
+        await asyncio.to_thread(fed.bench.publish)
+        replica = fed.new_replica()
+        with pytest.raises(LogRetired) as refused:
+            await posted(replica, producer.batch([producer.decide(1)]))
+        assert refused.value.expected == {"origin": "next.example.org/log", "vkey": following}
+        assert (await posted(replica, producer.batch(entries))).skipped == 1
+
+    with_fed_log(work)
