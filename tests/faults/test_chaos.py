@@ -156,6 +156,7 @@ def test_fail_closed_leaves_no_whole_answer_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.xdist_group("chaos")
 @pytest.mark.parametrize("seed", range(10, 18))
 def test_chaos_for_longer(tmp_path: Path, seed: int) -> None:
     """Random sequences of events."""
@@ -165,6 +166,7 @@ def test_chaos_for_longer(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.xdist_group("chaos")
 @pytest.mark.parametrize("seed", range(30, 34))
 def test_chaos_with_fail_closed_for_longer(tmp_path: Path, seed: int) -> None:
     """Random sequences of events in fail_closed."""

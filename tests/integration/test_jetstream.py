@@ -150,6 +150,7 @@ def test_a_server_that_does_not_sync_is_refused(postgres: PostgresServer, tmp_pa
 
 
 @pytest.mark.long
+@pytest.mark.xdist_group("nats")
 @pytest.mark.parametrize("seed", range(3))
 def test_every_part_is_killed_under_load(
     nats: NatsCluster, postgres: PostgresServer, tmp_path: Path, seed: int
