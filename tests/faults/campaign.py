@@ -39,6 +39,7 @@ WHOLE = {
 }
 """How many cases of each part one run takes, out of all there are; another seed takes others."""
 QUICK_SHARE = 50
+REPEAT = "python -m tests.faults.campaign --only"
 TOLD_EVERY = 500
 """Cases after which a line says how far it is, where there is no terminal to draw on."""
 PARTS_IN_MEMORY = ("matrix", "pair", "second", "restore", "late", "read", "flip")
@@ -119,6 +120,8 @@ def campaign(
         if problem is not None:
             result.lost += 1
             result.failures.append((name, problem))
+            if not sys.stderr.isatty():
+                print(f"FAILED {name}: {problem}", file=sys.stderr, flush=True)
         told(result)
     result.seconds = time.monotonic() - started
     return result
