@@ -17,7 +17,8 @@ from auditlog.attack.results import By, Piece
 from auditlog.attack.scene import Scene
 from auditlog.attack.twin import read_entry, suite_key
 from auditlog.core.canonical import parse
-from auditlog.core.tiles import decode_bundle, encode_bundle, parse_path
+from auditlog.core.retention import RETENTION_PATH, Mark, Policy, Retention, sign_retention
+from auditlog.core.tiles import TILE_WIDTH, decode_bundle, encode_bundle, parse_path
 
 CUT = 5
 """Entries that are cut off, or lost with a backup."""
@@ -159,6 +160,22 @@ def _withhold_entries(scene: Scene) -> None:
     scene.publish(pen, change=without)
 
 
+def _prune_young(scene: Scene) -> None:
+    """It says that its policy let the entries go, and they are younger than what that keeps."""
+    pen = scene.pen()
+    pen.decide()
+    now_us, size = int(pen.now_s) * 1_000_000, len(pen.entries)
+    minimum = -(-size // TILE_WIDTH) * TILE_WIDTH
+    told = Retention(pen.origin, Policy(days=90), minimum, now_us, 0, (Mark(size, now_us),))
+
+    def without(files: dict[str, bytes]) -> None:
+        for path in [path for path in files if path.startswith("tile/entries/")]:
+            del files[path]
+        files[RETENTION_PATH] = sign_retention(told, pen.signer).encode()
+
+    scene.publish(pen, change=without)
+
+
 def _wrong_tiles(scene: Scene) -> None:
     """It signs one tree and serves another's tiles and entries."""
     honest, other = _two_versions(scene)
@@ -209,6 +226,8 @@ ATTACKS: tuple[Attack, ...] = (
             should=(Piece.FSCK, Piece.MONITOR), shows=("stated", "tiles_withheld")),
     _attack("withhold-entries", "signs a tree and stops serving its entries", _withhold_entries,
             should=(Piece.MONITOR,), shows=("stated", "tiles_withheld")),
+    _attack("prune-young", "says that its policy let young entries go, and hides them so", _prune_young,
+            should=(Piece.FSCK, Piece.MONITOR, Piece.COMPLETENESS), shows=("stated", "tiles_withheld")),
     _attack("wrong-tiles", "signs one tree and serves the tiles of another", _wrong_tiles,
             should=(Piece.FSCK, Piece.MONITOR), shows=("stated", "tiles_mismatch")),
     _attack("other-key", "signs the log with a key of its own under the log's name", _other_key,
