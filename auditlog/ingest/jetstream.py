@@ -90,7 +90,7 @@ class JetStreamBroker:
                 f"found max_payload {self._client.max_payload}: raise it in NATS, or lower the setting"
             )
         for log in logs:
-            await self._make_stream(log)
+            await self._find_stream(log)
 
     @property
     def is_connected(self) -> bool:
@@ -146,6 +146,15 @@ class JetStreamBroker:
 
     def _subject(self, log: str) -> str:
         return f"{self._settings.prefix}.{log}"
+
+    async def _find_stream(self, log: str) -> None:
+        """Make or check a stream. A cluster that elects a leader, or is asked by several at once, is slow."""
+        for _ in range(TRIES - 1):
+            try:
+                return await self._make_stream(log)
+            except BrokerError:
+                await asyncio.sleep(TRY_S)
+        return await self._make_stream(log)
 
     async def _make_stream(self, log: str) -> None:
         wanted = api.StreamConfig(

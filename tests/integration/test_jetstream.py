@@ -96,6 +96,7 @@ def test_a_batch_goes_through_the_broker_and_everything_else_is_passed_on(
         holder.kill()
         killed_s = hand_over_s(load, moment)
         holder.start()
+        whole.await_standby()
         holder = whole.await_holder()
         moment = time.monotonic()
         assert holder.stop() == 0
@@ -170,7 +171,7 @@ def test_every_part_is_killed_under_load(
             if kill in {kill_sequencer, kill_replica}:
                 assert gap_s < HAND_OVER_S
             load.await_more(100)
-            whole.await_holder()
+            whole.await_standby()
         load.stop()
         entries = check(whole, load)
         told(f"{load.count} entries acknowledged, {len(entries)} in the log, 0 lost, 0 twice")

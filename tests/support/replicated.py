@@ -120,7 +120,7 @@ class Replicated:
             member.start()
         for replica in self.api:
             replica.await_status(200)
-        self.await_holder()
+        self.await_standby()
 
     def holder(self) -> Member | None:
         """The sequencer whose logs are open."""
@@ -134,6 +134,13 @@ class Replicated:
             assert time.monotonic() < until, self.sequencers[0].errors.read_text()[-3000:]
             time.sleep(0.05)
         return found
+
+    def await_standby(self) -> None:
+        """Wait until one sequences and the other stands by."""
+        until = time.monotonic() + WAIT_S
+        while sorted(each.status() for each in self.sequencers) != [200, 503]:
+            assert time.monotonic() < until, self.sequencers[0].errors.read_text()[-3000:]
+            time.sleep(0.05)
 
     def entries(self) -> list[bytes]:
         """Every published entry, read from a replica."""
