@@ -4,8 +4,8 @@ A heartbeat every `heartbeat_s` says in the log that this process lives and what
 is visible and a missing decision has figures to disagree with (entry.md, "heartbeat"). One daemon thread per
 running capture; its entries go through the writer's queue like all others, and their counts are taken by the
 writer at the instant of sealing. `stop` leaves a last heartbeat with the writer, which seals it with the
-words that end the life, so that its counts are the last: it waits for nothing. At most one heartbeat waits for
-the disk at a time.
+words that end the life, so that its counts are the last: it waits for nothing. At most one heartbeat
+waits for the disk at a time.
 
 After each beat `<slot>/pulse.json` tells `auditlog doctor` the time and what this process has to complain
 about. Safe to fork: the child has no pulse until it opens its own slot. Must never: raise into the

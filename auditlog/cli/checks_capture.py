@@ -161,9 +161,7 @@ def _standing(said: dict[str, object]) -> Iterator[Finding]:
     standing, successor = said.get("standing"), said.get("successor")
     if standing == "retired":
         goes_on = successor.get("origin") if isinstance(successor, dict) else None
-        text = (
-            f"the log has ended and takes nothing more; it goes on as {goes_on!a}: drain, record there"
-        )
+        text = f"the log has ended and takes nothing more; it goes on as {goes_on!a}: drain, record there"
         yield problem("standing", text)
     elif standing in {"quiesced", "read-only"}:
         yield warning("standing", f"the log is {standing}: what is recorded waits here until it is opened")

@@ -1,7 +1,8 @@
 """Changing the standing of a log, pruning it, and saying where it stands: for the admin API and the commands.
 
 Spec: auditlog/spec/api.md, "Standing" and "Retention". Promises: the line that pins a
-retired log in trust files is told only once its last checkpoint is published. Must never: retire without a successor.
+retired log in trust files is told only once its last checkpoint is published. Must never: retire without a
+successor.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def a_log(name: str, workers: ManualWorkers) -> tuple[Log, FakeProducer]:
 
 
 def test_a_flooded_log_goes_behind_the_others_in_line() -> None:
-    """After each commit it is the others' turn: a batch elsewhere waits for one commit of the flood at most."""
+    """After each commit it is the others' turn: a batch elsewhere waits for one commit of the flood."""
     workers = ManualWorkers()
     flooded, loud = a_log("flooded", workers)
     quiet, host = a_log("quiet", workers)

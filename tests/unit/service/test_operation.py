@@ -24,7 +24,10 @@ def test_health_and_readiness(call: Caller, opener: FakeOpener) -> None:
     assert call("GET", "/ready").json() == {"ready": True, "logs": {}, "standing": {}}
     opener.logs["hashes"].fault = "halted: a store failed"
     answer = call("GET", "/ready")
-    assert (answer.status_code, answer.json()) == (503, {"ready": False, "logs": {"hashes": "halted"}, "standing": {}})
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {"ready": False, "logs": {"hashes": "halted"}, "standing": {}},
+    )
     assert call("GET", "/health").status_code == 200
 
 
