@@ -52,6 +52,7 @@ class FakeLog:
         self.quorum: Any = None
         self.standing = "open"
         self.successor: Any = None
+        self.retention = SimpleNamespace(opened=lambda: None)
         self.promises = SimpleNamespace(kept=3, conflicting=1)
 
     def status(self) -> Any:
