@@ -2,8 +2,9 @@
 
 Spec: design section 6; `auditlog/log/README.md`, "Several processes". A lease keeps two processes from
 wasting each other's work; what keeps them from signing two histories is the compare-and-swap of the commit
-(`ports.CommitState`). Every change here is a compare-and-swap too: of the term (who took it) and the beat
-(how often it was renewed since), so no clock of any machine is believed. `renewed_us` is for people.
+(`ports.CommitState`). Every change here is a compare-and-swap too: of holder and term (who took it), and to
+take it of the beat (how often it was renewed since), so no clock of any machine is believed. `renewed_us` is
+for people.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Leases(Protocol):
         """Take it if the row is still exactly `seen` (None: no row); None if somebody was faster."""
 
     def renew(self, held: Lease, now_us: int) -> Lease | None:
-        """Count one beat; None if it is no longer ours."""
+        """Count one beat; None if it is no longer ours (another holder or term). A beat that was reported as
+        failed and happened, or that a power loss undid, changes nothing about whose it is.
+        """
 
     def give_back(self, held: Lease) -> None:
         """Leave it free for the next; nothing happens if it is no longer ours."""

@@ -33,8 +33,12 @@ class LeaseContract:
         renewed = leases.renew(held, 2)
         assert renewed is not None
         assert (renewed.term, renewed.beat, renewed.renewed_us) == (1, 1, 2)
-        assert leases.renew(held, 3) is None, "an old beat is not ours any more"
-        taken = leases.take("a", renewed, "two", 4)
+        assert leases.take("a", held, "two", 3) is None, "a row that was renewed is not the one that was seen"
+        again = leases.renew(held, 3)
+        assert again is not None, "a renewal that somebody forgot, or was told had failed, is no other holder"
+        taken = leases.take("a", again, "two", 4)
+        assert taken is not None
+        assert leases.renew(again, 5) is None
         assert leases.renew(renewed, 5) is None
         assert leases.look("a") == taken
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auditlog.errors import StorageError
@@ -32,7 +32,9 @@ class SqlLeases:
     def take(self, name: str, seen: Lease | None, holder: str, now_us: int) -> Lease | None:
         """Take it if the row is still exactly `seen`; see the port."""
         if seen is not None:
-            return self._change(seen, Lease(name, holder, seen.term + 1, 0, now_us))
+            return self._change(
+                Lease(name, holder, seen.term + 1, 0, now_us), seen, schema.lease.c.beat == seen.beat
+            )
         taken = Lease(name, holder, 1, 0, now_us)
         try:
             with self._database.write() as connection:
@@ -45,18 +47,21 @@ class SqlLeases:
 
     def renew(self, held: Lease, now_us: int) -> Lease | None:
         """Count one beat; see the port."""
-        return self._change(held, replace(held, beat=held.beat + 1, renewed_us=now_us))
+        # Not the beat: a renewal that was reported as failed, or that the database forgot when it died, is
+        # no other holder.
+        return self._change(replace(held, beat=held.beat + 1, renewed_us=now_us), held)
 
     def give_back(self, held: Lease) -> None:
         """Leave it free for the next; see the port."""
-        self._change(held, replace(held, holder="", beat=held.beat + 1))
+        self._change(replace(held, holder="", beat=held.beat + 1), held)
 
-    def _change(self, old: Lease, new: Lease) -> Lease | None:
+    def _change(self, new: Lease, old: Lease, *unless: ColumnElement[bool]) -> Lease | None:
         row = schema.lease.c
-        with self._database.write(durable=False) as connection:
+        # A new term is remembered, a beat need not be.
+        with self._database.write(durable=new.term != old.term) as connection:
             changed = connection.execute(
                 update(schema.lease)
-                .where(row.name == old.name, row.term == old.term, row.beat == old.beat)
+                .where(row.name == old.name, row.holder == old.holder, row.term == old.term, *unless)
                 .values(_row(new))
             )
             return new if changed.rowcount == 1 else None
