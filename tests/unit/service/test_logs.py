@@ -37,6 +37,7 @@ def test_anyone_may_know_what_a_log_is(call: Caller) -> None:
         "quorum": None,
         "standing": "open",
         "successor": None,
+        "retention": None,
     }
 
 
