@@ -55,13 +55,13 @@ class SqlLeases:
         """Leave it free for the next; see the port."""
         self._change(replace(held, holder="", beat=held.beat + 1), held)
 
-    def _change(self, new: Lease, old: Lease, *unless: ColumnElement[bool]) -> Lease | None:
+    def _change(self, new: Lease, old: Lease, *also: ColumnElement[bool]) -> Lease | None:
         row = schema.lease.c
         # A new term is remembered, a beat need not be.
         with self._database.write(durable=new.term != old.term) as connection:
             changed = connection.execute(
                 update(schema.lease)
-                .where(row.name == old.name, row.holder == old.holder, row.term == old.term, *unless)
+                .where(row.name == old.name, row.holder == old.holder, row.term == old.term, *also)
                 .values(_row(new))
             )
             return new if changed.rowcount == 1 else None
