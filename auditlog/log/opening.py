@@ -21,7 +21,14 @@ from auditlog.log.live import Live
 from auditlog.log.log import Log
 from auditlog.log.reader import Reader
 from auditlog.log.recover import check_own_head, recover
-from auditlog.log.rollback import Guard, ask, check_not_rolled_back, check_nothing_seen, no_guard
+from auditlog.log.rollback import (
+    Guard,
+    ask,
+    check_not_older,
+    check_not_rolled_back,
+    check_nothing_seen,
+    no_guard,
+)
 from auditlog.log.standing import successor_of
 from auditlog.log.tree import EMPTY_TREE
 from auditlog.log.witnesses import Witnesses
@@ -106,7 +113,13 @@ def open_log(
     _check_guard(config, outside)
     live = Live(config, stores, signer, clock, EMPTY_TREE)
     asked = ask(outside, stores)
-    found = recover(live.layout, signer.verifier)
+    # A start that is refused for what it is, an old copy, has not even put a tile in its place.
+    unguarded = config.allow_unguarded
+    found = recover(
+        live.layout,
+        signer.verifier,
+        lambda size: check_not_older(asked, tree_size=size, allow_unguarded=unguarded),
+    )
     if found is None:
         raise ConfigurationError(f"expected a log of origin {config.origin} in the database, found none")
     live.tree = found.tree
@@ -119,7 +132,7 @@ def open_log(
     check_own_head(found.committed, reader)
     _check_genesis(config, signer, reader)
     guarded = check_not_rolled_back(
-        asked, tree_size=found.tree.size, root_at=reader.root_at, allow_unguarded=config.allow_unguarded
+        asked, tree_size=found.tree.size, root_at=reader.root_at, allow_unguarded=unguarded
     )
     for source, seen in asked:
         if seen is None or seen.tree_size < found.tree.size:

@@ -9,6 +9,7 @@ nobody. Must never: sign, or repair what differs from the signed root.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -39,10 +40,17 @@ class Recovered:
     staged_name: str
 
 
-def recover(layout: Layout, verifier: NoteVerifier) -> Recovered | None:
+def _any_size(_: int) -> None:
+    """A running log had its guards asked at its start."""
+
+
+def recover(
+    layout: Layout, verifier: NoteVerifier, may_apply: Callable[[int], object] = _any_size
+) -> Recovered | None:
     """Bring the tile tree up to the committed checkpoint; None for a log that was never committed.
 
-    Any number of times, same result.
+    Any number of times, same result. `may_apply` hears the committed size before anything is written, and
+    raises where nothing may be.
 
     Raises:
         StorageError: a store failed. DamagedStoreError, ImmutableObjectError: it holds something else than
@@ -51,7 +59,7 @@ def recover(layout: Layout, verifier: NoteVerifier) -> Recovered | None:
     committed = layout.stores.state.read()
     while committed is not None:
         try:
-            return _apply(committed, layout, verifier)
+            return _apply(committed, layout, verifier, may_apply)
         except StorageError:
             # Another process that commits meanwhile removes the object that led to what we read.
             newer = layout.stores.state.read()
@@ -61,8 +69,11 @@ def recover(layout: Layout, verifier: NoteVerifier) -> Recovered | None:
     return None
 
 
-def _apply(committed: Committed, layout: Layout, verifier: NoteVerifier) -> Recovered:
+def _apply(
+    committed: Committed, layout: Layout, verifier: NoteVerifier, may_apply: Callable[[int], object]
+) -> Recovered:
     checkpoint = open_own(committed.note, verifier)
+    may_apply(checkpoint.tree_size)
     name, staged = read_one(layout, checkpoint.tree_size, checkpoint.root_hash)
     apply_staged(staged, layout)
     return Recovered(replace(staged.tree, note=committed.note), committed, name)

@@ -21,7 +21,7 @@ from auditlog.errors import (
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
 from auditlog.log.recover import Recovered, check_own_head, recover
-from auditlog.log.rollback import Guard, ask, check_not_rolled_back
+from auditlog.log.rollback import Guard, ask, check_not_older, check_not_rolled_back
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
@@ -64,7 +64,12 @@ def recover_guarded(live: Live, outside: Sequence[Guard]) -> Recovered:
         StorageError, GuardUnreachable: something is still away; see `may_pass`.
     """
     asked = ask(outside, live.stores)
-    found = recover(live.layout, live.signer.verifier)
+    unguarded = live.config.allow_unguarded
+    found = recover(
+        live.layout,
+        live.signer.verifier,
+        lambda size: check_not_older(asked, tree_size=size, allow_unguarded=unguarded),
+    )
     check_extends(live, found)
     if found is None:
         raise RollbackError("expected a committed log in the stores, found none")
@@ -73,7 +78,7 @@ def recover_guarded(live: Live, outside: Sequence[Guard]) -> Recovered:
         asked,
         tree_size=found.tree.size,
         root_at=_reader_of(live, found).root_at,
-        allow_unguarded=live.config.allow_unguarded,
+        allow_unguarded=unguarded,
     )
     return found
 

@@ -175,22 +175,32 @@ def check_not_rolled_back(
         is not set.
         ConfigurationError: there is no source at all and `allow_unguarded` is not set.
     """
-    guarded = False
+    guarded = check_not_older(asked, tree_size=tree_size, allow_unguarded=allow_unguarded)
     for source, seen in asked:
         if seen is None:
             continue
-        guarded = True
-        if seen.tree_size > tree_size:
-            raise RollbackError(
-                f"{source.name}: expected a tree of at least {seen.tree_size} entries in our stores, "
-                f"found {tree_size}: they are older than what was signed{_IF_RESTORED}"
-            )
         ours = root_at(seen.tree_size)
         if ours != seen.root_hash:
             raise RollbackError(
                 f"{source.name}: expected the root {seen.root_hash.hex()} at size {seen.tree_size}, "
                 f"found {ours.hex()}: our stores hold another history{_IF_RESTORED}"
             )
+    return guarded
+
+
+def check_not_older(asked: Asked, *, tree_size: int, allow_unguarded: bool) -> bool:
+    """The sizes alone, for which no tile is read: what is refused here has changed nothing in our stores.
+
+    Raises:
+        RollbackError, ConfigurationError: as `check_not_rolled_back`.
+    """
+    for source, seen in asked:
+        if seen is not None and seen.tree_size > tree_size:
+            raise RollbackError(
+                f"{source.name}: expected a tree of at least {seen.tree_size} entries in our stores, "
+                f"found {tree_size}: they are older than what was signed{_IF_RESTORED}"
+            )
+    guarded = any(seen is not None for _, seen in asked)
     if guarded or allow_unguarded:
         return guarded
     if not asked:
