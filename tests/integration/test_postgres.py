@@ -23,10 +23,12 @@ from auditlog.storage.records import Commit
 from auditlog.storage.sql import database as sql_database
 from auditlog.storage.sql.database import Database, engine_for
 from auditlog.storage.sql.export import load, snapshot
+from auditlog.storage.sql.leases import SqlLeases
 from auditlog.storage.sql.migrate import migrate_to, present_revision
 from auditlog.storage.sql.schema import metadata
 from auditlog.storage.sql.state import SqlState
 from tests.support.clock import ManualClock
+from tests.support.lease_contract import LeaseContract
 from tests.support.postgres import PostgresServer
 from tests.support.testlog import ORIGIN, SECRET, FakeProducer, ManualWorkers
 from tests.unit.storage.contract import GENESIS, StateContract, own
@@ -36,21 +38,10 @@ from tests.unit.storage.search_contract import explained, populate, spans
 _names = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """One server for all tests here."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def url(server: PostgresServer) -> str:
+def url(postgres: PostgresServer) -> str:
     """A new database."""
-    return server.database(f"test_{next(_names)}")
+    return postgres.database(f"test_{next(_names)}")
 
 
 @pytest.fixture
@@ -59,6 +50,15 @@ def database(url: str) -> Iterator[Database]:
     database = Database.open(url)
     yield database
     database.close()
+
+
+class TestPostgresLeases(LeaseContract):
+    """`SqlLeases` on PostgreSQL."""
+
+    @pytest.fixture
+    def leases(self, database: Database) -> SqlLeases:
+        """Of a new database."""
+        return SqlLeases(database)
 
 
 class TestPostgresState(StateContract):
