@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from auditlog.verify.judgement import Judgement
+from auditlog.verify.plain_words import plain_words, what_to_do
 from auditlog.verify.report import Fact, Grade, Outcome, Report
 from auditlog.verify.wording import printable, visible
 
@@ -61,6 +62,8 @@ def render_report(name: str, report: Report, console: Console | None = None) -> 
     out.line(printable(name), "dim")
     out.line(report.headline, _STYLE[report.verdict])
     _print_time(out, report)
+    _print_lines(out, "IN PLAIN WORDS", plain_words(report))
+    _print_lines(out, "WHAT YOU CAN DO", what_to_do(report))
     print_facts(out, "PROVEN (signatures and hashes)", report.graded(Grade.PROVEN))
     for by in _writers(report):
         facts = [fact for fact in report.graded(Grade.STATED) if fact.by == by]
@@ -87,6 +90,13 @@ def render_summary(reports: Sequence[tuple[str, Report]], console: Console | Non
     out.line(", ".join(f"{count} {verdict}" for count, verdict in counts))
     for text in dict.fromkeys(text for _, report in reports for text in report.reservations):
         out.line(f"{text[:1].upper()}{text[1:]}.")
+
+
+def _print_lines(out: Printer, heading: str, lines: Sequence[str]) -> None:
+    out.line()
+    out.line(heading, "bold")
+    for line in lines:
+        out.line(line, first="  - ")
 
 
 def _print_judgement(out: Printer, judged: Judgement, indent: str = "  ") -> None:
