@@ -14,7 +14,7 @@ from typing import Any
 
 from auditlog.core.head import Head
 from auditlog.core.note import Ed25519Verifier
-from auditlog.errors import ChainConflictError, NotFoundError, ProducerRetired
+from auditlog.errors import ChainConflictError, CommitConflictError, NotFoundError, ProducerRetired
 from auditlog.log.admission import CheckedBatch
 from auditlog.log.lives import Lives, last_of
 from auditlog.storage.ports import CommitState
@@ -44,12 +44,21 @@ class Chains:
         self.lives = Lives()
 
     def load(self, committed: Committed | None, state: CommitState) -> None:
-        """Start from what the state store holds; whatever was pending is forgotten. Raises StorageError."""
+        """Start from what the state store holds; whatever was pending is forgotten.
+
+        Raises:
+            CommitConflictError: another commit came since `committed` was read; recover again. Heads of one
+            commit on the tree of another would acknowledge what was never applied, and doubt honest keys.
+            StorageError: the store failed.
+        """
         lives = Lives()
         for records in (state.rotations(), state.retirements(), state.declared_losses()):
             for life in records:
                 lives.add(life)
         heads, producers = state.heads(), state.producers()
+        now = state.read()
+        if (now and now.note) != (committed and committed.note):
+            raise CommitConflictError("expected the heads of the commit just read, found a newer commit")
         # Nothing is taken over before all of it was read: a store that fails leaves memory as it was.
         self.lives, self.committed = lives, dict(heads)
         if committed is not None:

@@ -10,18 +10,41 @@ nobody. Must never: sign, or repair what differs from the signed root.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from auditlog.core.checkpoint import Checkpoint, open_checkpoint
 from auditlog.core.entry import LOG_WRITER, parse_entry
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import NoteVerifier
-from auditlog.errors import DamagedStoreError, EvidenceError, MalformedError, NotFoundError, StorageError
+from auditlog.errors import (
+    CommitConflictError,
+    DamagedStoreError,
+    EvidenceError,
+    MalformedError,
+    NotFoundError,
+    StorageError,
+)
 from auditlog.log.config import Layout
 from auditlog.log.staging import Staged, apply_staged, find_staged, read_staged
 from auditlog.log.tree import Tree
 from auditlog.storage.records import Committed
+
+_OVERTAKEN = 10
+_Found = TypeVar("_Found")
+
+
+def until_still(step: Callable[[], _Found]) -> _Found:
+    """Do it again as long as another commit came while it read: tree and heads must be of one commit.
+
+    Raises:
+        CommitConflictError: one came again and again. Whatever else the step raises.
+    """
+    for _ in range(_OVERTAKEN):
+        with suppress(CommitConflictError):
+            return step()
+    return step()
 
 
 class HasEntries(Protocol):

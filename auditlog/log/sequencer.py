@@ -35,7 +35,7 @@ from auditlog.errors import AuditLogError, LogHalted, LogQuiesced, Pushback, Sto
 from auditlog.log.live import Live
 from auditlog.log.pool import Pending, head_updates, merged_runs
 from auditlog.log.preparing import Group, is_ahead, prepare
-from auditlog.log.recover import Recovered, recover
+from auditlog.log.recover import Recovered, recover, until_still
 from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_delay, recover_guarded
 from auditlog.log.rollback import Guard
 from auditlog.log.staging import apply_staged
@@ -243,15 +243,8 @@ class Sequencer:
 
     def _recover(self, items: list[Pending], old: Tree, tree: Tree, cause: AuditLogError) -> None:
         """Find out what the stores hold, make it whole, and tell each sender the truth."""
-        live = self._live
         try:
-            found = recover(live.layout, live.signer.verifier)
-            check_extends(live, found)
-            if found is not None:
-                self._record_outside(found.tree)
-            with live.lock:
-                # Again under the lock: nothing may be admitted on a tip that is about to change.
-                waiting = self._reload(found, old)
+            found, waiting = until_still(lambda: self._take_over(old))
         except AuditLogError as error:
             self._halt(items, f"{cause}; then recovery: {error}", error, for_good=not may_pass(error))
             return
@@ -271,6 +264,16 @@ class Sequencer:
         reason = Pushback(f"expected a commit, found a storage failure; nothing was accepted: {cause}")
         self._give_back(waiting if ours else [*items, *waiting], reason)
         self._on_commit()
+
+    def _take_over(self, old: Tree) -> tuple[Recovered | None, list[Pending]]:
+        """Recover, and have memory follow."""
+        live = self._live
+        found = recover(live.layout, live.signer.verifier)
+        check_extends(live, found)
+        if found is not None:
+            self._record_outside(found.tree)
+        with live.lock:  # nothing may be admitted on a tip that is about to change
+            return found, self._reload(found, old)
 
     def retry(self) -> None:
         """Try to end a halt for a while: recover and ask the

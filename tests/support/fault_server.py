@@ -11,16 +11,19 @@ ever acknowledged must be in the log, its chains whole, and an independent fsck 
 from __future__ import annotations
 
 import hashlib
+import http.client
+import logging
 import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-import urllib.error
+import traceback
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -61,6 +64,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.settings = Settings.load(folder / "auditlog.toml", environ={})
         self.public = folder / "data" / "logs" / LOG / "public"
+        self.said = folder / "server.txt"
         self.port = 0
         self.process = 0
 
@@ -79,15 +83,19 @@ class Server:
                 if service.get(f"/logs/{LOG}").status == 200:
                     return service
             if time.monotonic() > deadline or os.waitpid(self.process, os.WNOHANG)[0]:
-                raise Loss("expected the server to start, found that it did not")
+                raise Loss(f"expected the server to start, found: {self.said.read_text()[-600:]}")
             time.sleep(0.01)
 
     def _serve(self, listening: socket.socket) -> None:
         try:
-            nothing = os.open(os.devnull, os.O_WRONLY)
+            said = os.open(self.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             for fd in (1, 2):
-                os.dup2(nothing, fd)
+                os.dup2(said, fd)
+            logging.disable(logging.NOTSET)
             run(self.settings, sockets=[listening])
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(0)
 
@@ -134,7 +142,7 @@ class Sender:
     def _post(self, service: LiveService) -> bool:
         try:
             answer: Answer = service.post_batch(LOG, self.producer, self._waiting)
-        except (OSError, urllib.error.URLError, ValueError):
+        except (OSError, http.client.HTTPException, ValueError):
             return False
         if answer.status == 200:
             self.acknowledged += self._waiting
