@@ -68,7 +68,8 @@ def open_client(url: str, access: BucketAccess) -> Client:
     """
     if not _URL.fullmatch(url):
         raise ConfigurationError(
-            f"expected a bucket such as s3://bucket/prefix (or gs://, az://), found {url[:120]!a}"
+            # Not what was found: a key or a signature may stand in it.
+            "expected a bucket such as s3://bucket/prefix (or gs://, az://), found another address"
         )
     try:
         from obstore.exceptions import BaseError

@@ -1,8 +1,9 @@
 """Preparing a group: growing the tree and staging the commit, before its turn to be signed has come.
 
 Spec: design section 6; the order around it is in `sequencer`. It changes nothing but the staging store, so it
-may run while the group before it is being committed; if that fails, the staged object is one that nobody
-names. Must never: sign, or touch what other threads read.
+may run while the group before it is being committed; if that fails, the staged object leads to a tree that
+the same entries, sent again in other groups, may reach too: recovery knows (`recover.read_one`). Must never:
+sign, or touch what other threads read.
 """
 
 from __future__ import annotations

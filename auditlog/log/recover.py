@@ -16,8 +16,10 @@ from typing import Protocol, TypeVar
 
 from auditlog.core.checkpoint import Checkpoint, open_checkpoint
 from auditlog.core.entry import LOG_WRITER, parse_entry
+from auditlog.core.integrate import level_count
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import NoteVerifier
+from auditlog.core.tiles import TILE_HEIGHT, TILE_WIDTH, TilePath
 from auditlog.errors import (
     CommitConflictError,
     DamagedStoreError,
@@ -27,7 +29,7 @@ from auditlog.errors import (
     StorageError,
 )
 from auditlog.log.config import Layout
-from auditlog.log.staging import Staged, apply_staged, find_staged, read_staged
+from auditlog.log.staging import Staged, apply_staged, find_staged, old_size_of, read_staged
 from auditlog.log.tree import Tree
 from auditlog.storage.records import Committed
 
@@ -103,17 +105,35 @@ def _apply(
 
 
 def read_one(layout: Layout, size: int, root: bytes) -> tuple[str, Staged]:
-    """One staged object that leads to this tree. There can be two, from different old sizes, if a commit came
-    late: the one that was not committed may be torn, and is then no reason to refuse the other.
+    """The staged object that leads to this tree; of several, from different old sizes, the one that holds
+    most. Which of them was committed nobody knows: each hangs on the signed root, and what the committed one
+    has to bring, one from a smaller tree brings as well. One of a larger tree would leave a hole where the
+    committed one was not applied yet. A torn one was not committed, if all it would bring is there.
+
+    Raises:
+        DamagedStoreError: none is whole, or one that is not may be the committed one. StorageError.
     """
-    staging, failed = layout.stores.staging, None
+    staging, failed, first = layout.stores.staging, None, size
     for name in find_staged(staging, size, root):
         try:
-            return name, read_staged(staging, name, size, root)
+            staged = read_staged(staging, name, size, root)
         except DamagedStoreError as error:
-            failed = failed or error
+            failed, first = failed or error, min(first, old_size_of(name))
+            continue
+        if failed is not None and not _is_there(layout, first, staged.old_size):
+            break
+        return name, staged
     assert failed is not None, "find_staged finds at least one"
     raise failed
+
+
+def _is_there(layout: Layout, first: int, end: int) -> bool:
+    """Whether everything that became full between two tree sizes is in the stores."""
+    paths = [TilePath(None, index) for index in range(first // TILE_WIDTH, end // TILE_WIDTH)]
+    for level in range(level_count(end)):
+        shift = TILE_HEIGHT * (level + 1)
+        paths += [TilePath(level, index) for index in range(first >> shift, end >> shift)]
+    return all(layout.store_of(path).get(str(path)) is not None for path in paths)
 
 
 def check_own_head(committed: Committed, reader: HasEntries) -> None:

@@ -57,7 +57,10 @@ def staged_name(old_size: int, size: int, root: bytes) -> str:
 
 
 def find_staged(staging: ObjectStore, size: int, root: bytes) -> list[str]:
-    """Names of the staged objects that lead to this tree, from the nearest old size first; at least one.
+    """Names of the staged objects that lead to this tree, from the smallest old size first; at least one.
+
+    There are several where a commit failed, or came late, and its entries were sent again in other groups.
+    The first holds all that the others hold.
 
     Raises:
         DamagedStoreError: there is none; the folder was lost or is another log's.
@@ -70,7 +73,12 @@ def find_staged(staging: ObjectStore, size: int, root: bytes) -> list[str]:
             f"expected the staged object of the committed tree of size {size}, found none: the staging "
             "folder must be of the same moment as the database. Bring both back together"
         )
-    return sorted(found, key=lambda name: int(name.partition("-")[0]), reverse=True)
+    return sorted(found, key=old_size_of)
+
+
+def old_size_of(name: str) -> int:
+    """Size of the tree that the staged object of this name builds on."""
+    return int(name.partition("-")[0])
 
 
 def stage(

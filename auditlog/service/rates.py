@@ -51,7 +51,8 @@ class Rates:
         self._take(log, token, 0)
 
     def admit(self, log: LogSettings, token: str, entries: Sequence[bytes]) -> None:
-        """Take a batch out of both buckets.
+        """Take a batch out of the bucket of its token. That of the log is left alone until the batch was
+        taken in (`taken`): what is refused for its content must not keep others out.
 
         Raises:
             TooLargeError: an entry is over the limit of this log. TooManyRequests: as `check`.
@@ -59,6 +60,13 @@ class Rates:
         if (longest := max(map(len, entries), default=0)) > log.max_entry_bytes:
             raise TooLargeError(f"entry: expected at most {log.max_entry_bytes} bytes, found {longest}")
         self._take(log, token, len(entries))
+
+    def taken(self, log: LogSettings, count: int) -> None:
+        """Take so many entries, which were taken in, out of the bucket of their log."""
+        rate = log.max_entries_per_s
+        if rate is not None:
+            with self._lock:
+                self._bucket((log.name, None), rate).level -= count
 
     def _take(self, log: LogSettings, token: str, count: int) -> None:
         wanted = [((log.name, None), log.max_entries_per_s), ((log.name, token), log.token_entries_per_s)]
@@ -74,8 +82,8 @@ class Rates:
                         f"expected at most {rate} entries a second, found more; nothing was accepted",
                         retry_after_s=min(LONGEST_WAIT_S, math.floor(-bucket.level / rate) + 1),
                     )
-            for bucket, _ in buckets:
-                bucket.level -= count
+            if log.token_entries_per_s is not None:
+                self._bucket((log.name, token), log.token_entries_per_s).level -= count
 
     def _bucket(self, key: _Key, rate: int) -> _Bucket:
         """The bucket of a key, filled up to now. Under the lock."""

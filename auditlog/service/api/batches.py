@@ -67,7 +67,9 @@ def _submit(hosted: HostedLog, body: bytes, token: TokenRecord, rates: Rates) ->
     if token.producers is not None:
         producer = hosted.log.producer(bytes.fromhex(claimed_head(batch).producer))
         check_producer(token, producer.name)
-    return hosted.log.submit(batch)
+    accepted = hosted.log.submit(batch)
+    rates.taken(hosted.settings, len(entries))
+    return accepted
 
 
 route = Route(PATH, post_batch, methods=["POST"])

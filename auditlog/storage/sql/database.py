@@ -106,7 +106,11 @@ def engine_for(url: str) -> Engine:
     Raises:
         ConfigurationError, StorageError: as `Database.open`.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        # Without the cause: it may quote the URL.
+        raise ConfigurationError("expected a database URL of SQLAlchemy, found something else") from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":

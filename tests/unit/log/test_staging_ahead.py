@@ -41,14 +41,15 @@ class _Held:
         assert self._may_go.wait(_PATIENCE_S)
         return self._ends
 
-    def stage_two(self) -> tuple[Future[Any], Future[Any], list[threading.Thread]]:
-        """One group in its commit, and another staged on it, each on a thread of its own."""
-        first = self.log.submit(self.one.batch([self.one.decide(1)]))
+    def stage_two(self, count: int = 1) -> tuple[Future[Any], Future[Any], list[threading.Thread]]:
+        """One group of so many entries in its commit, another staged on it, each on a thread of its own."""
+        self.batches = [each.batch([each.decide(n) for n in range(count)]) for each in (self.one, self.two)]
+        first = self.log.submit(self.batches[0])
         threads = [threading.Thread(target=self.log.run_pending)]
         threads[0].start()
         assert self._reached.wait(_PATIENCE_S)
         known = set(self.bench.staging.list())
-        second = self.log.submit(self.two.batch([self.two.decide(1)]))
+        second = self.log.submit(self.batches[1])
         threads.append(threading.Thread(target=self.bench.settle))
         threads[1].start()
         ahead = threading.Event()
@@ -105,6 +106,30 @@ def test_what_builds_on_a_commit_in_doubt_is_given_back(ends: Fault) -> None:
     held.bench.publish()
     held.bench.audit()
     assert len(held.bench.staging.list()) == 1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("dies", [False, True])
+def test_the_same_entries_sent_again_as_one_group_leave_no_hole(dies: bool) -> None:
+    """What was staged ahead leads to the same tree as that group, and holds the later part of it only: where
+    applying the group fails, or its process dies before, recovery takes the one that holds all.
+    """
+    held = _Held()
+    _, _, threads = held.stage_two(300)
+    held.let_go(Fault.REFUSED, threads)
+    sent = [held.log.submit(batch) for batch in held.batches]
+    fails = iter([Fault.REFUSED] if not dies else [Fault.REFUSED] * 1000)
+    held.bench.fault = lambda operation, _: (
+        next(fails, None) if operation.endswith(".put_new") and (operation != "staging.put_new") else None
+    )
+    held.bench.settle()
+    held.bench.fault = None
+    if dies:
+        held.bench.restart()
+    else:
+        assert [each.result(0).count for each in sent] == [300, 300]
+    held.bench.publish()
+    assert len(held.bench.audit()) >= 600
 
 
 @pytest.mark.timeout(60)
