@@ -40,7 +40,7 @@ def test_a_batch_beyond_the_bucket_is_owed() -> None:
 
 
 def test_a_log_has_one_rate_for_all() -> None:
-    """Many tokens together pass no more than the log's rate; what was not taken in charges the log nothing."""
+    """Many tokens together pass no more than the log's rate; what was not taken in costs the log nothing."""
     clock = Clock()
     rates, log = Rates(clock), _log(max_entries_per_s=5, token_entries_per_s=100)
     rates.admit(log, "refused for its content", [b""] * 1_000_000)
