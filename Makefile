@@ -4,11 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BENCHMARKS := tree proofs verify capture middleware ingest jetstream footprint fsck growth witness monitor
-# A worker a core, at most four: each collects every test. Tests of one file stay together and in order, for
-# what a module sets up once; the long ones are handed out one by one (`xdist_group` keeps some together).
-WORKERS := -n auto --maxprocesses 4 --no-loadscope-reorder
+# One process: tests that fork must not do so beside the threads of a parallel runner.
 # Images of Python often say not to keep compiled code: every worker and child process would compile it all again.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(WORKERS)
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: demo test test-long faults lint bench figures vectors clean
 
@@ -30,10 +28,10 @@ demo: $(READY)
 	$(BIN)/auditlog demo
 
 test: $(READY) tests/anvil/node_modules/.ready
-	$(PYTEST) --dist loadfile
+	$(PYTEST)
 
 test-long: $(READY) tests/anvil/node_modules/.ready
-	$(PYTEST) -m long --timeout 3600 --dist loadgroup
+	$(PYTEST) -m long --timeout 3600
 
 faults: $(READY)
 	$(BIN)/python -m tests.faults.campaign
