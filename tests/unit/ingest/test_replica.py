@@ -173,30 +173,16 @@ def test_a_rotation_an_end_and_a_standing_are_heard_of() -> None:
     with_fed_log(work)
 
 
-def test_a_log_that_takes_nothing_new_says_so_at_the_replica() -> None:
-    """Quiesced is pushback; what is in already is acknowledged."""
+@pytest.mark.parametrize(("standing", "refusal"), [("quiesced", LogQuiesced), ("read-only", LogReadOnly)])
+def test_a_log_that_takes_nothing_new_says_so_at_the_replica(standing: str, refusal: type[Exception]) -> None:
+    """Quiesced is pushback, read-only a refusal; what is in already is acknowledged all the same."""
 
     async def work(fed: FedLog) -> None:
         producer = fed.bench.enrol("host")
         entries = [producer.start()]
         await posted(fed.replica, producer.batch(entries))
-        await asyncio.to_thread(fed.bench.state.set_standing, "open", "quiesced")
-        with pytest.raises(LogQuiesced):
-            await posted(fed.replica, producer.batch([producer.decide(1)]))
-        assert (await posted(fed.replica, producer.batch(entries))).skipped == 1
-
-    with_fed_log(work, is_fed=True)
-
-
-def test_a_frozen_or_ended_log_takes_nothing_at_the_replica() -> None:
-    """Read-only is a refusal; what is in already is acknowledged all the same."""
-
-    async def work(fed: FedLog) -> None:
-        producer = fed.bench.enrol("host")
-        entries = [producer.start()]
-        await posted(fed.replica, producer.batch(entries))
-        await asyncio.to_thread(fed.bench.state.set_standing, "open", "read-only")
-        with pytest.raises(LogReadOnly):
+        await asyncio.to_thread(fed.bench.state.set_standing, "open", standing)
+        with pytest.raises(refusal):
             await posted(fed.replica, producer.batch([producer.decide(1)]))
         assert (await posted(fed.replica, producer.batch(entries))).skipped == 1
 

@@ -8,14 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditlog.core import canonical
 from auditlog.verify.plain_entries import plain_members
 from auditlog.verify.plain_shapes import Shape, Shapes
+from tests.support.plain_entry import COMMITTED, HASH, ID, ORIGIN, entry
 
-ORIGIN = "log.example/test"
-HASH = "0123456789abcdef" * 4
-COMMITTED = {"commitment": HASH, "fields": {"form": "json", "root": HASH, "size": 1024}}
-ID = "019b76da-bf6b-7000-8000-00000000176b"
 BODY: dict[str, Any] = {
     "adapters": ["a" * 64],
     "capture": "asgi",
@@ -35,22 +31,6 @@ BODY: dict[str, Any] = {
     "status": 200,
 }
 OUTCOME = {"decision": ID, "facts": COMMITTED, "item": "3"}
-
-
-def entry(body: dict[str, Any], kind: str = "decision", **changed: Any) -> bytes:
-    """An entry's bytes, canonical whatever is in it."""
-    envelope = {
-        "body": body,
-        "instance": "a" * 32,
-        "kind": kind,
-        "origin": ORIGIN,
-        "prev": HASH,
-        "producer": HASH,
-        "seq": 7,
-        "time": "2026-02-28T23:59:59.000000Z",
-        "v": 1,
-    }
-    return canonical.encode(envelope | changed)
 
 
 def shape_of(data: bytes) -> Shape:
