@@ -2,8 +2,8 @@
 
 Spec: design section 6; the order around it is in `sequencer`. It changes nothing but the staging store, so it
 may run while the group before it is being committed; if that fails, the staged object leads to a tree that
-the same entries, sent again in other groups, may reach too: recovery knows (`recover.read_one`). Must never:
-sign, or touch what other threads read.
+the same entries, sent again in other groups, may reach too: each commit names its own. Must never: sign, or
+touch what other threads read.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 on. Every start and every doubtful commit comes here.
 
 Spec: design section 6. Reads the committed checkpoint, verifies it with the log's own key, reads the staged
-object that led to it, hashes all of that again from the stored bytes, and applies it with the same
+object that the commit names, hashes all of that again from the stored bytes, and applies it with the same
 `apply_staged` as every commit. What was staged but not committed is left alone: it was acknowledged to
 nobody. Must never: sign, or repair what differs from the signed root.
 """
@@ -16,10 +16,8 @@ from typing import Protocol, TypeVar
 
 from auditlog.core.checkpoint import Checkpoint, open_checkpoint
 from auditlog.core.entry import LOG_WRITER, parse_entry
-from auditlog.core.integrate import level_count
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import NoteVerifier
-from auditlog.core.tiles import TILE_HEIGHT, TILE_WIDTH, TilePath
 from auditlog.errors import (
     CommitConflictError,
     DamagedStoreError,
@@ -29,7 +27,7 @@ from auditlog.errors import (
     StorageError,
 )
 from auditlog.log.config import Layout
-from auditlog.log.staging import Staged, apply_staged, find_staged, old_size_of, read_staged
+from auditlog.log.staging import apply_staged, find_staged, read_staged
 from auditlog.log.tree import Tree
 from auditlog.storage.records import Committed
 
@@ -99,41 +97,11 @@ def _apply(
 ) -> Recovered:
     checkpoint = open_own(committed.note, verifier)
     may_apply(checkpoint.tree_size)
-    name, staged = read_one(layout, checkpoint.tree_size, checkpoint.root_hash)
+    staging, size, root = layout.stores.staging, checkpoint.tree_size, checkpoint.root_hash
+    name = find_staged(staging, committed.staged, size, root)
+    staged = read_staged(staging, name, size, root)
     apply_staged(staged, layout)
     return Recovered(replace(staged.tree, note=committed.note), committed, name)
-
-
-def read_one(layout: Layout, size: int, root: bytes) -> tuple[str, Staged]:
-    """The staged object that leads to this tree; of several, from different old sizes, the one that holds
-    most. Which of them was committed nobody knows: each hangs on the signed root, and what the committed one
-    has to bring, one from a smaller tree brings as well. One of a larger tree would leave a hole where the
-    committed one was not applied yet. A torn one was not committed, if all it would bring is there.
-
-    Raises:
-        DamagedStoreError: none is whole, or one that is not may be the committed one. StorageError.
-    """
-    staging, failed, first = layout.stores.staging, None, size
-    for name in find_staged(staging, size, root):
-        try:
-            staged = read_staged(staging, name, size, root)
-        except DamagedStoreError as error:
-            failed, first = failed or error, min(first, old_size_of(name))
-            continue
-        if failed is not None and not _is_there(layout, first, staged.old_size):
-            break
-        return name, staged
-    assert failed is not None, "find_staged finds at least one"
-    raise failed
-
-
-def _is_there(layout: Layout, first: int, end: int) -> bool:
-    """Whether everything that became full between two tree sizes is in the stores."""
-    paths = [TilePath(None, index) for index in range(first // TILE_WIDTH, end // TILE_WIDTH)]
-    for level in range(level_count(end)):
-        shift = TILE_HEIGHT * (level + 1)
-        paths += [TilePath(level, index) for index in range(first >> shift, end >> shift)]
-    return all(layout.store_of(path).get(str(path)) is not None for path in paths)
 
 
 def check_own_head(committed: Committed, reader: HasEntries) -> None:

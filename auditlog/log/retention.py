@@ -36,7 +36,7 @@ from auditlog.errors import (
 from auditlog.log.keeping import to_keep, write_kept
 from auditlog.log.live import Live
 from auditlog.log.recover import open_own
-from auditlog.log.staging import find_staged
+from auditlog.log.staging import find_staged, old_size_of
 from auditlog.log.standing import check_signs
 from auditlog.storage.records import COMMITTING, Committed
 
@@ -186,8 +186,8 @@ class Retentions:
     def _staged_from(self, row: Committed) -> int:
         """Where the newest commit begins: a start writes its bundles again."""
         checkpoint = open_own(row.note, self._live.signer.verifier)
-        names = find_staged(self._live.stores.staging, checkpoint.tree_size, checkpoint.root_hash)
-        return min(int(name.partition("-")[0]) for name in names)
+        size, root = checkpoint.tree_size, checkpoint.root_hash
+        return old_size_of(find_staged(self._live.stores.staging, row.staged, size, root))
 
     def _keep(self, first: int, end: int, progress: Progress | None) -> None:
         """Check each bundle against the tree, and keep of it what later receipts need."""

@@ -97,10 +97,14 @@ class Sequencer:
         """Commit one group from the pool, after those taken before it; return whether more is waiting. Never
         raises an `AuditLogError`.
         """
-        live = self._live
         with self._line:
             group = self._prepare()
             self._turn.acquire()
+        return self._take_turn(group)
+
+    def _take_turn(self, group: Group | None) -> bool:
+        """Commit a prepared group; the turn is held, and given up here."""
+        live = self._live
         try:
             with live.lock:
                 self._is_staging = False
@@ -173,7 +177,7 @@ class Sequencer:
         checkpoint = Checkpoint(live.config.origin, grown.size, grown.root_hash)
         tree = replace(grown, note=sign_checkpoint(checkpoint, live.signer))
         try:
-            live.stores.state.commit(self._change(items, old, tree))
+            live.stores.state.commit(self._change(group, old, tree))
             read_at = live.stands_since
             standing = self._read_back(tree)
             apply_staged(group.staged, live.layout)
@@ -185,8 +189,8 @@ class Sequencer:
         live.stand(standing, read_at=read_at)
         self._settle(group, tree)
 
-    def _change(self, items: list[Pending], old: Tree, tree: Tree) -> Commit:
-        live = self._live
+    def _change(self, group: Group, old: Tree, tree: Tree) -> Commit:
+        live, items = self._live, group.items
         committed = live.chains.committed
         updates = {update.producer: update for update in head_updates(items, committed)}
         own = updates.pop(LOG_CHAIN, None)
@@ -197,6 +201,7 @@ class Sequencer:
         return Commit(
             previous_note=old.note,
             note=tree.note,
+            staged=group.name,
             own_expected=own_expected,
             own_head=own_head,
             heads=list(updates.values()),

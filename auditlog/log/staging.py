@@ -56,29 +56,38 @@ def staged_name(old_size: int, size: int, root: bytes) -> str:
     return f"{old_size}-{size}-{root.hex()}"
 
 
-def find_staged(staging: ObjectStore, size: int, root: bytes) -> list[str]:
-    """Names of the staged objects that lead to this tree, from the smallest old size first; at least one.
+def find_staged(staging: ObjectStore, named: str | None, size: int, root: bytes) -> str:
+    """Name of the staged object that led to the committed tree; `named` is what its row says.
 
-    There are several where a commit failed, or came late, and its entries were sent again in other groups.
-    The first holds all that the others hold.
+    Others may lead to the same tree from another size, where entries were sent again in other groups: they
+    lack, or repeat, what became full between. So each commit names its own. A row of an older release names
+    none, or that of another tree: then the one from the smallest size is taken, which holds all that the
+    others hold.
 
     Raises:
-        DamagedStoreError: there is none; the folder was lost or is another log's.
+        DamagedStoreError: none is named, and none is there.
         StorageError: the store failed.
     """
     ending = f"-{size}-{root.hex()}"
+    if named is not None and named.endswith(ending):
+        return named
     found = [name for name in staging.list() if name.endswith(ending)]
     if not found:
-        raise DamagedStoreError(
-            f"expected the staged object of the committed tree of size {size}, found none: the staging "
-            "folder must be of the same moment as the database. Bring both back together"
-        )
-    return sorted(found, key=old_size_of)
+        raise _lost(size)
+    return min(found, key=old_size_of)
 
 
 def old_size_of(name: str) -> int:
     """Size of the tree that the staged object of this name builds on."""
     return int(name.partition("-")[0])
+
+
+def _lost(size: int) -> DamagedStoreError:
+    """What to tell the operator whose staging store does not fit the database."""
+    return DamagedStoreError(
+        f"expected the staged object of the committed tree of size {size}, found none: the staging "
+        "folder must be of the same moment as the database. Bring both back together"
+    )
 
 
 def stage(
@@ -126,7 +135,7 @@ def _read(
 ) -> Staged:
     data = staging.get(name)
     if data is None:
-        raise DamagedStoreError(f"expected the staged object {name}, found none")
+        raise _lost(size)
     try:
         staged = _decode(data)
         check(staged)

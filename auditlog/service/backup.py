@@ -24,8 +24,8 @@ from auditlog.errors import ConfigurationError, SourceError, StorageError
 from auditlog.log.config import Layout, Stores, Visibility
 from auditlog.log.cosigners import COSIGNERS, QUORUM_CHECKPOINT
 from auditlog.log.keeping import KEPT_PREFIX
-from auditlog.log.recover import open_own, read_one
-from auditlog.log.staging import Staged
+from auditlog.log.recover import open_own
+from auditlog.log.staging import Staged, find_staged, read_staged
 from auditlog.service.secretfiles import read_log_key
 from auditlog.service.settings import LogSettings, Settings
 from auditlog.service.stores import StoreOpener
@@ -187,7 +187,9 @@ def _take_state(
             note = str(row["note"])
             checkpoint = open_own(note, verifier)
             try:
-                name, staged = read_one(layout, checkpoint.tree_size, checkpoint.root_hash)
+                size, root = checkpoint.tree_size, checkpoint.root_hash
+                name = find_staged(stores.staging, row["staged"], size, root)
+                staged = read_staged(stores.staging, name, size, root)
                 data = stores.staging.get(name)
             except StorageError:
                 # Superseded between the two reads: the next attempt sees a newer commit.

@@ -212,7 +212,7 @@ class MemoryState:
         self._runs += change.runs
         self._batch_heads += change.batch_heads
         standing = RETIRED if change.retires else old.standing if old else OPEN
-        new = Committed(change.note, change.own_head, decisions, 0, standing)
+        new = Committed(change.note, change.own_head, decisions, 0, standing, staged=change.staged)
         if old is not None:
             new = replace(new, anchored_size=old.anchored_size, minimum=old.minimum, retention=old.retention)
         self._committed = new

@@ -121,6 +121,8 @@ class Commit:
 
     previous_note: str | None
     note: str
+    staged: str
+    """Name of the staged object that leads to this tree: what recovery applies."""
     own_expected: ChainHead | None
     own_head: ChainHead
     heads: Sequence[HeadUpdate] = ()
@@ -151,6 +153,8 @@ class Committed:
     """Bundles of entries below this index may be gone: `auditlog.log.retention`."""
     retention: str | None = None
     """The signed document that says so; None before the first."""
+    staged: str | None = None
+    """Name of the staged object that led here; None, or another tree's, if an older release committed."""
 
 
 @dataclass(frozen=True, slots=True)

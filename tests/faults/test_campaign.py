@@ -10,7 +10,8 @@ import pytest
 from tests.faults.campaign import PARTS_IN_MEMORY, Result, campaign, chosen, run_one
 from tests.support import fault_disk, fault_matrix, fault_server
 from tests.support.contract import ContractBroken
-from tests.support.fault_world import SCENARIOS, begun
+from tests.support.fault_scenarios import SCENARIOS
+from tests.support.fault_world import begun
 from tests.support.testlog import TestBench
 
 

@@ -19,7 +19,6 @@ from auditlog.errors import ConfigurationError, Pushback, StorageError
 from auditlog.log import HighWaterFile, Log, LogConfig, Stores, create_log, open_log
 from auditlog.storage.files import FileStore
 from auditlog.storage.ports import LogState
-from auditlog.storage.records import Commit
 from auditlog.storage.sql import database as sql_database
 from auditlog.storage.sql.database import Database, engine_for
 from auditlog.storage.sql.export import load, snapshot
@@ -31,6 +30,7 @@ from tests.support.clock import ManualClock
 from tests.support.lease_contract import LeaseContract
 from tests.support.postgres import PostgresServer
 from tests.support.testlog import ORIGIN, SECRET, FakeProducer, ManualWorkers
+from tests.unit.storage.commits import changed
 from tests.unit.storage.contract import GENESIS, StateContract, own
 from tests.unit.storage.migration_contract import ROWS, MigrationContract, write_rows
 from tests.unit.storage.search_contract import explained, populate, spans
@@ -153,7 +153,7 @@ def test_a_row_that_another_holds_is_waited_for_in_bounded_time(
     database = Database.open(url)
     state = SqlState(database, "a.example/log")
     state.commit(GENESIS)
-    change = Commit(previous_note="note 1\n", note="note 2\n", own_expected=own(0), own_head=own(1))
+    change = changed(previous_note="note 1\n", note="note 2\n", own_expected=own(0), own_head=own(1))
     with database.write() as stuck:
         stuck.exec_driver_sql("SELECT * FROM log FOR UPDATE")
         with pytest.raises(StorageError, match="lock timeout"):

@@ -16,8 +16,9 @@ from functools import cache
 from tests.support.fault_hooks import CLOCKS, DEATHS, MODES, OUTAGES, WRITE_KINDS, Injection, ReadFault
 from tests.support.fault_restore import BACKUP_KINDS, flips_of, run_flipped, run_restored
 from tests.support.fault_run import drive, finish, run_faulty
+from tests.support.fault_scenarios import SCENARIOS
 from tests.support.fault_second import SECOND_KINDS, Second
-from tests.support.fault_world import SCENARIOS, World
+from tests.support.fault_world import World
 
 VISIBILITIES = ("public", "hashes", "private")
 _WAYS = ("go-on", "reload")

@@ -228,19 +228,3 @@ def wide(world: World) -> Iterator[Attempt]:
     batch = [a.decide(n) for n in range(2000, 2530)]
     yield lambda: world.send(a, batch)
     yield world.bench.publish
-
-
-SCENARIOS: dict[str, tuple[Callable[[str], World], Scenario]] = {
-    "edge": (begun, edge),
-    "enrolment": (several, enrolment),
-    "rotation": (several, rotation),
-    "endings": (several, endings),
-    "own": (several, own_entries),
-    "publish": (begun, publication),
-    "groups": (grouping, groups),
-    "repeats": (begun, repeats),
-    "starts": (begun, starts),
-    "index": (several, indexing),
-    "wide": (begun, wide),
-}
-"""By name: how its world is made for a visibility, and what happens in it."""

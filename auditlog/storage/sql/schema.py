@@ -53,6 +53,7 @@ log = Table(
     Column("restored", Integer, nullable=False, server_default=text("0")),  # 1: from a backup, not said yet
     Column("minimum_index", BigInteger, nullable=False, server_default=text("0")),  # bundles below are pruned
     Column("retention", Text, nullable=True),  # the signed document that says so
+    Column("staged", Text, nullable=True),  # name of the staged object that led to `note`
 )
 
 producer = Table(

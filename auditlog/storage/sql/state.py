@@ -74,6 +74,7 @@ class SqlState(SqlLives, SqlOutcomes):
             bool(row["restored"]),
             row["minimum_index"],
             row["retention"],
+            row["staged"],
         )
 
     def set_standing(self, expected: str, standing: str) -> None:
@@ -119,6 +120,7 @@ class SqlState(SqlLives, SqlOutcomes):
         log, own, old = schema.log, change.own_head, change.own_expected
         values: dict[str, Any] = {
             "note": change.note,
+            "staged": change.staged,
             "own_seq": own.seq,
             "own_leaf_hash": own.leaf_hash,
             "own_index": own.index,

@@ -22,6 +22,7 @@ from auditlog.errors import (
 )
 from auditlog.log import HighWaterFile, LogConfig, SeenTree, create_log, open_log
 from auditlog.storage.memory import Fault
+from auditlog.storage.records import Committed
 from tests.support.testlog import ORIGIN, SECRET, MemorySource, TestBench
 
 
@@ -241,16 +242,24 @@ def test_a_commit_of_another_process_during_a_recovery_is_followed(monkeypatch: 
     bench = TestBench()
     first, second = bench.create(), bench.restart()
 
-    def overtake(prefix: str = "") -> list[str]:
+    def overtake(name: str) -> bytes | None:
+        if name != committed().staged:
+            return read(name)
         monkeypatch.undo()
         first.append_own("notice", {"what": "restored"})
         first.run_pending()
-        return bench.staging.list(prefix)
+        return bench.staging.get(name)
+
+    def committed() -> Committed:
+        found = bench.state.read()
+        assert found is not None
+        return found
 
     first.append_own("notice", {"what": "restored"})
     first.run_pending()
     refused = second.append_own("notice", {"what": "late"})
-    monkeypatch.setattr(bench.staging, "list", overtake)
+    read = bench.staging.get
+    monkeypatch.setattr(bench.staging, "get", overtake)
     second.run_pending()
     with pytest.raises(Pushback):
         refused.result(timeout=0)

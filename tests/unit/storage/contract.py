@@ -16,7 +16,6 @@ from auditlog.storage.records import (
     BatchHead,
     ChainHead,
     ChainRun,
-    Commit,
     GapRow,
     HeadUpdate,
     IndexRows,
@@ -26,6 +25,7 @@ from auditlog.storage.records import (
     RetirementRecord,
     RotationRecord,
 )
+from tests.unit.storage.commits import changed
 from tests.unit.storage.promise_contract import PromiseContract
 from tests.unit.storage.search_contract import SearchContract
 from tests.unit.storage.standing_contract import StandingContract
@@ -167,7 +167,7 @@ def at(seq: int, index: int, instance: str = INSTANCE) -> ChainHead:
     return ChainHead(instance, seq, bytes([seq + 100]) * 32, index)
 
 
-GENESIS = Commit(previous_note=None, note="note 1\n", own_expected=None, own_head=own(0))
+GENESIS = changed(previous_note=None, note="note 1\n", own_expected=None, own_head=own(0))
 
 
 class StateContract(PromiseContract, StandingContract, SearchContract):
@@ -205,7 +205,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         """Note, own chain, heads, producers, runs and batch heads change together."""
         producer = ProducerRecord(A, "host-0", "vkey", "note", 1)
         state.commit(
-            Commit(
+            changed(
                 previous_note="note 1\n",
                 note="note 2\n",
                 own_expected=own(0),
@@ -220,6 +220,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         committed = state.read()
         assert committed is not None
         assert (committed.note, committed.own_head, committed.decisions_size) == ("note 2\n", own(1), 7)
+        assert committed.staged == "staged for note 2\n"
         assert state.producers() == [producer]
         assert state.heads() == {A: at(4, 6)}
         assert state.run_of(A, INSTANCE, 3) == ChainRun(A, INSTANCE, 0, 4, 2)
@@ -245,7 +246,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
             "runs": [ChainRun(A, INSTANCE, 0, 0, 1)],
         }
         with pytest.raises(CommitConflictError):
-            state.commit(Commit(**(wanted | change)))
+            state.commit(changed(**(wanted | change)))
         committed = state.read()
         assert committed is not None
         assert (committed.note, committed.own_head) == ("note 1\n", own(0))
@@ -256,13 +257,13 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         """The number, the instance and the leaf hash of a chain's head are all compared."""
         base = {"own_expected": own(0), "own_head": own(0)}
         state.commit(
-            Commit(previous_note="note 1\n", note="note 2\n", heads=[HeadUpdate(A, None, at(0, 1))], **base)
+            changed(previous_note="note 1\n", note="note 2\n", heads=[HeadUpdate(A, None, at(0, 1))], **base)
         )
         wrong = [at(1, 1), at(0, 1, "f" * 32), ChainHead(INSTANCE, 0, bytes(32), 1), None]
         for expected in wrong:
             with pytest.raises(CommitConflictError):
                 state.commit(
-                    Commit(
+                    changed(
                         previous_note="note 2\n",
                         note="note 3\n",
                         heads=[HeadUpdate(A, expected, at(1, 2))],
@@ -270,7 +271,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
                     )
                 )
         state.commit(
-            Commit(
+            changed(
                 previous_note="note 2\n", note="note 3\n", heads=[HeadUpdate(A, at(0, 1), at(1, 2))], **base
             )
         )
@@ -280,7 +281,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         """Two producers of one name are a conflict."""
         base = {"own_expected": own(0), "own_head": own(0)}
         state.commit(
-            Commit(
+            changed(
                 previous_note="note 1\n",
                 note="note 2\n",
                 producers=[ProducerRecord(A, "host-0", "v", "n", 1)],
@@ -289,7 +290,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         )
         with pytest.raises(CommitConflictError):
             state.commit(
-                Commit(
+                changed(
                     previous_note="note 2\n",
                     note="note 3\n",
                     producers=[ProducerRecord(B, "host-0", "v", "n", 2)],
@@ -304,12 +305,12 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
             [RotationRecord(B, 5, "v2"), RotationRecord(A, 8, "v2")],
             LossRecord(A, 9, INSTANCE, 4, 1, 2),
         )
-        state.commit(Commit(previous_note="note 1\n", note="note 2\n", rotations=turns, **base))
+        state.commit(changed(previous_note="note 1\n", note="note 2\n", rotations=turns, **base))
         ends = [RetirementRecord(A, 10)]
         state.commit(
-            Commit(previous_note="note 2\n", note="note 3\n", losses=[loss], retirements=ends, **base)
+            changed(previous_note="note 2\n", note="note 3\n", losses=[loss], retirements=ends, **base)
         )
-        again = Commit(
+        again = changed(
             previous_note="note 3\n", note="note 4\n", retirements=[RetirementRecord(A, 11)], **base
         )
         with pytest.raises(CommitConflictError):
@@ -323,7 +324,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         outcomes: list[str] = []
 
         def commit(number: int) -> None:
-            change = Commit(
+            change = changed(
                 previous_note="note 1\n", note=f"note by {number}\n", own_expected=own(0), own_head=own(1)
             )
             try:
@@ -345,7 +346,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         """Another origin in the same place is another log."""
         other = make_state("b.example/log")
         assert other.read() is None
-        other.commit(Commit(previous_note=None, note="theirs\n", own_expected=None, own_head=own(0)))
+        other.commit(changed(previous_note=None, note="theirs\n", own_expected=None, own_head=own(0)))
         state.add_index_rows(IndexRows(0, 1, leaves=[(A, 0)], decisions=[("d", 0)]))
         assert other.indices_by_decision("d") == []
         assert other.index_size() == 0
@@ -356,7 +357,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
     def test_runs_and_heads_are_found_by_number(self, state: LogState) -> None:
         """A number is in the one run that covers it, and under the lowest head that covers it."""
         state.commit(
-            Commit(
+            changed(
                 previous_note="note 1\n",
                 note="note 2\n",
                 own_expected=own(0),

@@ -6,13 +6,13 @@ from auditlog.storage.ports import LogState
 from auditlog.storage.records import (
     ChainHead,
     ChainRun,
-    Commit,
     GapReach,
     HeadUpdate,
     IndexRows,
     KeptPromise,
     PromiseRow,
 )
+from tests.unit.storage.commits import changed
 
 A, B = b"a" * 32, b"b" * 32
 ONE, TWO = "1" * 32, "2" * 32
@@ -57,7 +57,7 @@ class PromiseContract:
         head = ChainHead(TWO, 0, B, 9)
         runs = [ChainRun(A, ONE, 0, 2, 1), ChainRun(A, ONE, 3, 4, 6), ChainRun(A, TWO, 0, 0, 9)]
         state.commit(
-            Commit(
+            changed(
                 previous_note=committed.note,
                 note="next",
                 own_expected=committed.own_head,

@@ -8,10 +8,11 @@ import pytest
 
 from auditlog.errors import CommitConflictError
 from auditlog.storage.ports import LogState
-from auditlog.storage.records import OPEN, QUIESCED, READ_ONLY, RETIRED, ChainHead, Commit
+from auditlog.storage.records import OPEN, QUIESCED, READ_ONLY, RETIRED, ChainHead
+from tests.unit.storage.commits import changed
 
 _FIRST, _SECOND = (ChainHead("log", seq, bytes([seq]) * 32, seq) for seq in (0, 1))
-NEXT = Commit(previous_note="note 1\n", note="note 2\n", own_expected=_FIRST, own_head=_SECOND)
+NEXT = changed(previous_note="note 1\n", note="note 2\n", own_expected=_FIRST, own_head=_SECOND)
 
 
 def _standing(state: LogState) -> str:
@@ -58,7 +59,7 @@ class StandingContract:
         """The successor's commit ends the log in the same transaction, whatever is tried afterwards."""
         state.commit(replace(NEXT, retires=True))
         assert _standing(state) == RETIRED
-        after = Commit(
+        after = changed(
             previous_note="note 2\n",
             note="note 3\n",
             own_expected=_SECOND,
