@@ -4,11 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BENCHMARKS := tree proofs verify capture middleware ingest jetstream footprint fsck growth witness monitor
-# One process: tests that fork must not do so beside the threads of a parallel runner.
+# Two processes of one thread each: tests that fork must not do so beside the threads of a parallel runner.
 # Images of Python often say not to keep compiled code: every worker and child process would compile it all again.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
-.PHONY: demo test test-long faults lint bench figures vectors clean
+.PHONY: demo test test-integration test-rest test-long faults lint bench figures vectors clean
 
 $(READY): pyproject.toml Makefile tests/anvil/package.json
 	$(PYTHON) -m venv $(VENV)
@@ -28,7 +28,14 @@ demo: $(READY)
 	$(BIN)/auditlog demo
 
 test: $(READY) tests/anvil/node_modules/.ready
-	$(PYTEST)
+	@echo "Two halves side by side, each printed when it is done: about nine minutes."
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-integration test-rest
+
+test-integration:
+	$(PYTEST) tests/integration
+
+test-rest:
+	$(PYTEST) --ignore=tests/integration
 
 test-long: $(READY) tests/anvil/node_modules/.ready
 	$(PYTEST) -m long --timeout 3600

@@ -28,7 +28,7 @@ ED25519 = 0x01
 KEY_ID_BYTES = 4
 MAX_KEY_NAME_CHARACTERS = 1024
 _SEED_BYTES = 32
-_NO_KEY_NAME = re.compile(r"[\s\x00-\x1f]")  # in a str pattern \s is every Unicode space
+_NO_KEY_NAME = re.compile(r"[\s\x00-\x1f\ud800-\udfff]")  # in a str pattern \s is every Unicode space
 _KEY_ID_HEX = re.compile("[0-9a-f]{8}")
 _PRIVATE_PREFIX = "PRIVATE+KEY+"
 _FIELD_PRIME = 2**255 - 19
@@ -50,7 +50,7 @@ _SMALL_ORDER_Y = frozenset(
 
 
 def check_key_name(name: str) -> str:
-    """Return `name` if it may name a key: not empty, no Unicode space, no plus sign, no control character.
+    """Return `name` if it may name a key: Unicode text, not empty, no space, no plus sign, no control character.
 
     Raises:
         MalformedError: it may not.
@@ -58,7 +58,7 @@ def check_key_name(name: str) -> str:
     if not 0 < len(name) <= MAX_KEY_NAME_CHARACTERS or "+" in name:
         raise MalformedError(f"expected a key name of 1 to {MAX_KEY_NAME_CHARACTERS} characters without +")
     if _NO_KEY_NAME.search(name):
-        raise MalformedError("expected a key name without spaces and control characters, found one")
+        raise MalformedError("expected a key name of Unicode text without spaces and control characters")
     return name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from auditlog.core.batch import decode_batch, encode_batch
@@ -93,6 +93,7 @@ def test_vkeys(text: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(near(LOG.private_key))
+@example(LOG.private_key.replace("KEY+", "KEY+\ud800"))
 def test_private_keys(text: str) -> None:
     """A private key that is read is written back alike."""
     canonical(lambda given_text: Ed25519Signer.from_private_key(given_text).private_key, text)
