@@ -50,7 +50,7 @@ _SMALL_ORDER_Y = frozenset(
 
 
 def check_key_name(name: str) -> str:
-    """Return `name` if it may name a key: Unicode text, not empty, no space, no plus sign, no control character.
+    """Return `name` if it may name a key: Unicode text, not empty, no space, plus sign or control character.
 
     Raises:
         MalformedError: it may not.
