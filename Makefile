@@ -8,7 +8,7 @@ BENCHMARKS := tree proofs verify capture middleware ingest jetstream footprint f
 # Images of Python often say not to keep compiled code: every worker and child process would compile it all again.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
-.PHONY: demo test test-integration test-rest test-long faults lint bench figures vectors clean
+.PHONY: demo test test-processes test-code test-long faults lint bench figures vectors clean
 
 $(READY): pyproject.toml Makefile tests/anvil/package.json
 	$(PYTHON) -m venv $(VENV)
@@ -28,14 +28,14 @@ demo: $(READY)
 	$(BIN)/auditlog demo
 
 test: $(READY) tests/anvil/node_modules/.ready
-	@echo "Two halves side by side, each printed when it is done: about nine minutes."
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-integration test-rest
+	@echo "Two halves side by side, each printed when it is done: about eight minutes."
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-processes test-code
 
-test-integration:
-	$(PYTEST) tests/integration
+test-processes:
+	$(PYTEST) tests/integration tests/faults
 
-test-rest:
-	$(PYTEST) --ignore=tests/integration
+test-code:
+	$(PYTEST) --ignore=tests/integration --ignore=tests/faults
 
 test-long: $(READY) tests/anvil/node_modules/.ready
 	$(PYTEST) -m long --timeout 3600

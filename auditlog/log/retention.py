@@ -27,6 +27,7 @@ from auditlog.core.retention import (
 from auditlog.core.tiles import TILE_WIDTH, TilePath, parse_path
 from auditlog.errors import (
     AuditLogError,
+    CommitConflictError,
     ConfigurationError,
     DamagedStoreError,
     MalformedError,
@@ -215,11 +216,16 @@ class Retentions:
 
     def _publish(self, row: Committed) -> None:
         self._known = self._open(row)
-        public = self._live.stores.public
-        if row.retention is not None:
-            data = row.retention.encode("utf-8")
-            if public.get(RETENTION_PATH) != data:
-                public.replace(RETENTION_PATH, data)
+        public, note = self._live.stores.public, row.retention
+        if note is not None:
+            data = note.encode("utf-8")
+            if public.get(RETENTION_PATH) == data:
+                return
+            # Another process may have committed and published a newer one since: it stays.
+            if not public.replace_unless(RETENTION_PATH, data, lambda _: self._row().retention != note):
+                raise CommitConflictError(
+                    "expected the newest retention document, found that another process wrote one; again"
+                )
 
     def _delete(self, minimum: int) -> int:
         """Every bundle below the minimum, partial ones of old sizes too. Twice is once."""

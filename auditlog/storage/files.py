@@ -177,13 +177,19 @@ class FileStore:
         return temporary
 
     def _make_dir(self, directory: Path) -> None:
-        """Create the directory and its parents, each durable in its parent before anything is put in it."""
+        """Create the directory and its parents, each durable in its parent before anything is put in it.
+
+        One below the root that is there already may have been made by a process that died before its sync.
+        """
         if directory in self._known_dirs:
             return
-        if not directory.is_dir():
+        is_there, is_ours = directory.is_dir(), self.root in directory.parents
+        if is_ours or not is_there:
             self._make_dir(directory.parent)
+        if not is_there:
             directory.mkdir(mode=self._dir_mode, exist_ok=True)
             directory.chmod(self._dir_mode)
+        if is_ours or not is_there:
             _sync_dir(directory.parent)
         self._known_dirs.add(directory)
 

@@ -9,6 +9,7 @@ import pytest
 from auditlog.core.receipt import parse_receipt
 from auditlog.core.retention import Policy, Retention, open_retention
 from auditlog.errors import (
+    CommitConflictError,
     ConfigurationError,
     EntryPruned,
     LogRetired,
@@ -168,6 +169,26 @@ def test_a_step_takes_so_many_bundles() -> None:
     first = log.retention.prune(bundles=1, progress=lambda done, of: seen.append((done, of)))
     assert (first.minimum, first.is_done, seen) == (256, False, [(1, 1)])
     assert log.retention.prune(bundles=1).is_done
+
+
+def test_an_older_document_never_takes_the_place_of_a_newer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process prunes on while the first is about to publish: the first is told."""
+    bench, _ = _bench()
+    one, two = _log(bench), bench.restart()
+    read = bench.public.get
+
+    def overtake(path: str) -> bytes | None:
+        if path == "retention":
+            monkeypatch.undo()
+            two.retention.prune(bundles=1)
+        return read(path)
+
+    one.retention.prune(bundles=1)
+    monkeypatch.setattr(bench.public, "get", overtake)
+    with pytest.raises(CommitConflictError):
+        one.retention._publish(one.retention._row())
+    assert _document(bench).minimum == MINIMUM == 512
+    assert one.retention.prune().is_done
 
 
 def test_a_clock_that_was_set_back_dates_nothing() -> None:

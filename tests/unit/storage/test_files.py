@@ -98,3 +98,14 @@ def test_an_empty_partial_folder_goes_with_its_last_object(tmp_path: Path) -> No
     assert not (store.root / "tile/0/000.p").exists()
     store.put_new("tile/0/000.p/6", b"y")
     assert store.get("tile/0/000.p/6") == b"y"
+
+
+def test_a_folder_that_a_dead_process_made_is_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have died between making it and syncing the one above: what is put in it must not vanish."""
+    (tmp_path / "root" / "tile" / "0").mkdir(parents=True)
+    synced: list[Path] = []
+    monkeypatch.setattr("auditlog.storage.files._sync_dir", synced.append)
+    FileStore(tmp_path / "root").put_new("tile/0/000", b"x")
+    assert synced == [tmp_path / "root", tmp_path / "root" / "tile", tmp_path / "root" / "tile" / "0"]
