@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Select, Table, and_, delete, or_, select, update
 
 from auditlog.errors import CommitConflictError, StorageError
 from auditlog.storage.records import (
@@ -26,6 +26,7 @@ from auditlog.storage.records import (
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.facets import facet_blocks
+from auditlog.storage.sql.rows import insert_rows
 
 _DERIVED = (
     schema.decision_index,
@@ -210,30 +211,6 @@ def leaf_key(leaf_hash: bytes) -> int:
     return int.from_bytes(leaf_hash[:8], "big", signed=True)
 
 
-def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert many rows, each a tuple in the order of the table's columns."""
-    if not rows:
-        return
-    if connection.dialect.name == "sqlite" and not any(type(value) is bytes for value in rows[0]):
-        _insert_in_one_step(connection, table, rows)
-    else:
-        names = [column.name for column in table.columns]
-        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
-
-
-def _insert_in_one_step(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Hand all rows to SQLite as one JSON text.
-
-    Row by row the driver would take the interpreter's lock back for each, and the threads that commit would
-    wait their turn as often; in one step the library works beside them.
-    """
-    names = [column.name for column in table.columns]
-    values = ", ".join(f"value ->> {place}" for place in range(len(names)))
-    # Names come from the schema above, never from a caller.
-    statement = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {values} FROM json_each(?)"  # noqa: S608
-    connection.exec_driver_sql(statement, (msgspec.json.encode(rows).decode(),))
-
-
 @dataclass(frozen=True, slots=True)
 class _Columns:
     """What the index keeps of each entry of a chunk, as JSON texts of one column each, in order."""
@@ -255,7 +232,7 @@ class _Columns:
 def _insert_each(connection: Connection, log_id: int, rows: IndexRows, columns: _Columns) -> None:
     """A row for each leaf hash and each decision id."""
     if connection.dialect.name == "sqlite":
-        # In one step each, as above. Sorted: neighbouring pages are filled instead of jumping about.
+        # In one step each, as in `rows`. Sorted: neighbouring pages are filled instead of jumping about.
         for table, texts in (("leaf_index", columns.leaf_keys), ("decision_index", columns.decision_ids)):
             connection.exec_driver_sql(_EACH[table], (log_id, rows.start, texts))
         return
@@ -290,7 +267,7 @@ def _repeated(connection: Connection, log_id: int, rows: IndexRows, suspects: li
     """Of the decisions just added, those whose id an earlier entry has; none but `suspects` can be."""
     if not suspects:
         return []
-    # The ids as one value, as above: a parameter for each would cost more than the search.
+    # The ids as one value: a parameter for each would cost more than the search.
     if connection.dialect.name == "sqlite":
         each, ids = "SELECT value AS id FROM json_each(?)", msgspec.json.encode(suspects).decode()
         found = connection.exec_driver_sql(_FIRSTS.format(each=each, log="?"), (ids, log_id))

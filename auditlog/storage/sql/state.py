@@ -23,22 +23,13 @@ from auditlog.storage.records import (
     ChainRun,
     Commit,
     Committed,
-    HeadUpdate,
     ProducerRecord,
 )
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.lives import SqlLives, add_lives
 from auditlog.storage.sql.outcomes import SqlOutcomes
-
-_HEAD = schema.producer_head.c
-_MOVE_HEAD = (
-    update(schema.producer_head)
-    .where(_HEAD.log_id == bindparam("of_log"), _HEAD.producer == bindparam("of_producer"))
-    .where(_HEAD.instance == bindparam("was_instance"), _HEAD.seq == bindparam("was_seq"))
-    .where(_HEAD.leaf_hash == bindparam("was_leaf_hash"))
-)
-"""Compare and swap one head. Like the two below it is built once: building costs more than running."""
+from auditlog.storage.sql.rows import insert_rows, swap_heads
 
 _LOG = schema.log.c
 _MOVE_LOG = (
@@ -145,28 +136,42 @@ class SqlState(SqlLives, SqlOutcomes):
         return self.log_id(connection)
 
     def _move_heads(self, connection: Connection, log_id: int, change: Commit) -> None:
-        first = [item for item in change.heads if item.expected is None]
+        first = [(item.producer, item.new) for item in change.heads if item.expected is None]
         later = [(item, item.expected) for item in change.heads if item.expected is not None]
-        if first:
-            connection.execute(insert(schema.producer_head), [_head_row(log_id, item) for item in first])
-        if later:
-            # Each statement meets one row at most, so the sum tells whether each met one.
-            moved = connection.execute(_MOVE_HEAD, [_head_move(log_id, item, was) for item, was in later])
-            if moved.rowcount != len(later):
-                raise CommitConflictError("expected the previous head of a producer, found another")
+        insert_rows(
+            connection,
+            schema.producer_head,
+            [(log_id, producer, new.instance, new.seq, new.leaf_hash, new.index) for producer, new in first],
+        )
+        if later and swap_heads(connection, log_id, later) != len(later):
+            raise CommitConflictError("expected the previous head of a producer, found another")
 
     def _add_rows(self, connection: Connection, log_id: int, change: Commit) -> None:
-        if change.producers:
-            connection.execute(
-                insert(schema.producer), [_producer_row(log_id, item) for item in change.producers]
-            )
+        insert_rows(
+            connection,
+            schema.producer,
+            [
+                (log_id, each.producer, each.name, each.vkey, each.note, each.index)
+                for each in change.producers
+            ],
+        )
         add_lives(connection, log_id, change)
-        if change.runs:
-            connection.execute(insert(schema.chain_run), [_run_row(log_id, item) for item in change.runs])
-        if change.batch_heads:
-            connection.execute(
-                insert(schema.batch_head), [_batch_row(log_id, item) for item in change.batch_heads]
-            )
+        insert_rows(
+            connection,
+            schema.chain_run,
+            [
+                (log_id, run.producer, run.instance, run.seq, run.first_seq, run.first_index)
+                for run in change.runs
+            ],
+        )
+        insert_rows(
+            connection,
+            schema.batch_head,
+            [
+                (log_id, head.producer, head.instance, head.seq, head.first_seq, head.note)
+                for head in change.batch_heads
+            ],
+        )
 
     def producers(self) -> list[ProducerRecord]:
         """Every enrolled producer, in order of enrolment."""
@@ -278,61 +283,6 @@ class SqlState(SqlLives, SqlOutcomes):
         with self._database.read() as connection:
             row = connection.execute(query).mappings().first()
         return _anchor(row) if row else None
-
-
-def _head_move(log_id: int, item: HeadUpdate, was: ChainHead) -> dict[str, Any]:
-    return {
-        "of_log": log_id,
-        "of_producer": item.producer,
-        "was_instance": was.instance,
-        "was_seq": was.seq,
-        "was_leaf_hash": was.leaf_hash,
-        **_head_row(log_id, item),
-    }
-
-
-def _head_row(log_id: int, item: HeadUpdate) -> dict[str, Any]:
-    return {
-        "log_id": log_id,
-        "producer": item.producer,
-        "instance": item.new.instance,
-        "seq": item.new.seq,
-        "leaf_hash": item.new.leaf_hash,
-        "entry_index": item.new.index,
-    }
-
-
-def _producer_row(log_id: int, item: ProducerRecord) -> dict[str, Any]:
-    return {
-        "log_id": log_id,
-        "producer": item.producer,
-        "name": item.name,
-        "vkey": item.vkey,
-        "note": item.note,
-        "entry_index": item.index,
-    }
-
-
-def _run_row(log_id: int, item: ChainRun) -> dict[str, Any]:
-    return {
-        "log_id": log_id,
-        "producer": item.producer,
-        "instance": item.instance,
-        "first_seq": item.first_seq,
-        "seq": item.seq,
-        "first_index": item.first_index,
-    }
-
-
-def _batch_row(log_id: int, item: BatchHead) -> dict[str, Any]:
-    return {
-        "log_id": log_id,
-        "producer": item.producer,
-        "instance": item.instance,
-        "first_seq": item.first_seq,
-        "seq": item.seq,
-        "note": item.note,
-    }
 
 
 def _anchor(row: RowMapping) -> AnchorRecord:
