@@ -11,9 +11,12 @@ import argparse
 import json
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+
+from misses import why
 
 
 @dataclass(frozen=True)
@@ -100,3 +103,7 @@ def report(results: list[Result], *, as_json: bool, beside: Mapping[str, float |
         interval = "" if r.ratio is None else f"  ratio {r.ratio:.2f} [{r.ratio_low:.2f}, {r.ratio_high:.2f}]"
         target = "" if r.met is None else f"  ({'meets' if r.met else 'MISSES'} {r.target})"
         sys.stdout.write(f"{r.name:<44} {r.value:>14,.1f} {r.unit}{interval}  {r.against}{target}\n")
+        if r.met is False:
+            sys.stdout.write(
+                textwrap.fill(why(r.name), 100, initial_indent="    ", subsequent_indent="    ") + "\n"
+            )
