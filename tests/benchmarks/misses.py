@@ -39,6 +39,7 @@ WHY = {
     "added to generate": "on a machine this small the interval is wider than the effect",
     "cosign, core": "the durable commit in SQLite and the high-water mark are in it, beside the log's "
     "signature, the proof and the cosignature",
+    "proof at the end over that": "a third level of tiles is read",
     "10,000,000 entries over 10,000": "a third level of tiles is read; the median is below, its bad end not",
 }
 

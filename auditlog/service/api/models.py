@@ -239,20 +239,6 @@ class Accepted(_Model):
     tree_size: int
 
 
-class EntryPlace(_Model):
-    """Where an entry is, and what the operator's index found odd about it."""
-
-    index: int
-    leaf_hash: HexHash
-    flags: list[str]
-
-
-class EntryPlaces(_Model):
-    """Every entry a look-up found, oldest first."""
-
-    entries: list[EntryPlace]
-
-
 class ProofHashes(_Model):
     """The hashes of an RFC 6962 proof, base64, in the order of RFC 9162. Check them against a checkpoint."""
 

@@ -7,21 +7,21 @@ import base64
 import pytest
 
 from auditlog.core.merkle import hash_leaf, root_hash, verify_consistency, verify_inclusion
-from tests.unit.service.fakes import PRODUCER, SCOPES, Caller, FakeOpener, expect_problem
+from tests.unit.service.fakes import SCOPES, Caller, FakeOpener, expect_problem
 
 CHECKPOINT, TILE, BUNDLE = "checkpoint", "tile/0/000.p/8", "tile/entries/000.p/8"
-ENTRY, LOOK_UP = "entries/3", f"entries?leaf={hash_leaf(b'entry 3').hex()}"
+ENTRY = "entries/3"
 INCLUSION, CONSISTENCY = "proofs/inclusion?index=3&size=8", "proofs/consistency?from=3&to=8"
 RECEIPT = "receipts/3"
 
 OPEN_TO_ALL = {
-    "public": {CHECKPOINT, TILE, BUNDLE, ENTRY, LOOK_UP, INCLUSION, CONSISTENCY},
+    "public": {CHECKPOINT, TILE, BUNDLE, ENTRY, INCLUSION, CONSISTENCY},
     "hashes": {CHECKPOINT, TILE, INCLUSION, CONSISTENCY},
     "private": {CHECKPOINT},
 }
 
 
-@pytest.mark.parametrize("path", [CHECKPOINT, TILE, BUNDLE, ENTRY, LOOK_UP, INCLUSION, CONSISTENCY, RECEIPT])
+@pytest.mark.parametrize("path", [CHECKPOINT, TILE, BUNDLE, ENTRY, INCLUSION, CONSISTENCY, RECEIPT])
 @pytest.mark.parametrize("log", ["public", "hashes", "private"])
 def test_visibility_decides_who_reads(call: Caller, log: str, path: str) -> None:
     """Each resource of each kind of log is open to all, or to a read token and to nobody else."""
@@ -106,13 +106,6 @@ def test_what_is_not_published_or_misspelt_is_not_found(call: Caller, path: str)
         "proofs/inclusion?index=3",
         "proofs/inclusion?index=+3&size=8",
         "proofs/inclusion?index=1_0&size=80",
-        "entries",
-        "entries?leaf=ABC",
-        "entries?seq=3",
-        f"entries?leaf={'0' * 64}&decision=x",
-        f"entries?producer={'0' * 64}",
-        "entries?decison=typo",
-        f"entries?producer={'0' * 64}&instance={'0' * 32}",
     ],
 )
 def test_bad_parameters_say_what_was_expected(call: Caller, path: str) -> None:
@@ -146,28 +139,6 @@ def test_proofs_verify(call: Caller, opener: FakeOpener) -> None:
     found = call("GET", f"/logs/public/{CONSISTENCY}").json()["hashes"]
     proof = [base64.b64decode(each) for each in found]
     verify_consistency(3, 8, proof, root_hash(leaves[:3]), root_hash(leaves[:8]))
-
-
-def test_look_ups_return_every_published_match(call: Caller) -> None:
-    """By leaf, by decision with or without its producer, and by place in a chain."""
-
-    def places(query: str) -> list[int]:
-        answer = call("GET", f"/logs/public/entries?{query}").json()
-        assert all(
-            each["leaf_hash"] == hash_leaf(f"entry {each['index']}".encode()).hex()
-            for each in answer["entries"]
-        )
-        return [each["index"] for each in answer["entries"]]
-
-    assert places(f"leaf={hash_leaf(b'entry 3').hex()}") == [3]
-    assert places(f"leaf={'0' * 64}") == []
-    assert places("decision=twice") == [4, 5]
-    twice = call("GET", "/logs/public/entries?decision=twice").json()["entries"]
-    assert [each["flags"] for each in twice] == [[], ["id_repeated"]]
-    assert places("decision=unpublished") == []
-    assert places(f"decision=twice&producer={PRODUCER.hex()}") == [4, 5]
-    assert places(f"decision=twice&producer={'0' * 64}") == []
-    assert places(f"producer={PRODUCER.hex()}&instance={'0' * 32}&seq=0") == [2]
 
 
 def test_an_unknown_log_is_not_found(call: Caller) -> None:
