@@ -322,7 +322,7 @@ class Hosting:
                 if held.settings != wanted:
                     raise ConfigurationError("expected a new log name, found one that is taken")
                 return held
-            known = [each.settings for each in self._hosted.values()]
+            known = [each.settings for each in self.all()]
             refuse_dangerous(self._settings.model_copy(update={"logs": [*known, wanted]}))
             hosted = HostedLog(wanted, self._opener.create(wanted), None)
             write_durably(self._registry / f"{wanted.name}.json", wanted.model_dump_json(indent=1).encode())
@@ -331,7 +331,7 @@ class Hosting:
 
     def close_logs(self) -> None:
         """Close every log: what was accepted is committed. Twice is once."""
-        for hosted in self._hosted.values():
+        for hosted in self.all():  # a log may be created meanwhile
             try:
                 hosted.close()
             except Exception as error:
