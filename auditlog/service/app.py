@@ -17,10 +17,8 @@ import structlog
 from fastapi import FastAPI
 
 import auditlog
-from auditlog.service import problems
 from auditlog.service.admission import Gate
 from auditlog.service.api import (
-    batches,
     blocks,
     decisions,
     entries,
@@ -39,10 +37,10 @@ from auditlog.service.api import (
 )
 from auditlog.service.api.openapi import describe
 from auditlog.service.context import Context
+from auditlog.service.front import Service
 from auditlog.service.hosting import Hosting, Opener
 from auditlog.service.identities import ServiceAccounts
 from auditlog.service.metrics import Metrics
-from auditlog.service.observe import Observe
 from auditlog.service.opening import EngineOpener
 from auditlog.service.rates import Rates
 from auditlog.service.replica import create_replica
@@ -111,22 +109,14 @@ def create_app(
             yield
 
     # No interactive pages: they load scripts from elsewhere.
-    app = FastAPI(
-        title="auditlog", version=auditlog.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
-    )
-    app.state.startup_error = None
-    _route(app, metrics)
+    app = Service(metrics, docs_url=None, redoc_url=None, lifespan=lifespan)
+    _route(app)
     return app
 
 
-def _route(app: FastAPI, metrics: Metrics) -> None:
-    """Every route, and what is around them."""
-    # Routes are tried in order: the hot path first, then what is read most.
-    app.router.routes.insert(0, batches.route)
+def _route(app: Service) -> None:
+    """Every route, in the order they are tried: what is read most comes first."""
     for module in _READ_MOST + _READ_LESS:
         app.include_router(module.router)
-    problems.install(app)
-    app.add_middleware(batches.Hot)
-    app.add_middleware(Observe, metrics=metrics, monotonic=time.monotonic)
     page = functools.cache(lambda: describe(app, version=auditlog.__version__))
     app.openapi = page  # type: ignore[method-assign]

@@ -29,14 +29,14 @@ class Incoming:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
-        names = {name for name, _ in scope["headers"]}
-        self._is_coming = b"content-length" in names or b"transfer-encoding" in names
+        self._scope = scope
+        self._is_whole = False
 
     async def __call__(self) -> Message:
         """The next message."""
         message = await self._receive()
         if not message.get("more_body", False):
-            self._is_coming = False
+            self._is_whole = True
         return message
 
     async def drain(self) -> None:
@@ -44,10 +44,13 @@ class Incoming:
 
         Who is refused while sending would otherwise meet a closed connection instead of the answer.
         """
+        names = {name for name, _ in self._scope["headers"]}
+        if not names & {b"content-length", b"transfer-encoding"}:
+            return
         size = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
-                while self._is_coming and size < DRAIN_BYTES:
+                while not self._is_whole and size < DRAIN_BYTES:
                     size += len((await self()).get("body", b""))
 
 

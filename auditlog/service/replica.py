@@ -17,20 +17,19 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import structlog
 from fastapi import APIRouter, FastAPI
 
-import auditlog
 from auditlog.errors import StandingBy
 from auditlog.ingest.published import Published
 from auditlog.ingest.replica_log import ReplicaLog
 from auditlog.log.config import Layout, Stores, Visibility
-from auditlog.service import forward, problems
+from auditlog.service import forward
 from auditlog.service.admission import Gate
-from auditlog.service.api import batches, health, producers, tlog
+from auditlog.service.api import health, producers, tlog
 from auditlog.service.brokers import broker_of
 from auditlog.service.context import Context
+from auditlog.service.front import Service
 from auditlog.service.hosting import Hosting
 from auditlog.service.identities import ServiceAccounts
 from auditlog.service.metrics import Metrics
-from auditlog.service.observe import Observe
 from auditlog.service.rates import Rates
 from auditlog.service.settings import LogSettings, Settings
 from auditlog.service.stores import StoreOpener
@@ -147,15 +146,10 @@ def create_replica(settings: Settings, *, broker: Broker | None = None) -> FastA
         await app.state.forwarder.close()
         await stop()
 
-    app = FastAPI(title="auditlog", version=auditlog.__version__, openapi_url=None, lifespan=lifespan)
-    app.state.startup_error = None
-    app.router.routes.insert(0, batches.route)
+    app = Service(metrics, openapi_url=None, lifespan=lifespan)
     heads = APIRouter()
     heads.add_api_route("/logs/{log}/producers/{producer}/head", producers.head, methods=["GET"])
     for router in (tlog.router, heads, health.router):
         app.include_router(router)
     app.router.routes.append(forward.route)
-    problems.install(app)
-    app.add_middleware(batches.Hot)
-    app.add_middleware(Observe, metrics=metrics, monotonic=time.monotonic)
     return app

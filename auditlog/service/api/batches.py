@@ -1,6 +1,6 @@
 """`POST /logs/{log}/batches`: the hot path. A raw route: no model, one decode, one wait.
 
-`Hot` takes it past the framework's routing, whose layers cost more than a batch of one entry.
+`service.front` takes it past the framework's layers, which cost more than a batch of one entry.
 
 Spec: auditlog/spec/api.md, "Batches". Promises: 200 means every entry of the batch is in the tree,
 durably; any other answer (202 too: a broker has it) means nothing new was acknowledged, and sending the same
@@ -15,7 +15,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from auditlog.core.batch import BATCH_MEDIA_TYPE, decode_batch
 from auditlog.errors import AuditLogError
@@ -75,28 +75,17 @@ def _submit(hosted: HostedLog, body: bytes, token: TokenRecord, rates: Rates) ->
 route = Route(PATH, post_batch, methods=["POST"])
 
 
-class Hot:
-    """Pure-ASGI: a POST of a batch goes straight to `post_batch`, anything else where it went before."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a batch, refusals as everywhere; what nobody foresaw is left to who is around this."""
-        name = _log_of(scope)
-        if name is None:
-            await self._app(scope, receive, send)
-            return
-        scope["path_params"] = {"log": name}
-        request = Request(scope, receive, send)
-        try:
-            response = await post_batch(request)
-        except AuditLogError as error:
-            response = refusal(request, error)
-        await response(scope, receive, send)
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Pure ASGI: answer a batch, refusals as everywhere; what nobody foresaw is left to `Observe`."""
+    request = Request(scope, receive, send)
+    try:
+        response = await post_batch(request)
+    except AuditLogError as error:
+        response = refusal(request, error)
+    await response(scope, receive, send)
 
 
-def _log_of(scope: Scope) -> str | None:
+def log_of(scope: Scope) -> str | None:
     """Name of the log a batch is posted to; None if this is another request. The path is a stranger's."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
