@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditlog.core.merkle import verify_inclusion
-from auditlog.core.note import NoteSigner, NoteVerifier
+from auditlog.core.note import NoteSigner, NoteVerifier, Signature, open_split
 from auditlog.core.scalars import (
     check_hash,
     check_hash_hex,
@@ -29,7 +29,7 @@ from auditlog.core.scalars import (
     parse_hash_base64,
     text_lines,
 )
-from auditlog.core.signed import open_one, sign_one
+from auditlog.core.signed import open_one, sign_one, split_one
 from auditlog.errors import InclusionError, MalformedError
 
 HEAD_HEADER = "auditlog/head@v1"
@@ -51,6 +51,15 @@ class Head:
     def size(self) -> int:
         """How many entries the head covers."""
         return self.seq - self.first_seq + 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedHead:
+    """A head as its note says it; the signature was not checked yet. Read once, for who needs it before."""
+
+    head: Head
+    text: str
+    signatures: tuple[Signature, ...]
 
 
 def format_head_text(head: Head) -> str:
@@ -110,6 +119,26 @@ def open_head(note: str | bytes, verifier: NoteVerifier) -> Head:
         SignatureError: not signed by `verifier`'s key.
     """
     return parse_head_text(open_one(note, verifier))
+
+
+def read_claimed(note: str | bytes) -> ClaimedHead:
+    """Read a head without believing it: attacker-controlled.
+
+    Raises:
+        MalformedError: not a note with one signature line, or not a head.
+    """
+    text, signatures = split_one(note)
+    return ClaimedHead(parse_head_text(text), text, signatures)
+
+
+def check_claimed(claimed: ClaimedHead, verifier: NoteVerifier) -> Head:
+    """Verify the signature of a head that was read before.
+
+    Raises:
+        SignatureError: not signed by `verifier`'s key.
+    """
+    open_split(claimed.text, claimed.signatures, [verifier])
+    return claimed.head
 
 
 def verify_head_path(head: Head, *, seq: int, leaf_hash: bytes, path: list[bytes]) -> None:

@@ -23,7 +23,7 @@ def open_one(note: str | bytes, verifier: NoteVerifier) -> str:
         MalformedError: not a note, or one with several signature lines.
         SignatureError: not signed by that key.
     """
-    return open_split(*_split_one(note), [verifier]).text
+    return open_split(*split_one(note), [verifier]).text
 
 
 def check_one(note: str | bytes) -> str:
@@ -32,10 +32,15 @@ def check_one(note: str | bytes) -> str:
     Raises:
         MalformedError: not a note, or one with several signature lines.
     """
-    return _split_one(note)[0]
+    return split_one(note)[0]
 
 
-def _split_one(note: str | bytes) -> tuple[str, tuple[Signature, ...]]:
+def split_one(note: str | bytes) -> tuple[str, tuple[Signature, ...]]:
+    """Take such a note apart, unverified.
+
+    Raises:
+        MalformedError: not a note, or one with several signature lines.
+    """
     text, signatures = split_note(note)
     if len(signatures) != 1:
         raise MalformedError(f"note: expected one signature line, found {len(signatures)}")

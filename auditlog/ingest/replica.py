@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from auditlog.core.batch import encode_batch
-from auditlog.core.head import Head, parse_head_text
+from auditlog.core.head import ClaimedHead, parse_head_text
 from auditlog.core.note import split_note
 from auditlog.errors import (
     AuthenticationError,
@@ -139,7 +139,7 @@ class Replica:
             LogRetired: the log takes nothing new. StorageError.
         """
         claimed = claimed_head(batch)
-        self.producer(bytes.fromhex(claimed.producer))
+        self.producer(bytes.fromhex(claimed.head.producer))
         try:
             checked = self._check(batch, claimed)
         except AuthenticationError:
@@ -186,12 +186,12 @@ class Replica:
                 successor=self._published.successor(),
             )
 
-    def _check(self, batch: Batch, claimed: Head) -> CheckedBatch:
+    def _check(self, batch: Batch, claimed: ClaimedHead) -> CheckedBatch:
         with self._lock:
-            producer = bytes.fromhex(claimed.producer)
+            producer = bytes.fromhex(claimed.head.producer)
             self._set_tip(producer, self._state.heads_of([producer]).get(producer))
-            keys = self._chains.keys(claimed, self._place_of)
-        return check_batch(batch, self._origin, keys)
+            keys = self._chains.keys(claimed.head, self._place_of)
+        return check_batch(batch, claimed, self._origin, keys)
 
     def _place(self, batch: CheckedBatch, head: ChainHead | None) -> Examined:
         """Where the batch stands, its chain ending at `head`."""

@@ -17,9 +17,9 @@ from typing import Any
 
 from auditlog.core.bodies import check_body
 from auditlog.core.entry import ENTRY_VERSION, LOG_KINDS, MAX_ENTRY_BYTES, Entry
-from auditlog.core.head import Head, open_head, parse_head_text
+from auditlog.core.head import ClaimedHead, Head, check_claimed, read_claimed
 from auditlog.core.merkle import root_hash
-from auditlog.core.note import Ed25519Verifier, NoteVerifier, split_note
+from auditlog.core.note import Ed25519Verifier, NoteVerifier
 from auditlog.core.signed import open_one
 from auditlog.core.statements import instance_text, open_rotation, producer_key_name, producer_text
 from auditlog.errors import (
@@ -92,19 +92,22 @@ class Sequenced:
     leaf_hash: bytes
 
 
-def claimed_head(batch: Batch) -> Head:
+def claimed_head(batch: Batch) -> ClaimedHead:
     """What the batch says it is, and from whom; nothing is verified yet.
 
     Raises:
-        MalformedError: the head is not a note, or not a head.
+        MalformedError: the head is not a note with one signature, or not a head.
     """
-    return parse_head_text(split_note(batch.head_note)[0])
+    return read_claimed(batch.head_note)
 
 
-def check_batch(batch: Batch, origin: str, keys: Sequence[Ed25519Verifier]) -> CheckedBatch:
+def check_batch(
+    batch: Batch, claimed: ClaimedHead, origin: str, keys: Sequence[Ed25519Verifier]
+) -> CheckedBatch:
     """Check all of a batch that can be checked without the log.
 
-    `keys` are the producer's in their order, the last one in force where the batch lies.
+    `claimed` is its `claimed_head`; `keys` are the producer's in their order, the last one in force where
+    the batch lies.
 
     Raises:
         AuthenticationError: the head is not signed by the producer.
@@ -113,7 +116,7 @@ def check_batch(batch: Batch, origin: str, keys: Sequence[Ed25519Verifier]) -> C
         ChainConflictError: an entry does not follow the one before it in the same batch.
     """
     try:
-        head = open_head(batch.head_note, keys[-1])
+        head = check_claimed(claimed, keys[-1])
     except SignatureError as error:
         raise AuthenticationError(
             f"head: expected the producer's signature, found: {error}", known=True

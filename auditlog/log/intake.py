@@ -62,11 +62,11 @@ class Intake:
         claimed = claimed_head(batch)
         while True:
             with live.lock:
-                keys = live.chains.keys(claimed, self._leaf_at)
-            checked = check_batch(batch, live.config.origin, keys)
+                keys = live.chains.keys(claimed.head, self._leaf_at)
+            checked = check_batch(batch, claimed, live.config.origin, keys)
             with live.lock:
                 live.check_running()
-                if live.chains.keys(claimed, self._leaf_at) != keys:
+                if live.chains.keys(claimed.head, self._leaf_at) != keys:
                     continue  # a rotation was admitted meanwhile: judge by the key that is in force now
                 placement = live.chains.place(checked, self._leaf_at)
                 new = len(checked.entries) - placement.skipped

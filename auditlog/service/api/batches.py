@@ -65,7 +65,7 @@ def _submit(hosted: HostedLog, body: bytes, token: TokenRecord, rates: Rates) ->
     rates.admit(hosted.settings, token.name, entries)
     batch = Batch(head_note, entries)
     if token.producers is not None:
-        producer = hosted.log.producer(bytes.fromhex(claimed_head(batch).producer))
+        producer = hosted.log.producer(bytes.fromhex(claimed_head(batch).head.producer))
         check_producer(token, producer.name)
     accepted = hosted.log.submit(batch)
     rates.taken(hosted.settings, len(entries))
