@@ -26,7 +26,7 @@ from auditlog.errors import (
 )
 from auditlog.log.config import Stores
 from auditlog.log.cosigners import Signer, read_cosigners
-from auditlog.storage.files import locked, write_durably
+from auditlog.storage.files import locked, read_whole, write_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class HighWaterFile:
     def newest(self) -> SeenTree | None:
         """Read the file; a missing file has seen nothing, a damaged or foreign one is an error."""
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = read_whole(self.path).decode("utf-8")
         except FileNotFoundError:
             return None
         except UnicodeDecodeError as error:

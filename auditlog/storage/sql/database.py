@@ -158,7 +158,11 @@ def _begin_sqlite(connection: Connection) -> None:
     if mode == _READ:
         connection.exec_driver_sql("BEGIN")
         return
-    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if mode == _DURABLE else 'NORMAL'}")
+    if connection.info.get(_MODE) != mode:
+        # Kept by the connection until it is set again; what is noted beside it ends with the connection.
+        connection.info.pop(_MODE, None)
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if mode == _DURABLE else 'NORMAL'}")
+        connection.info[_MODE] = mode
     # IMMEDIATE takes the write lock at once: a read that turns into a write later could find itself stale.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -37,8 +37,9 @@ _MOVE_LOG = (
     .where(_LOG.origin == bindparam("of_origin"), _LOG.note == bindparam("was_note"))
     .where(_LOG.own_seq == bindparam("was_seq"), _LOG.own_leaf_hash == bindparam("was_leaf_hash"))
     .where(_LOG.standing.in_(COMMITTING))
+    .returning(_LOG.log_id)
 )
-"""Compare and swap the committed checkpoint, with the log's own chain."""
+"""Compare and swap the committed checkpoint, with the log's own chain; the log's number, if it was there."""
 
 _READ_LOG = select(schema.log).where(_LOG.origin == bindparam("of_origin"))
 
@@ -128,12 +129,12 @@ class SqlState(SqlLives, SqlOutcomes):
             return int(key[0])
         was: dict[str, Any] = {"of_origin": self.origin, "was_note": change.previous_note}
         was |= {"was_seq": old.seq, "was_leaf_hash": old.leaf_hash}
-        moved = connection.execute(_MOVE_LOG, was | values | {"restored": 0})
-        if moved.rowcount != 1:
+        moved = connection.execute(_MOVE_LOG, was | values | {"restored": 0}).scalar_one_or_none()
+        if moved is None:
             raise CommitConflictError(
                 "expected the previous checkpoint of a log that may grow in the database, found another"
             )
-        return self.log_id(connection)
+        return int(moved)
 
     def _move_heads(self, connection: Connection, log_id: int, change: Commit) -> None:
         first = [(item.producer, item.new) for item in change.heads if item.expected is None]
