@@ -33,6 +33,7 @@ from auditlog.log.retention import Retentions
 from auditlog.log.rollback import Guard
 from auditlog.log.search import Search
 from auditlog.log.sequencer import Sequencer
+from auditlog.log.staging import Staged
 from auditlog.log.standing import Standing, Standings, Successor, successor_of
 from auditlog.log.witnesses import Witnesses
 from auditlog.storage.records import COMMITTING, RETIRED, ChainHead, ProducerRecord
@@ -333,8 +334,10 @@ class Log:
             # Behind other logs in line, not ahead of them.
             self._wake()
 
-    def _committed(self) -> None:
-        """After a commit: what follows the log is asked to."""
+    def _committed(self, staged: Staged | None = None) -> None:
+        """After a commit: what follows the log is asked to, and finds in memory what it finished."""
+        if staged is not None:
+            self.reader.keep(staged)
         if self._live.halted is not None:
             self._publisher.wake()
         self._publisher.request()

@@ -33,11 +33,14 @@ from auditlog.core.tiles import (
 from auditlog.errors import EntryPruned, NotFoundError, StorageError
 from auditlog.log.keeping import read_kept
 from auditlog.log.live import Live
+from auditlog.log.staging import Staged
 from auditlog.log.tree import Tree
 
 _CACHED_TILES = 512
 """16 kB each with the nodes above their hashes: 8 MB, the hash tiles of 130,000 entries."""
 _CACHED_BUNDLES = 64
+_CACHED_LEAVES = 128
+"""8 kB each: level 0 alone, for who needs no proof."""
 
 V = TypeVar("V")
 
@@ -54,6 +57,7 @@ class Reader:
         self._live = live
         self._tiles: _Cache[Rows] = _Cache(_CACHED_TILES)
         self._bundles: _Cache[list[bytes]] = _Cache(_CACHED_BUNDLES)
+        self._leaves: _Cache[bytes] = _Cache(_CACHED_LEAVES)
         self._kept: _Cache[dict[int, bytes]] = _Cache(_CACHED_BUNDLES)
         self._edge: tuple[Tree, dict[int, Rows]] = (live.tree, {})
 
@@ -136,12 +140,21 @@ class Reader:
         found: list[bytes] = []
         while start < end:
             number, place = divmod(start, TILE_WIDTH)
-            row = self._rows(tree, 0, number)[0]
-            row = row[place * HASH_BYTES : (place + end - start) * HASH_BYTES]
+            row = self._leaf_row(tree, number)[place * HASH_BYTES : (place + end - start) * HASH_BYTES]
             piece = decode_tile(row, len(row) // HASH_BYTES)
             found += piece
             start += len(piece)
         return found
+
+    def keep(self, staged: Staged) -> None:
+        """Take over what a commit finished, once it is applied: whoever follows the log reads it next. These
+        are bytes that were read back and checked; what is not held any more is read from the stores.
+        """
+        for path, data in staged.full:
+            if path.level == 0:
+                self._leaves.put((0, path.index), data)
+        for number, entries in staged.bundles.items():
+            self._bundles.put((-1, number), entries)
 
     def tile(self, level: int, index: int, width: int = TILE_WIDTH) -> bytes:
         """Bytes of a tile of at least `width` hashes in the committed tree, cut to `width`.
@@ -210,8 +223,7 @@ class Reader:
     def _rows(self, tree: Tree, level: int, index: int) -> Rows:
         """A tile the tree has, with the nodes above its hashes."""
         if index < tree.size >> (TILE_HEIGHT * (level + 1)):
-            path = TilePath(level, index)
-            return self._tiles.get((level, index), lambda: _expand(decode_tile(self._read(path), TILE_WIDTH)))
+            return self._tiles.get((level, index), lambda: _expand(self._hashes(tree, level, index)))
         # The edge of one tree, replaced whole: two threads at different trees take turns, and both are right.
         of, edge = self._edge
         if of is not tree:
@@ -220,6 +232,22 @@ class Reader:
         if rows is None:
             rows = edge[level] = _expand(list(tree.levels[level]))
         return rows
+
+    def _hashes(self, tree: Tree, level: int, index: int) -> list[bytes]:
+        data = self._read(TilePath(level, index)) if level else self._leaf_row(tree, index)
+        return decode_tile(data, TILE_WIDTH)
+
+    def _leaf_row(self, tree: Tree, index: int) -> bytes:
+        """A tile of level 0 that the tree has, without the nodes above it."""
+        if index >= tree.size >> TILE_HEIGHT:
+            return encode_tile(tree.levels[0])
+
+        def load() -> bytes:
+            data = self._read(TilePath(0, index))
+            decode_tile(data, TILE_WIDTH)  # of the right length, or refused
+            return data
+
+        return self._leaves.get((0, index), load)
 
     def _full_bundle(self, index: int) -> list[bytes]:
         path = TilePath(None, index)
@@ -268,11 +296,14 @@ class _Cache(Generic[V]):
                 self._held.move_to_end(key)
                 return self._held[key]
         value = load()
+        self.put(key, value)
+        return value
+
+    def put(self, key: tuple[int, int], value: V) -> None:
         with self._lock:
             self._held[key] = value
             if len(self._held) > self._limit:
                 self._held.popitem(last=False)
-        return value
 
 
 def _check_index(tree: Tree, index: int) -> None:

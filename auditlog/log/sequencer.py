@@ -38,7 +38,7 @@ from auditlog.log.preparing import Group, is_ahead, prepare
 from auditlog.log.recover import Recovered, recover, until_still
 from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_delay, recover_guarded
 from auditlog.log.rollback import Guard
-from auditlog.log.staging import apply_staged
+from auditlog.log.staging import Staged, apply_staged
 from auditlog.log.tree import Tree
 from auditlog.storage.records import (
     COMMITTING,
@@ -61,10 +61,10 @@ class Sequencer:
         self,
         live: Live,
         outside: Sequence[Guard],
-        on_commit: Callable[[], None],
+        on_commit: Callable[[Staged | None], None],
         later: Callable[[float], None],
     ) -> None:
-        """`later(seconds)` runs `retry` after that time on some thread."""
+        """`on_commit` is given what a commit finished, if that is in hand; `later(seconds)` runs `retry`."""
         self._live = live
         self._outside = outside
         self._on_commit = on_commit
@@ -244,7 +244,7 @@ class Sequencer:
                     live.chains.add_producer(item.producer)
         self._sweep(group.name, tree.size)
         self._acknowledge(items, tree)
-        self._on_commit()
+        self._on_commit(group.staged)
 
     def _recover(self, items: list[Pending], old: Tree, tree: Tree, cause: AuditLogError) -> None:
         """Find out what the stores hold, make it whole, and tell each sender the truth."""
@@ -268,7 +268,7 @@ class Sequencer:
             self._acknowledge(items, found.tree)
         reason = Pushback(f"expected a commit, found a storage failure; nothing was accepted: {cause}")
         self._give_back(waiting if ours else [*items, *waiting], reason)
-        self._on_commit()
+        self._on_commit(None)
 
     def _take_over(self, old: Tree) -> tuple[Recovered | None, list[Pending]]:
         """Recover, and have memory follow."""
@@ -307,7 +307,7 @@ class Sequencer:
         self._give_back(waiting, Pushback("expected a running log, found one that was halted; send again"))
         if runs:
             logger.warning("recovered after a storage failure at size %d, going on", found.tree.size)
-            self._on_commit()
+            self._on_commit(None)
 
     def _still_halted(self, error: AuditLogError) -> None:
         if may_pass(error):

@@ -16,7 +16,7 @@ against the root, or take an uncommitted one for committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
 from struct import error as struct_error
 
@@ -49,6 +49,8 @@ class Staged:
     old_size: int
     tree: Tree
     full: list[Object]
+    bundles: dict[int, list[bytes]] = field(default_factory=dict)
+    """Entries of the full bundles by number, as the check read them from the stored bytes."""
 
 
 def staged_name(old_size: int, size: int, root: bytes) -> str:
@@ -250,7 +252,8 @@ def _check(staged: Staged) -> list[bytes]:
     found: list[bytes] = []
     for path, data in staged.full:
         if path.level is None:
-            hashes = hash_leaves(decode_bundle(data))
+            entries = staged.bundles[path.index] = decode_bundle(data)
+            hashes = hash_leaves(entries)
             if hashes != tiles.get(TilePath(0, path.index)):
                 raise MalformedError(f"{path}: expected entries of the hashes in level 0, found others")
             found += hashes
