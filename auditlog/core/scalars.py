@@ -162,9 +162,15 @@ def parse_time(text: str) -> int:
     if _TIME.fullmatch(text) is None or text < "1970":
         raise MalformedError("time: expected YYYY-MM-DDTHH:MM:SS.ffffffZ from 1970 on, found something else")
     try:
-        return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+        return _parse_second(text[:19]) + int(text[20:26])
     except ValueError:
         raise MalformedError("time: expected a date and time that exist, found one that does not") from None
+
+
+@lru_cache(maxsize=256)
+def _parse_second(text: str) -> int:
+    """As `_format_second`, back: microseconds since 1970. Raises ValueError."""
+    return (datetime.fromisoformat(text) - _EPOCH_NAIVE) // _MICROSECOND
 
 
 def text_lines(text: str, header: str, count: int) -> list[str]:

@@ -246,7 +246,7 @@ def pruned_rows(start: int, kept: Mapping[int, bytes], leaf_hashes: Sequence[byt
 
 
 def _index_one(rows: IndexRows, index: int, data: bytes, entry: Indexed, leaf_hash: bytes) -> None:
-    if entry.kind not in KINDS or entry.v != ENTRY_VERSION:
+    if entry.v != ENTRY_VERSION or entry.kind not in KINDS:
         rows.flags.append((index, "unknown_kind"))
     elif entry.kind == "decision":
         _index_decision(rows, index, entry)
