@@ -40,6 +40,8 @@ class LogConfig:
     """Short name in addresses and metrics; no meaning here."""
     publish_interval_s: float = 1.0
     """At most one checkpoint is published in this time."""
+    index_interval_s: float = 0.0
+    """Least time from one transaction of the index to the next, unless it is far behind."""
     receipt_secret: bytes = field(repr=False)
     """32 bytes; the receipt keys of producers are derived from it."""
     keep_promises_s: int = 30 * 86400

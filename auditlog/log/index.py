@@ -27,8 +27,10 @@ from auditlog.storage.records import ID_REPEATED, FacetRow, GapReach, GapRow, In
 
 logger = logging.getLogger("auditlog.log")
 
-CHUNK = 2048
-"""Entries in one index transaction: long enough to be cheap, short enough for a commit to get in between."""
+CHUNK = 4096
+"""Entries in one index transaction: long enough to be cheap (leaf hashes fall on random pages, and the more
+come together, the more of them share one), short enough for a commit to get in between.
+"""
 
 _ID_TOLERANCE_MS = 1
 _ID = re.compile(r"[!-~]{1,200}")
@@ -50,6 +52,8 @@ class Index:
         up for beside the work (a start, a rebuild) is no reason to refuse new ones.
         """
         self._planned = False
+        self._last = -live.config.index_interval_s
+        """When the last step began, on the monotonic clock."""
         self.flagged: Counter[str] = Counter()
         """Entries flagged by this object, by flag: since the start of the process, for metrics."""
 
@@ -121,8 +125,12 @@ class Index:
         return self._live.stores.state.flags(index)
 
     def request(self) -> None:
-        """Plan a step; one is enough for any number of commits."""
-        self._plan(0.0)
+        """Plan a step; one is enough for any number of commits. At once after a rest, and when a whole chunk
+        waits; else small commits that follow each other are indexed together.
+        """
+        live = self._live
+        rest_s = self._last + live.config.index_interval_s - live.clock.monotonic()
+        self._plan(0.0 if self.lag >= CHUNK else max(0.0, rest_s))
 
     def _plan(self, delay_s: float) -> None:
         with self._live.lock:
@@ -135,6 +143,7 @@ class Index:
         """Index the next chunk; plan another if there is more."""
         with self._live.lock:
             self._planned = False
+        self._last = self._live.clock.monotonic()
         try:
             self._advance()
         except AuditLogError as error:

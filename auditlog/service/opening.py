@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from auditlog.log.log import Log
 
 
+_INDEX_INTERVAL_S = 0.05
+"""Under load the index follows in transactions of this age: each costs as much as a commit of one entry."""
+
+
 class EngineOpener:
     """Opens the logs of one configuration over one database. `start` first; `close` last."""
 
@@ -193,6 +197,7 @@ class EngineOpener:
             max_merge_delay_s=settings.max_merge_delay_s,
             contact=settings.contact,
             publish_interval_s=settings.publish_interval_s,
+            index_interval_s=_INDEX_INTERVAL_S,
             receipt_secret=read_receipt_secret(self._settings.paths(settings).receipt_secret_file),
             allow_unguarded=settings.allow_unguarded_start,
             keep_promises_s=self._settings.service.keep_promises_days * 86400,

@@ -53,6 +53,39 @@ def test_the_lag_is_told_and_made_up(bench: TestBench) -> None:
     assert bench.log.index.lag == 0
 
 
+def test_small_commits_that_follow_each_other_are_indexed_together() -> None:
+    """After a rest the index follows at once; then once in its interval, and takes what came meanwhile."""
+    bench = TestBench(settings={"index_interval_s": 0.5})
+    log, producer = bench.create(), bench.started("a")
+    bench.publish()
+    bench.clock.advance(1.0)
+    for number in range(3):
+        bench.send(producer, [producer.decide(number)])
+        assert log.index.lag == number
+    moved: list[str] = []
+    bench.fault = lambda operation, _: moved.append(operation)
+    bench.publish()
+    assert (log.index.lag, moved.count("state.add_index_rows")) == (0, 1)
+
+
+def test_what_was_just_committed_is_not_read_again(bench: TestBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full blocks go from their commit to the index by way of memory; the rows are those of a rebuild."""
+    assert bench.log is not None
+    producer = bench.started("a")
+    read: list[str] = []
+    get = bench.public.get
+    monkeypatch.setattr(bench.public, "get", lambda path: read.append(path) or get(path))
+    bench.send(producer, [producer.decide(number) for number in range(600)])
+    assert bench.log.index.lag == 0
+    assert [path for path in read if path.startswith("tile/")] == []
+    rows = bench.state._index.leaves, bench.state._index.decisions, bench.state._index.facets
+    held = [sorted(each) for each in rows]
+    bench.restart().index.rebuild()
+    assert [path for path in read if path.startswith("tile/entries/")] != []
+    rows = bench.state._index.leaves, bench.state._index.decisions, bench.state._index.facets
+    assert [sorted(each) for each in rows] == held
+
+
 def test_a_long_way_is_gone_in_chunks(bench: TestBench) -> None:
     """Many entries are indexed in several transactions, without a hole."""
     assert bench.log is not None

@@ -205,7 +205,7 @@ def test_rebuilding_tells_how_far_it_is_and_refuses_nobody() -> None:
     bench = TestBench(settings={"max_index_lag": 10})
     log = bench.create()
     producer = bench.started("a")
-    for _ in range(30):
+    for _ in range(50):
         bench.send(producer, [producer.decide(n) for n in range(100)])
     before = sorted(bench.state._index.facets)
     told: list[tuple[int, int]] = []
