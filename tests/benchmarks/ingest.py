@@ -1,7 +1,7 @@
 """Entries a second over HTTP, durable, integrated and committed, with the client on the same cores.
 
 Two real service processes (SQLite; one with its index on, one without) take batches of 500 decisions of 1 KB
-from four producers, each with one batch in flight. The ceiling is `ingest_ceiling.py` under the same client
+from eight producers, each with one batch in flight. The ceiling is `ingest_ceiling.py` under the same client
 in the same run. With the index on the clock stops when the index has caught up: nothing is left for later.
 Then single entries: as many a second as 64 producers get in, and how long they take at half that load.
 """
@@ -23,7 +23,7 @@ from measure import Result, arguments, ratio_result, report
 from auditlog.demo.processes import Servers, free_port, run_auditlog
 
 BATCH = 500
-PRODUCERS = 4
+PRODUCERS = 8
 SINGLES = 64
 PATH = "/logs/main/batches"
 AGAINST = "read, hash, append, group fdatasync"
@@ -68,7 +68,7 @@ class Side:
 def main() -> None:
     """Print entries a second and the ratio to the ceiling."""
     options = arguments(__doc__ or "")
-    rounds, batches, singles = (3, 4, 2_000) if options.quick else (7, 24, 40_000)
+    rounds, batches, singles = (2, 2, 640) if options.quick else (7, 24, 40_000)
     with tempfile.TemporaryDirectory() as scratch, Servers(Path(scratch) / "output") as servers:
         folder = Path(scratch)
         sides = [_serve(servers, folder, name, is_indexed=name == "indexed") for name in ("indexed", "plain")]
