@@ -18,6 +18,7 @@ import fcntl
 import itertools
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ from auditlog.storage.owned import (
 
 _SWEEP_AGE_S = 3600.0
 _LOCK = "lock"
+LOCK_WAIT_S = 5.0
+"""Nobody holds a lock for longer than a few writes take."""
+_LOCK_LOOK_S = 0.002
 _READ_BYTES = 1 << 20
 _TOGETHER = 4
 """From this many objects on, as many are written at once."""
@@ -214,11 +218,12 @@ class FileStore:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     """Hold the lock in this file, created with its directory; it dies with its process.
 
     Raises:
-        StorageError: the file system refuses.
+        StorageError: the file system refuses, or another process holds it for so long: one that is stopped
+        holds it until it goes on, or is ended.
     """
     try:
         make_dir(path.parent)
@@ -227,10 +232,27 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise _failed("locking", str(path), error) from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _take_lock(fd, path, time.monotonic() + wait_s)
         yield
     finally:
         os.close(fd)
+
+
+def _take_lock(fd: int, path: Path, until: float) -> None:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise StorageError(
+                    f"expected the lock {path}, found that another process holds it and does not go on: find "
+                    "out which (fuser, lslocks), and continue or end it"
+                ) from None
+            time.sleep(_LOCK_LOOK_S)
+        except OSError as error:
+            raise _failed("locking", str(path), error) from error
+        else:
+            return
 
 
 def read_whole(path: Path) -> bytes:

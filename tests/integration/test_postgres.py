@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,19 @@ def test_connections_are_durable_and_bounded(database: Database) -> None:
     with database.write() as connection:
         found = {
             name: connection.exec_driver_sql(f"SHOW {name}").scalar_one()
-            for name in ("synchronous_commit", "lock_timeout", "statement_timeout")
+            for name in (
+                "synchronous_commit",
+                "lock_timeout",
+                "statement_timeout",
+                "idle_in_transaction_session_timeout",
+            )
         }
-    assert found == {"synchronous_commit": "on", "lock_timeout": "10s", "statement_timeout": "30s"}
+    assert found == {
+        "synchronous_commit": "on",
+        "lock_timeout": "10s",
+        "statement_timeout": "30s",
+        "idle_in_transaction_session_timeout": "4s",
+    }
 
 
 class TestPostgresMigrations(MigrationContract):
@@ -122,6 +133,7 @@ def test_a_migration_waits_for_another_and_not_for_ever(url: str) -> None:
     """While one service holds the migration lock another start fails in seconds; then it goes."""
     engine = engine_for(url)
     with engine.connect() as holder:
+        holder.exec_driver_sql("SET idle_in_transaction_session_timeout = 0")  # it works on, all the while
         holder.exec_driver_sql("SELECT pg_advisory_lock(%s)", (0x61756469746C6F67,))
         with pytest.raises(StorageError, match="lock timeout"):
             Database.open(url)
@@ -163,6 +175,27 @@ def test_a_row_that_another_holds_is_waited_for_in_bounded_time(
         assert committed.note == "note 1\n"
     state.commit(change)
     database.close()
+
+
+def test_a_process_that_froze_in_a_transaction_keeps_nobody_waiting(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session is ended by the server, so that its successor commits; its own transaction has failed."""
+    options = "-c lock_timeout=10s -c statement_timeout=30s -c idle_in_transaction_session_timeout=200ms"
+    monkeypatch.setattr(sql_database, "_POSTGRES_OPTIONS", options)
+    frozen, successor = Database.open(url), Database.open(url)
+    SqlState(frozen, "a.example/log").commit(GENESIS)
+    change = changed(previous_note="note 1\n", note="note 2\n", own_expected=own(0), own_head=own(1))
+    transaction = ExitStack()
+    transaction.enter_context(frozen.write()).exec_driver_sql("UPDATE log SET index_size = 1")
+    SqlState(successor, "a.example/log").commit(change)
+    with pytest.raises(StorageError):
+        transaction.close()
+    committed = SqlState(frozen, "a.example/log").read()
+    assert committed is not None
+    assert committed.note == "note 2\n"
+    for each in (frozen, successor):
+        each.close()
 
 
 def test_a_statement_without_end_is_ended(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditlog.errors import StorageError
-from auditlog.storage.files import FileStore, write_durably
+from auditlog.storage.files import FileStore, locked, write_durably
 from tests.unit.storage.contract import StorageContract
 
 
@@ -109,3 +109,13 @@ def test_a_folder_that_a_dead_process_made_is_made_durable(
     monkeypatch.setattr("auditlog.storage.files._sync_dir", synced.append)
     FileStore(tmp_path / "root").put_new("tile/0/000", b"x")
     assert synced == [tmp_path / "root", tmp_path / "root" / "tile", tmp_path / "root" / "tile" / "0"]
+
+
+def test_a_lock_that_another_holds_is_waited_for_in_bounded_time(tmp_path: Path) -> None:
+    """A process that froze with it is named as the cause, instead of a silence without end."""
+    path = tmp_path / "lock"
+    held = pytest.raises(StorageError, match="another process holds it")
+    with locked(path), held, locked(path, wait_s=0.01):
+        pass
+    with locked(path, wait_s=0.01):
+        pass
