@@ -138,9 +138,20 @@ def _read(
     data = staging.get(name)
     if data is None:
         raise _lost(size)
+    return open_staged(name, data, size, root, check)
+
+
+def open_staged(
+    name: str, data: bytes, size: int, root: bytes, check: Callable[[Staged], object] | None = None
+) -> Staged:
+    """Hash all of a staged object again; as `read_staged`, from bytes that somebody else has read.
+
+    Raises:
+        DamagedStoreError: it does not lead to a tree of this size and root.
+    """
     try:
         staged = _decode(data)
-        check(staged)
+        (check or _check)(staged)
     except (MalformedError, struct_error, UnicodeDecodeError) as error:
         raise DamagedStoreError(
             f"staged object {name}: expected intact bytes, found damage: {error}"

@@ -2,7 +2,8 @@
 
 Spec: auditlog/spec/log.md, "Backups". A snapshot of the database names a commit; the staged object of that
 very commit is read while the snapshot is open, and what else the tree needs was applied before it, so that
-the copy is whole at that size however busy the log is. `backup.json` is written last and names the rest: a
+the copy is whole at that size however busy the log is. `backup.json` is written last and names the rest,
+under names that no other run uses; the edge of the tree is read from the staged object (`CommitSource`). So a
 run that stops leaves the backup before it in force. Every byte of the tree is checked against the signed
 commit. Must never: hold a key unless told to.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,7 @@ from auditlog.verify.sources import CHECKPOINT_PATH
 if TYPE_CHECKING:
     from auditlog.core.note import NoteVerifier
     from auditlog.service.settings import LogPaths
+    from auditlog.storage.ports import ObjectStore
 
 MANIFEST = "backup.json"
 FORMAT = "auditlog/backup@v1"
@@ -123,13 +126,15 @@ def back_up(
         taken = _take_state(database, layout, verifier, log.origin, target)
     finally:
         database.close()
-    source = _CommitSource(layout, taken)
+    source = CommitSource(
+        taken.note, taken.retention, taken.staged, lambda path: layout.store_of(parse_path(path)).get(path)
+    )
     mirror(source, FileStore(target / TREE), verifier.vkey, progress=progress)
     _keep(target / STAGING / taken.staged_name, taken.staged_bytes)
-    for name in (*EXTRA_NAMES, *stores.private.list(KEPT_PREFIX)):
-        found = stores.private.get(name)
-        if found is not None:
-            _keep(target / EXTRAS / name, found)
+    for name in stores.private.list(KEPT_PREFIX):
+        _keep_found(stores.private, name, target / EXTRAS)
+    for name in EXTRA_NAMES:
+        _keep_found(stores.private, name, extras_of(target, taken.state.name))
     if with_keys:
         for each in key_files(paths):
             if each.path.exists():
@@ -199,16 +204,17 @@ def _take_state(
                 continue
             if data is None:
                 continue
-            path = target / f"state-{checkpoint.tree_size}-{checkpoint.root_hash.hex()[:16]}.jsonl"
-            sha256, rows = _write_lines(path, lines)
+            path, sha256, rows = _write_lines(target, lines)
             return _Taken(note, row["retention"], name, data, staged, path, sha256, rows)
     raise StorageError("expected to read a commit and what it staged, found it superseded each time")
 
 
-def _write_lines(path: Path, lines: Iterator[bytes]) -> tuple[str, int]:
-    """Write rows as they come: there may be more than fit in memory. Durable on return."""
+def _write_lines(folder: Path, lines: Iterator[bytes]) -> tuple[Path, str, int]:
+    """Write rows as they come: there may be more than fit in memory. Durable on return, under a name that
+    says what is in it: what an older backup names is never written over.
+    """
     digest, rows = hashlib.sha256(), 0
-    temporary = path.with_suffix(".tmp")
+    temporary = folder / "state.tmp"
     temporary.unlink(missing_ok=True)
     try:
         with os.fdopen(open_new(temporary, OWNER_FILE), "wb") as file:
@@ -218,32 +224,45 @@ def _write_lines(path: Path, lines: Iterator[bytes]) -> tuple[str, int]:
                 rows += 1
             file.flush()
             os.fsync(file.fileno())
+        path = folder / f"state-{digest.hexdigest()[:32]}.jsonl"
         temporary.replace(path)
     except OSError as error:
-        raise StorageError(f"expected to write {path}, found {error.strerror}") from error
-    return digest.hexdigest(), rows
+        raise StorageError(f"expected to write {temporary}, found {error.strerror}") from error
+    return path, digest.hexdigest(), rows
 
 
-class _CommitSource:
-    """The tree of one commit as a log to read: its own staged objects first, then the stores."""
+class CommitSource:
+    """The tree of one commit as a log to read: what its staged object holds first, then the rest."""
 
-    def __init__(self, layout: Layout, taken: _Taken) -> None:
-        self._layout = layout
-        self._objects = {
-            str(path): data for path, data in (*taken.staged.full, *taken.staged.tree.partials())
-        }
-        self._objects[CHECKPOINT_PATH] = taken.note.encode("utf-8")
-        if taken.retention is not None:
-            self._objects[RETENTION_PATH] = taken.retention.encode("utf-8")
+    def __init__(
+        self, note: str, retention: str | None, staged: Staged, rest: Callable[[str], bytes | None]
+    ) -> None:
+        """`retention` is the document of that moment; `rest` finds what was applied before the commit."""
+        self._rest = rest
+        self._objects = {str(path): data for path, data in (*staged.full, *staged.tree.partials())}
+        self._objects[CHECKPOINT_PATH] = note.encode("utf-8")
+        if retention is not None:
+            self._objects[RETENTION_PATH] = retention.encode("utf-8")
 
     def fetch(self, path: str) -> bytes:
         """One object. Raises SourceError."""
         found = self._objects.get(path)
         if found is None and path not in {CHECKPOINT_PATH, RETENTION_PATH}:
-            found = self._layout.store_of(parse_path(path)).get(path)
+            found = self._rest(path)
         if found is None:
             raise SourceError(f"expected {path} in the stores, found nothing", reason="missing")
         return found
+
+
+def extras_of(folder: Path, state: str) -> Path:
+    """Where a backup keeps what is of the moment of its state file of this name."""
+    return folder / EXTRAS / Path(state).stem
+
+
+def _keep_found(store: ObjectStore, name: str, folder: Path) -> None:
+    found = store.get(name)
+    if found is not None:
+        _keep(folder / name, found)
 
 
 def _keep(path: Path, data: bytes) -> None:
@@ -255,6 +274,9 @@ def _drop_older(target: Path, manifest: Manifest) -> None:
     for path in (*target.glob("state-*.jsonl"), *(target / STAGING).iterdir()):
         if path.name not in {manifest.state, manifest.staged}:
             path.unlink(missing_ok=True)
+    for path in (target / EXTRAS).glob("state-*"):
+        if path.name != Path(manifest.state).stem:
+            shutil.rmtree(path)
 
 
 def shown(manifest: Manifest) -> dict[str, Any]:

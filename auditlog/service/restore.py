@@ -1,9 +1,9 @@
 """Putting a backup of a log where none is. The log then starts only if those outside agree.
 
 Spec: auditlog/spec/log.md, "Backups". Objects first, each checked against the signed commit as it is copied,
-then the rows in one transaction: dying on the way leaves a place without a log. Nothing is published here:
-the first start asks the rollback guards, writes the `restored` notice, and shows its checkpoint. Must never:
-put anything where something is, or sign.
+then the rows in one transaction: dying on the way leaves a place without a log, and a mark: the same restore,
+run again, goes on. Nothing is published here: the first start asks the rollback guards, writes the `restored`
+notice, and shows its checkpoint. Must never: put anything where something is, or sign.
 """
 
 from __future__ import annotations
@@ -12,19 +12,23 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from auditlog.core.checkpoint import Checkpoint
 from auditlog.core.retention import RETENTION_PATH
 from auditlog.core.tiles import parse_path
-from auditlog.errors import ConfigurationError, DamagedStoreError, EvidenceError
+from auditlog.errors import ConfigurationError, DamagedStoreError, EvidenceError, SourceError, StorageError
 from auditlog.log.config import Layout, Stores, Visibility
 from auditlog.log.keeping import KEPT_PREFIX
 from auditlog.log.recover import open_own
+from auditlog.log.staging import open_staged
 from auditlog.service.backup import (
     EXTRA_NAMES,
     EXTRAS,
     KEYS,
     STAGING,
     TREE,
+    CommitSource,
     Manifest,
+    extras_of,
     key_files,
     read_manifest,
     stores_of,
@@ -35,10 +39,11 @@ from auditlog.storage.files import write_durably
 from auditlog.storage.owned import FolderLock, make_dir
 from auditlog.storage.ports import ObjectStore
 from auditlog.storage.sql.database import Database
-from auditlog.storage.sql.export import load
+from auditlog.storage.sql.export import load, log_row
 from auditlog.verify.mirror import mirror
 from auditlog.verify.sources import CHECKPOINT_PATH, FolderSource
 
+RESTORING = "restoring"
 Object = tuple[str, bytes]
 
 
@@ -87,25 +92,68 @@ def _restore(  # noqa: PLR0917  what `restore` has, and the database
 ) -> None:
     make_dir(settings.service.data_dir / "logs" / log.name)
     stores = stores_of(settings, log, database)
-    _check_empty(log, stores)
+    mark = settings.service.data_dir / "logs" / log.name / RESTORING
+    _check_empty(log, stores, goes_on=_goes_on(mark, manifest))
+    write_durably(mark, manifest.state_sha256.encode("ascii"))
     _restore_keys(settings, log, folder)
     verifier = read_log_key(settings.paths(log).key_file, log.origin).verifier
     checkpoint = open_own(manifest.note, verifier)
     if (checkpoint.tree_size, checkpoint.root_hash.hex()) != (manifest.size, manifest.root):
         raise DamagedStoreError("backup: expected the size and root of its checkpoint, found others")
     layout = Layout(stores, Visibility(log.visibility))
-    done = mirror(FolderSource(folder / TREE), _Places(layout), verifier.vkey, progress=progress)
+    staged = _read(folder / STAGING / manifest.staged)
+    source = _commit_of(folder, manifest, checkpoint, staged)
+    done = mirror(source, _Places(layout), verifier.vkey, progress=progress)
     if (done.size, done.root_hash.hex()) != (manifest.size, manifest.root) or not done.has_entries:
         raise DamagedStoreError("backup: expected the whole tree of its checkpoint, found another")
-    stores.staging.put_new(manifest.staged, (folder / STAGING / manifest.staged).read_bytes())
-    kept = (folder / EXTRAS / KEPT_PREFIX).rglob("*")
-    names = [path.relative_to(folder / EXTRAS).as_posix() for path in kept if path.is_file()]
-    for name in (*EXTRA_NAMES, *names):
-        if (folder / EXTRAS / name).exists():
-            stores.private.replace(name, (folder / EXTRAS / name).read_bytes())
+    stores.staging.put_new(manifest.staged, staged)
+    for name, path in _extras(folder, manifest):
+        stores.private.replace(name, _read(path))
     # The rows last, all or none: before them there is no log here.
     with (folder / manifest.state).open("rb") as lines:
         load(database, log.origin, lines)
+    mark.unlink(missing_ok=True)
+
+
+def _goes_on(mark: Path, manifest: Manifest) -> bool:
+    """Whether a restore of this very backup stopped here."""
+    return mark.exists() and _read(mark) == manifest.state_sha256.encode("ascii")
+
+
+def _commit_of(folder: Path, manifest: Manifest, checkpoint: Checkpoint, staged: bytes) -> CommitSource:
+    """The tree as the backup says it is; a later run that stopped may have brought the folder further."""
+    with (folder / manifest.state).open("rb") as lines:
+        row = log_row(next(lines, b""), manifest.origin)
+    tree = FolderSource(folder / TREE)
+
+    def rest(path: str) -> bytes | None:
+        try:
+            return tree.fetch(path)
+        except SourceError as error:
+            if error.reason == "missing":
+                return None
+            raise
+
+    opened = open_staged(manifest.staged, staged, checkpoint.tree_size, checkpoint.root_hash)
+    return CommitSource(manifest.note, row["retention"], opened, rest)
+
+
+def _extras(folder: Path, manifest: Manifest) -> Iterator[tuple[str, Path]]:
+    """What else belongs to the log, by name."""
+    for path in sorted((folder / EXTRAS / KEPT_PREFIX).rglob("*")):
+        if path.is_file():
+            yield path.relative_to(folder / EXTRAS).as_posix(), path
+    for name in EXTRA_NAMES:
+        path = extras_of(folder, manifest.state) / name
+        if path.exists():
+            yield name, path
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"expected to read {path}, found {error.strerror}") from error
 
 
 def _check_state(folder: Path, manifest: Manifest) -> None:
@@ -117,11 +165,14 @@ def _check_state(folder: Path, manifest: Manifest) -> None:
         raise DamagedStoreError(f"backup: expected {manifest.state} as it was written, found other bytes")
 
 
-def _check_empty(log: LogSettings, stores: Stores) -> None:
+def _check_empty(log: LogSettings, stores: Stores, *, goes_on: bool) -> None:
     if stores.state.read() is not None:
         raise ConfigurationError(f"expected no log of origin {log.origin} in the database, found one")
-    if stores.public.list() or stores.private.list() or stores.staging.list():
-        raise ConfigurationError(f"expected empty stores for the log {log.name}, found something in them")
+    if not goes_on and (stores.public.list() or stores.private.list() or stores.staging.list()):
+        raise ConfigurationError(
+            f"expected empty stores for the log {log.name}, found something in them: another log's, or what "
+            "the restore of another backup left when it stopped. Name other places, or remove what is there"
+        )
 
 
 def _restore_keys(settings: Settings, log: LogSettings, folder: Path) -> None:

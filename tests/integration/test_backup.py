@@ -23,13 +23,14 @@ from auditlog.verify.sources import FolderSource
 from tests.support.live_service import LiveService, create_logs, live_service, write_config
 
 
-def _settings(folder: Path, **paths: Path) -> Settings:
+def settings_in(folder: Path, **paths: Path) -> Settings:
+    """A service with one log whose entries are not public."""
     settings = Settings.load(write_config(folder, visibilities=["hashes"]), {})
     log = settings.logs[0].model_copy(update=paths)
     return settings.model_copy(update={"logs": [log]})
 
 
-def _write(service: LiveService, name: str, count: int) -> int:
+def write_batches(service: LiveService, name: str, count: int) -> int:
     """Acknowledged entries of one producer, `count` batches of them."""
     producer, _ = service.enrol("hashes", name)
     acknowledged = 0
@@ -59,13 +60,14 @@ def _vkey(settings: Settings) -> str:
     return read_log_key(settings.paths(log).key_file, log.origin).vkey
 
 
-def _guard(settings: Settings) -> Path:
+def guard_of(settings: Settings) -> Path:
+    """Where the high-water mark of the log is."""
     guard = settings.paths(settings.logs[0]).high_water_file
     assert guard is not None
     return guard
 
 
-def _open(settings: Settings) -> list[dict[str, object]]:
+def open_once(settings: Settings) -> list[dict[str, object]]:
     """Start the log once; the bodies of the notices in it."""
     opener = EngineOpener(settings)
     try:
@@ -84,11 +86,11 @@ def test_a_backup_of_a_busy_log_comes_back_whole(tmp_path: Path) -> None:
 
     Once the original has gone on, the guard refuses the restored one.
     """
-    first = _settings(tmp_path / "first")
+    first = settings_in(tmp_path / "first")
     create_logs(first)
     log, folder = first.logs[0], tmp_path / "backup"
     with live_service(first) as service:
-        writers = [threading.Thread(target=_write, args=(service, f"host-{n}", 12)) for n in range(2)]
+        writers = [threading.Thread(target=write_batches, args=(service, f"host-{n}", 12)) for n in range(2)]
         for writer in writers:
             writer.start()
         sizes = [back_up(first, log, folder, with_keys=True).size for _ in range(3)]
@@ -98,32 +100,32 @@ def test_a_backup_of_a_busy_log_comes_back_whole(tmp_path: Path) -> None:
         last = back_up(first, log, folder)
     assert fsck(FolderSource(folder / "tree"), _vkey(first)).exit_code == 0
     assert len(list(folder.glob("state-*"))) == len(list((folder / "staging").iterdir())) == 1
-    guard = _guard(first)
-    second = _settings(tmp_path / "second", high_water_file=guard)
+    guard = guard_of(first)
+    second = settings_in(tmp_path / "second", high_water_file=guard)
     assert restore(second, second.logs[0], folder) == last
     assert not (second.paths(second.logs[0]).public_dir / "checkpoint").exists()
-    assert [body["what"] for body in _open(second)] == ["restored"]
+    assert [body["what"] for body in open_once(second)] == ["restored"]
     _fsck(second, last.size + 1)
-    assert [body["what"] for body in _open(second)] == ["restored"]
+    assert [body["what"] for body in open_once(second)] == ["restored"]
     # The restored log has signed since: now the original is the one that is behind.
     with pytest.raises(RollbackError):
-        _open(first)
-    third = _settings(tmp_path / "third", high_water_file=guard)
+        open_once(first)
+    third = settings_in(tmp_path / "third", high_water_file=guard)
     restore(third, third.logs[0], folder)
     with pytest.raises(RollbackError):
-        _open(third)
+        open_once(third)
     assert not (third.paths(third.logs[0]).public_dir / "checkpoint").exists()
 
 
 def test_a_restore_takes_an_empty_place_and_its_own_backup_only(tmp_path: Path) -> None:
     """Nothing is put over a log, nothing from another log's backup, and nothing without the key."""
-    first = _settings(tmp_path / "first")
+    first = settings_in(tmp_path / "first")
     create_logs(first)
     folder = tmp_path / "backup"
     back_up(first, first.logs[0], folder)
     with pytest.raises(ConfigurationError, match="found one"):
         restore(first, first.logs[0], folder)
-    second = _settings(tmp_path / "second")
+    second = settings_in(tmp_path / "second")
     with pytest.raises(ConfigurationError, match="secret of the log"):
         restore(second, second.logs[0], folder)
     other = second.logs[0].model_copy(update={"origin": "other.example.org/log"})
@@ -133,29 +135,29 @@ def test_a_restore_takes_an_empty_place_and_its_own_backup_only(tmp_path: Path) 
         back_up(first, first.logs[0], tmp_path)
 
 
-@pytest.mark.parametrize(
-    "damaged", ["state-*.jsonl", "tree/tile/entries/000.p/1", "staging/*", "backup.json"]
-)
+@pytest.mark.parametrize("damaged", ["state-*.jsonl", "tree/tile/entries/000", "staging/*", "backup.json"])
 def test_a_damaged_backup_is_not_restored(tmp_path: Path, damaged: str) -> None:
     """One changed byte, and no log comes of it: refused at once, or before anything is signed."""
-    first = _settings(tmp_path / "first")
+    first = settings_in(tmp_path / "first")
     create_logs(first)
     folder = tmp_path / "backup"
+    with live_service(first) as service:
+        write_batches(service, "host", 8)
     back_up(first, first.logs[0], folder, with_keys=True)
     (path,) = folder.glob(damaged)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    second = _settings(tmp_path / "second", high_water_file=_guard(first))
+    second = settings_in(tmp_path / "second", high_water_file=guard_of(first))
     with pytest.raises(AuditLogError):  # noqa: PT012  whichever of the two finds it
         restore(second, second.logs[0], folder)
-        _open(second)
+        open_once(second)
     assert not (second.paths(second.logs[0]).public_dir / "checkpoint").exists()
 
 
 def test_the_commands_back_up_and_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A log made by `init` goes into a folder, and from there into another place; keys only when told."""
-    first = _settings(tmp_path / "first")
+    first = settings_in(tmp_path / "first")
     create_logs(first)
     config = ["--config", str(tmp_path / "first" / "auditlog.toml")]
     folder = str(tmp_path / "backup")
@@ -165,7 +167,7 @@ def test_the_commands_back_up_and_restore(tmp_path: Path, capsys: pytest.Capture
     assert run(["backup", folder, "--with-keys", "--json", *config]) == 0
     assert json.loads(capsys.readouterr().out)["keys"] is True
     assert read_manifest(tmp_path / "backup").size == 1
-    _settings(tmp_path / "second")
+    settings_in(tmp_path / "second")
     again = ["--config", str(tmp_path / "second" / "auditlog.toml")]
     assert run(["restore", folder, *again]) == 0
     assert run(["restore", folder, *again]) == 2

@@ -74,10 +74,9 @@ def load(database: Database, origin: str, lines: Iterable[bytes]) -> int:
     Raises:
         ConfigurationError: it has the log. MalformedError: not the rows of this log. StorageError.
     """
-    rows = (_row(line) for line in lines)
-    first, values = next(rows, ("", {}))
-    if first != "log" or values.get("origin") != origin:
-        raise MalformedError(f"backup: expected the row of the log {origin} first, found another")
+    every = iter(lines)
+    values = log_row(next(every, b""), origin)
+    rows = (_row(line) for line in every)
     count = 1
     with database.write() as connection:
         log = schema.log
@@ -93,6 +92,14 @@ def load(database: Database, origin: str, lines: Iterable[bytes]) -> int:
                 connection.execute(insert(table), chunk)
                 count += len(chunk)
     return count
+
+
+def log_row(line: bytes, origin: str) -> dict[str, Any]:
+    """The row of the log, from the first line. Raises MalformedError: it is another."""
+    name, values = _row(line)
+    if name != "log" or values.get("origin") != origin:
+        raise MalformedError(f"backup: expected the row of the log {origin} first, found another")
+    return values
 
 
 def _row(line: bytes) -> tuple[str, dict[str, Any]]:
