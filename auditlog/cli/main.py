@@ -29,6 +29,7 @@ from auditlog.cli import (
     initialise,
     keys,
     log,
+    migrate,
     mirror,
     monitor,
     probe,
@@ -79,6 +80,7 @@ app.command("find")(find.find)
 app.command("hammer")(hammer.hammer)
 app.command("routes")(routes.routes)
 app.command("reindex")(reindex.reindex)
+app.command("migrate")(migrate.migrate)
 app.command("prune")(prune.prune)
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(log.app, name="log")

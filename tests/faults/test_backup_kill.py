@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_a_backup_that_dies_leaves_the_one_before_it(
     step, lived = 0, False
     while not lived:
         folder = shutil.copytree(tmp_path / "backup", tmp_path / f"backup-{step}")
-        lived = mortal.run(lambda folder=folder: backup.back_up(first, log, folder), step)  # type: ignore[misc]
+        lived = mortal.run(partial(backup.back_up, first, log, folder), step)
         found = backup.read_manifest(folder)
         place = _place(tmp_path / f"place-{step}", guards.get(found.size, guard_of(first).read_bytes()))
         assert restore.restore(place, place.logs[0], folder) == found
@@ -107,7 +108,7 @@ def test_a_restore_that_dies_goes_on(
     step, lived = 0, False
     while not lived:
         place = _place(tmp_path / f"place-{step}", guard_of(first).read_bytes())
-        again = lambda place=place: restore.restore(place, place.logs[0], tmp_path / "backup")  # noqa: E731
+        again = partial(restore.restore, place, place.logs[0], tmp_path / "backup")
         lived = mortal.run(again, step)
         if not lived:
             with pytest.raises(AuditLogError):

@@ -21,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from auditlog.errors import ConfigurationError, StorageError
 from auditlog.storage.owned import make_private_file
-from auditlog.storage.sql.migrate import migrate
+from auditlog.storage.sql.migrate import migrate, migrate_to, present_revision
 
 WAL_RESET_FIXED = (3, 51, 3)
 """Before this version a checkpoint that raced with the reset of the WAL could lose committed pages."""
@@ -119,6 +119,23 @@ def engine_for(url: str) -> Engine:
     if parsed.get_backend_name() == "postgresql":
         return _postgres(parsed)
     raise ConfigurationError(f"expected a sqlite or postgresql database, found {parsed.get_backend_name()}")
+
+
+def at_revision(url: str, revision: str) -> str | None:
+    """Take the schema of a database to a revision; the one it had before.
+
+    Raises:
+        ConfigurationError: no such revision, or what would be dropped cannot be built again. StorageError.
+    """
+    engine = engine_for(url)
+    try:
+        was = present_revision(engine)
+        migrate_to(engine, revision)
+    except SQLAlchemyError as error:
+        raise _failed("a migration", error) from error
+    finally:
+        engine.dispose()
+    return was
 
 
 def _sqlite(url: URL) -> Engine:

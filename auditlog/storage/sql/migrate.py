@@ -37,9 +37,10 @@ def migrate(engine: Engine) -> None:
     if present == scripts.get_current_head():
         return
     if present is not None and present not in {each.revision for each in scripts.walk_revisions()}:
+        head = scripts.get_current_head()
         raise ConfigurationError(
-            f"expected a database schema up to {scripts.get_current_head()}, found {present}, made by a "
-            "newer release: run that, or take the schema back with it"
+            f"expected a database schema up to {head}, found {present}, made by a newer release: run that "
+            f"one, or its `auditlog migrate --to {head}` first"
         )
     config.attributes["engine"] = engine
     with _ALEMBIC:
