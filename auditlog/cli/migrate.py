@@ -1,8 +1,8 @@
 """`auditlog migrate --to REVISION`: take the schema of the database to another revision, forth or back.
 
 Spec: auditlog/spec/api.md, "Configuration". Every start brings the schema up by itself; this is for the way
-back, before an older release runs again. Promises: a step that would drop what cannot be built again is refused,
-and changes nothing. Must never: run beside a service of this release, which would bring it up again.
+back, before an older release runs again. Promises: a step that would drop what cannot be built again is
+refused, and changes nothing. Must never: run beside a service of this release, which would bring it up again.
 """
 
 from __future__ import annotations
