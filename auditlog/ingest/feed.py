@@ -73,6 +73,7 @@ class Feed:
             consumer: Consumer | None = None
             try:
                 consumer = await self._broker.consume(self._log)
+                self._gaps.clear()  # a queue that was made again counts its positions anew
                 while True:
                     await self._take(await consumer.next(MOST))
             except BrokerError as error:

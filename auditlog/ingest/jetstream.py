@@ -4,7 +4,7 @@ Spec: auditlog/spec/api.md, "Several processes"; contract: `ports`. A stream is 
 it when the sequencer says `done`. There is one consumer a stream, made anew by whoever sequences, so that all
 that is not done comes at once and not after the last one's time-outs. Promises: no two calls publish under
 one message id, because JetStream would then silently drop what a producer sends again. Must never: trust the
-order or the number of deliveries.
+order or the number of deliveries. How streams are made: `streams`.
 """
 
 from __future__ import annotations
@@ -12,46 +12,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import ssl
 import time
 from collections import deque
-from dataclasses import dataclass, field
 
 import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from auditlog.errors import BrokerError, ConfigurationError, Pushback, TooLargeError
-from auditlog.ingest.durability import check_servers
-from auditlog.ingest.ports import Delivery
+from auditlog.errors import BrokerError, Pushback, TooLargeError
+from auditlog.ingest.ports import AWAY, NO_QUEUE, Delivery
+from auditlog.ingest.streams import TRIES, TRY_S, JetStreamSettings, Streams, failed
 
 CONSUMER = "sequencer"
-TRY_S = 1.5
-TRIES = 4
 HEARTBEAT_S = 1.0
 ACK_WAIT_S = 10.0
 """A delivery that was lost on its way comes again after this; one that waits for its commit longer comes
 twice, which is harmless."""
 MAX_UNDONE = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JetStreamSettings:
-    """How the servers are reached and what is made on them. Sizes in bytes."""
-
-    servers: list[str]
-    monitors: list[str]
-    prefix: str = "auditlog"
-    replicas: int = 3
-    max_stream_bytes: int = 1 << 30
-    """Of one log: above it, pushback."""
-    max_batch_bytes: int = 4 << 20
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
 
 
 class JetStreamBroker:
@@ -61,12 +42,13 @@ class JetStreamBroker:
         self._settings = settings
         self._client = Client()
         self._stream: JetStreamContext = self._client.jetstream()
+        self._streams = Streams(self._client, self._stream, settings)
         self._was_connected = False
 
     async def start(self, logs: list[str]) -> None:
         """Check the servers, connect, make or check the stream of each log; see the port."""
         settings = self._settings
-        await asyncio.to_thread(check_servers, settings.monitors)
+        await self._streams.check_syncs()
         try:
             await self._client.connect(
                 servers=settings.servers,
@@ -84,18 +66,15 @@ class JetStreamBroker:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise BrokerError(f"expected to reach NATS, found {type(error).__name__}") from error
         self._was_connected = True
-        if self._client.max_payload < settings.max_batch_bytes:
-            raise ConfigurationError(
-                f"expected NATS to take messages of service.max_batch_bytes ({settings.max_batch_bytes}), "
-                f"found max_payload {self._client.max_payload}: raise it in NATS, or lower the setting"
-            )
+        self._streams.check_sizes()
         for log in logs:
-            await self._find_stream(log)
+            await self._streams.find(log)
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether one of the servers is connected."""
-        return bool(self._client.is_connected)
+    def fault(self, log: str) -> str | None:
+        """Why it takes no batch of this log, as far as is known. See the port."""
+        if not self._client.is_connected:
+            return AWAY
+        return NO_QUEUE if self._streams.is_lost(log) else None
 
     async def publish(self, log: str, batch: bytes) -> int:
         """Hand over a batch; its position, once a majority has synced it. See the port."""
@@ -104,21 +83,31 @@ class JetStreamBroker:
         # Of this call alone: the same batch in a later call is a batch of its own.
         headers = {api.Header.MSG_ID.value: secrets.token_hex(12)}
         try:
-            stored = await self._store(self._subject(log), batch, headers)
+            stored = await self._store_or_mend(log, batch, headers)
         except APIError as error:
             if (error.description or "").startswith("maximum"):
                 raise Pushback(
                     f"expected room in the stream of the log, found it full: {error.description}",
                     retry_after_s=2,
                 ) from error
-            raise _failed("a batch to be stored", error) from error
+            raise failed("a batch to be stored", error) from error
         except nats.errors.MaxPayloadError:
             raise TooLargeError(
                 f"expected a batch of at most {self._client.max_payload} bytes, found {len(batch)}"
             ) from None
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise _failed("a batch to be stored", error) from error
+            raise failed("a batch to be stored", error) from error
         return stored.seq
+
+    async def _store_or_mend(self, log: str, batch: bytes, headers: dict[str, str]) -> api.PubAck:
+        """Publish; where no stream listens it is looked for and perhaps made again, then once more."""
+        subject = self._streams.subject(log)
+        try:
+            return await self._store(subject, batch, headers)
+        except NoStreamResponseError:
+            # Nobody has the batch. The stream has no leader for a moment, or is not there.
+            await self._streams.mend(log)
+        return await self._store(subject, batch, headers)
 
     async def _store(self, subject: str, batch: bytes, headers: dict[str, str]) -> api.PubAck:
         """Publish until it is confirmed; while a stream has no leader nobody answers, and nobody says so."""
@@ -129,56 +118,26 @@ class JetStreamBroker:
 
     async def consume(self, log: str) -> JetStreamConsumer:
         """Make the consumer of this log anew, in the place of whoever had it. See the port."""
-        consumer = JetStreamConsumer(self._client, self._stream, self._name(log))
-        await consumer.open()
+        consumer = JetStreamConsumer(self._client, self._stream, self._streams.name(log))
+        try:
+            await consumer.open()
+        except StreamMissing:
+            await self._streams.mend(log)
+            await consumer.open()
         return consumer
 
     async def close(self) -> None:
         """Close the connection, after what was published was sent."""
+        await self._streams.close()
         if self._client.is_connected:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 await self._client.flush(timeout=1)
         if self._was_connected and not self._client.is_closed:
             await self._client.close()
 
-    def _name(self, log: str) -> str:
-        return f"{self._settings.prefix}-{log}"
 
-    def _subject(self, log: str) -> str:
-        return f"{self._settings.prefix}.{log}"
-
-    async def _find_stream(self, log: str) -> None:
-        """Make or check a stream. A cluster that elects a leader, or is asked by several at once, is slow."""
-        for _ in range(TRIES - 1):
-            try:
-                return await self._make_stream(log)
-            except BrokerError:
-                await asyncio.sleep(TRY_S)
-        return await self._make_stream(log)
-
-    async def _make_stream(self, log: str) -> None:
-        wanted = api.StreamConfig(
-            name=self._name(log),
-            subjects=[self._subject(log)],
-            retention=api.RetentionPolicy.WORK_QUEUE,
-            storage=api.StorageType.FILE,
-            discard=api.DiscardPolicy.NEW,
-            num_replicas=self._settings.replicas,
-            max_bytes=self._settings.max_stream_bytes,
-        )
-        try:
-            try:
-                found = (await self._stream.stream_info(self._name(log))).config
-            except NotFoundError:
-                found = (await self._stream.add_stream(wanted)).config
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise _failed(f"a stream of {self._settings.replicas} replicas for {log}", error) from error
-        for name in ("subjects", "retention", "storage", "discard", "num_replicas"):
-            if getattr(found, name) != getattr(wanted, name):
-                raise ConfigurationError(
-                    f"expected the stream {wanted.name} to have {name} {getattr(wanted, name)}, found "
-                    f"{getattr(found, name)}: it was made by somebody else, or with other settings"
-                )
+class StreamMissing(BrokerError):
+    """The stream to consume from is not there."""
 
 
 class JetStreamConsumer:
@@ -189,12 +148,17 @@ class JetStreamConsumer:
         self._stream = stream
         self._name = name
         self._inbox = client.new_inbox()
+        self._subscription: Subscription | None = None
         self._waiting: deque[Msg] = deque()
         self._arrived = asyncio.Event()
         self._heard = time.monotonic()
 
     async def open(self) -> None:
-        """Take the place of the consumer that was there. Raises: BrokerError."""
+        """Take the place of the consumer that was there.
+
+        Raises:
+            StreamMissing: there is no stream to consume from. BrokerError.
+        """
         try:
             self._subscription = await self._client.subscribe(self._inbox, cb=self._receive)
             with contextlib.suppress(NotFoundError):
@@ -211,7 +175,10 @@ class JetStreamConsumer:
                 ),
             )
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise _failed("a consumer", error) from error
+            await self.close()
+            if isinstance(error, NotFoundError):
+                raise StreamMissing(f"expected the stream {self._name}, found none") from error
+            raise failed("a consumer", error) from error
         self._heard = time.monotonic()
 
     async def next(self, most: int) -> list[Delivery]:
@@ -231,8 +198,10 @@ class JetStreamConsumer:
 
     async def close(self) -> None:
         """Stop listening. The consumer stays for the next one to replace."""
-        with contextlib.suppress(nats.errors.Error, OSError):
-            await self._subscription.unsubscribe()
+        if self._subscription is not None:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self._subscription.unsubscribe()
+            self._subscription = None
 
     async def _receive(self, message: Msg) -> None:
         self._heard = time.monotonic()
@@ -265,10 +234,6 @@ class _Delivered:
         """Give it up for a while."""
         with contextlib.suppress(nats.errors.Error, OSError):
             await self._message.nak(delay=delay_s)
-
-
-def _failed(what: str, error: Exception) -> BrokerError:
-    return BrokerError(f"expected {what}, found {type(error).__name__}: {error}")
 
 
 async def _quiet(_: Exception) -> None:

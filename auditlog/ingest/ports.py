@@ -10,6 +10,8 @@ every implementation to:
 * Batches of one log are delivered in the order of their positions, and delivered again until `done`: at least
   once. `later` gives one up to be delivered again after a while, which changes the order.
 * A full log is told apart (`Pushback`); it bounds nobody else.
+* A queue that is missing (deleted, or its disks wiped) is made again by whoever publishes or consumes, with
+  the checks of `start`, and tried again until it is there; what it held is lost like anything a broker loses.
 
 So a batch may come twice, late, out of order, or not at all, and every consumer must be right all the same:
 idempotence rests on the producer's committed head (`auditlog.log.chains`), a position is an optimisation.
@@ -18,6 +20,9 @@ idempotence rests on the producer's committed head (`auditlog.log.chains`), a po
 from __future__ import annotations
 
 from typing import Protocol
+
+AWAY = "the broker is away"
+NO_QUEUE = "the broker has no queue for the log, and none could be made"
 
 
 class Delivery(Protocol):
@@ -67,9 +72,10 @@ class Broker(Protocol):
             were told. BrokerError: it cannot be reached.
         """
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether it can be reached, as far as is known."""
+    def fault(self, log: str) -> str | None:
+        """Why it takes no batch of this log: `AWAY`, `NO_QUEUE`; None as far as is known. For any thread. One
+        failure to publish is no reason.
+        """
 
     async def publish(self, log: str, batch: bytes) -> int:
         """Hand over a batch; its position, once a majority has it on stable storage.

@@ -20,8 +20,6 @@ from auditlog.log.endings import ProducerState
 from auditlog.log.log import LogStatus
 from auditlog.storage.records import ProducerRecord
 
-AWAY = "the broker is away"
-
 
 class _NoIndex:
     """A replica follows nothing: the index is the sequencer's."""
@@ -60,6 +58,7 @@ class ReplicaLog:
     ) -> None:
         """`loop` is the one the broker was started in."""
         self.origin = origin
+        self._name = name
         self.reader = published
         self._broker = broker
         self._loop = loop
@@ -68,7 +67,7 @@ class ReplicaLog:
     @property
     def fault(self) -> str | None:
         """Why nothing can be taken now."""
-        return None if self._broker.is_connected else AWAY
+        return self._broker.fault(self._name)
 
     @property
     def published_size(self) -> int:

@@ -14,7 +14,8 @@ from auditlog.service.settings import Settings, read_secret
 def broker_of(settings: Settings) -> Broker:
     """The broker, not connected yet. Raises ConfigurationError."""
     # One process without a broker does not load its client.
-    from auditlog.ingest.jetstream import JetStreamBroker, JetStreamSettings
+    from auditlog.ingest.jetstream import JetStreamBroker
+    from auditlog.ingest.streams import JetStreamSettings
 
     ingest = settings.ingest
     is_safe = any(url.startswith("tls://") for url in ingest.servers)

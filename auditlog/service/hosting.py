@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from auditlog.errors import AuditLogError, ConfigurationError, LogHalted, NotFoundError, StandingBy
+from auditlog.ingest.ports import AWAY, NO_QUEUE
 from auditlog.log.regain import may_pass
 from auditlog.service.settings import LogSettings, Settings, Visibility
 from auditlog.service.settings_checks import refuse_dangerous
@@ -36,6 +37,8 @@ LOG_NOT_OPENED = "log_not_opened"
 LOG_NOT_CLOSED = "log_not_closed"
 QUORUMS_MAY_PART = "witness_quorums_may_part"
 HALTED = "halted"
+BROKER_FAULTS = {AWAY: "broker_away", NO_QUEUE: "broker_refuses"}
+"""What a replica says of a broker that takes no batch."""
 STANDING_BY = "standing_by"
 PUBLICATION_LATE = "publication_late"
 QUORUM_MISSING = "quorum_missing"
@@ -132,7 +135,8 @@ class HostedLog:
     def unready(self) -> str | None:
         """Why this log is not ready, in one word for all to see; None when it is."""
         if self.fault is not None:
-            return STANDING_BY if self._log is None and self._fault == STANDING_BY else HALTED
+            is_standing_by = self._log is None and self._fault == STANDING_BY
+            return STANDING_BY if is_standing_by else BROKER_FAULTS.get(self.fault, HALTED)
         if self.publication_lag_s() > self.settings.max_merge_delay_s:
             quorum = self.quorum()
             return QUORUM_MISSING if quorum is not None and quorum.held_s else PUBLICATION_LATE

@@ -25,7 +25,8 @@ from auditlog.core.keys import Ed25519Signer
 from auditlog.core.note import sign_note
 from auditlog.core.statements import producer_text
 from auditlog.ingest.feed import Feed
-from auditlog.ingest.jetstream import JetStreamBroker, JetStreamSettings
+from auditlog.ingest.jetstream import JetStreamBroker
+from auditlog.ingest.streams import JetStreamSettings
 from auditlog.log import HighWaterFile, LogConfig, Stores, create_log
 from auditlog.log.clock import SystemClock
 from auditlog.storage.files import FileStore

@@ -13,10 +13,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nats as client
 import pytest
 
 from auditlog.errors import ConfigurationError, Pushback
-from auditlog.ingest.jetstream import JetStreamBroker, JetStreamSettings
+from auditlog.ingest.jetstream import JetStreamBroker
+from auditlog.ingest.streams import MADE_AGAIN, JetStreamSettings
 from auditlog.service.settings import Settings
 from tests.support.live_service import live_service
 from tests.support.log_audit import check_chains
@@ -62,8 +64,9 @@ def check(whole: Replicated, load: Load) -> list[bytes]:
 def test_a_batch_goes_through_the_broker_and_everything_else_is_passed_on(
     nats: NatsCluster, postgres: PostgresServer, tmp_path: Path
 ) -> None:
-    """Enrolment, indices, repeats, conflicts, heads, tiles and receipts, all by way of a replica; then the
-    sequencer is killed under load, and the other one told to stop: the hand-over is quick both times.
+    """Enrolment, indices, repeats, conflicts, heads, tiles and receipts, all by way of a replica; then, under
+    load, the stream is deleted, and made again by whoever misses it, the sequencer is killed, and the other
+    one told to stop: it goes on soon each time, and nothing acknowledged is lost or there twice.
     """
     with replicated(tmp_path, nats, postgres, "through") as whole:
         sender = Sender(whole, "host", size=4)
@@ -91,6 +94,11 @@ def test_a_batch_goes_through_the_broker_and_everything_else_is_passed_on(
         assert api.get("/openapi.json").status == 200
         load = Load(whole, 2)
         load.await_more(50)
+        moment = time.monotonic()
+        lose_stream(whole)
+        lost_s = hand_over_s(load, moment)
+        assert [each.status() for each in whole.api] == [200, 200]
+        assert sum(each.errors.read_text().count(MADE_AGAIN) for each in whole.members) == 1
         holder = whole.await_holder()
         moment = time.monotonic()
         holder.kill()
@@ -103,7 +111,8 @@ def test_a_batch_goes_through_the_broker_and_everything_else_is_passed_on(
         stopped_s = hand_over_s(load, moment)
         load.stop()
         told(f"hand-over {killed_s:.1f} s after kill -9, {stopped_s:.1f} s after SIGTERM")
-        assert max(killed_s, stopped_s) < BUSY * HAND_OVER_S
+        told(f"{lost_s:.1f} s without an acknowledgement after the stream was deleted")
+        assert max(killed_s, stopped_s, lost_s) < BUSY * HAND_OVER_S
         check(whole, load)
 
 
@@ -156,12 +165,12 @@ def test_a_server_that_does_not_sync_is_refused(postgres: PostgresServer, tmp_pa
 def test_every_part_is_killed_under_load(
     nats: NatsCluster, postgres: PostgresServer, tmp_path: Path, seed: int
 ) -> None:
-    """The leader of the stream, the sequencer, the database and a replica, in an order of the seed."""
+    """The stream's leader, the stream, the sequencer, the database and a replica, in an order of the seed."""
     choose = random.Random(seed)
     with replicated(tmp_path, nats, postgres, f"killed{seed}") as whole:
         load = Load(whole, 6)
         load.await_more(200)
-        kills = [kill_leader, kill_sequencer, kill_database, kill_replica] * 2
+        kills = [kill_leader, kill_sequencer, kill_database, kill_replica, lose_stream] * 2
         choose.shuffle(kills)
         for kill in kills:
             moment = time.monotonic()
@@ -185,6 +194,18 @@ def kill_leader(whole: Replicated) -> str:
     time.sleep(1.0)
     whole.nats.start_one(leader)
     return "leader of the stream"
+
+
+def lose_stream(whole: Replicated) -> str:
+    """The stream is deleted with all that it holds, as if the disks of all NATS servers were wiped."""
+
+    async def delete() -> None:
+        connection = await client.connect(whole.nats.servers)
+        await connection.jetstream().delete_stream(whole.stream)
+        await connection.close()
+
+    asyncio.run(delete())
+    return "stream"
 
 
 def kill_sequencer(whole: Replicated) -> str:

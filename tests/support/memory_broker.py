@@ -6,15 +6,18 @@ import asyncio
 from collections import deque
 
 from auditlog.errors import BrokerError, Pushback
-from auditlog.ingest.ports import Consumer, Delivery
+from auditlog.ingest.ports import AWAY, NO_QUEUE, Consumer, Delivery
 
 
 class MemoryBroker:
-    """Keeps batches until they are done. `room` bounds what waits in one log."""
+    """Keeps batches until they are done. `room` bounds what waits in one log. A queue that `lose` took is
+    made again while `can_make`.
+    """
 
     def __init__(self, *, room: int = 1000) -> None:
         self.room = room
         self.is_connected = True
+        self.can_make = True
         self.kept: dict[str, dict[int, bytes]] = {}
         self.consumers: dict[str, MemoryConsumer] = {}
         self._positions = 0
@@ -24,10 +27,30 @@ class MemoryBroker:
         for log in logs:
             self.kept.setdefault(log, {})
 
+    def fault(self, log: str) -> str | None:
+        """What a test has done to it."""
+        if not self.is_connected:
+            return AWAY
+        return None if log in self.kept or self.can_make else NO_QUEUE
+
+    def lose(self, log: str) -> None:
+        """The queue is gone with all that it held; positions begin anew."""
+        del self.kept[log]
+        self._positions = 0
+        if log in self.consumers:
+            self.consumers.pop(log).end()
+
+    def _mend(self, log: str) -> None:
+        if log not in self.kept:
+            if not self.can_make:
+                raise BrokerError("expected a queue, found none")
+            self.kept[log] = {}
+
     async def publish(self, log: str, batch: bytes) -> int:
         """Keep it, and hand it to whoever consumes."""
         if not self.is_connected:
             raise BrokerError("expected a broker, found it away")
+        self._mend(log)
         if len(self.kept[log]) >= self.room:
             raise Pushback("expected room, found none", retry_after_s=2)
         self._positions += 1
@@ -38,6 +61,7 @@ class MemoryBroker:
 
     async def consume(self, log: str) -> Consumer:
         """Begin anew."""
+        self._mend(log)
         if log in self.consumers:
             self.consumers[log].end()
         consumer = self.consumers[log] = MemoryConsumer(self.kept[log])

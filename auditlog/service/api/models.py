@@ -378,7 +378,7 @@ class Health(_Model):
 
 
 class Readiness(_Model):
-    """Whether every log does its work; `logs` names those that do not: `halted`, or `publication_late`."""
+    """Whether every log does its work; `logs` names those that do not, with a word: `halted`, ..."""
 
     ready: bool
     logs: dict[str, str]

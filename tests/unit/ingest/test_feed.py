@@ -190,6 +190,28 @@ def test_a_feed_that_was_replaced_begins_anew() -> None:
     asyncio.run(run())
 
 
+def test_a_queue_that_was_lost_is_made_again_and_what_it_held_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lost with a batch in it and with one that waits for its predecessor: sent again, each is in once."""
+    monkeypatch.setattr(feed_module, "HALTED_S", 0.01)
+
+    async def work(fed: FedLog) -> None:
+        producer = fed.bench.enrol("host")
+        first, second = framed(producer, [producer.start()]), framed(producer, [producer.decide(1)])
+        await fed.broker.publish("test", second)
+        await fed.until(lambda: fed.outcomes["early"] > 0)
+        fed.broker.lose("test")
+        await fed.broker.publish("test", second)
+        await fed.broker.publish("test", first)
+        await fed.until(lambda: not fed.broker.kept["test"])
+        assert fed.outcomes["committed"] == 2
+        assert fed.outcomes["chain_conflict"] == 0
+        assert len(committed(fed.bench)) == 2
+
+    with_fed_log(work)
+
+
 def test_a_broker_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The feed outlives the broker."""
     monkeypatch.setattr(feed_module, "HALTED_S", 0.01)

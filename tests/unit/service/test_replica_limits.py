@@ -73,6 +73,30 @@ def test_a_replica_holds_a_log_to_its_rate(tmp_path: Path) -> None:
     assert len(broker.kept["public"]) == 1
 
 
+def test_a_replica_whose_broker_takes_no_batch_is_not_ready(tmp_path: Path) -> None:
+    """Ready until the broker cannot be reached, or has no queue and cannot make one; and again after that."""
+    settings, producer = _made(tmp_path)
+    _on_the_log(settings, producer, ends=False)
+    broker = MemoryBroker()
+    app = create_replica(settings, broker=broker)
+
+    async def found() -> list[tuple[int, dict[str, str]]]:
+        answers = []
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
+                for broker.is_connected, broker.can_make in ((True, True), (False, True), (True, False)):
+                    broker.lose("public")
+                    answer = await client.get("/ready")
+                    answers.append((answer.status_code, answer.json()["logs"]))
+                    broker.kept["public"] = {}
+                answers.append(((await client.get("/ready")).status_code, {}))
+        return answers
+
+    away, refuses = {"public": "broker_away"}, {"public": "broker_refuses"}
+    assert asyncio.run(found()) == [(200, {}), (503, away), (503, refuses), (200, {})]
+
+
 def test_a_replica_names_where_an_ended_log_goes_on(tmp_path: Path) -> None:
     """What is there is acknowledged; what is new is refused as the log refuses it."""
     settings, producer = _made(tmp_path)
