@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := tree proofs verify capture middleware ingest jetstream footprint fsck growth witness monitor
+BENCHMARKS := tree proofs verify capture middleware ingest log_peers jetstream footprint fsck growth witness monitor
 # Two processes of one thread each: tests that fork must not do so beside the threads of a parallel runner.
 # Images of Python often say not to keep compiled code: every worker and child process would compile it all again.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest

@@ -29,6 +29,7 @@ PROGRAMS = (
     "capture",
     "middleware",
     "ingest",
+    "log_peers",
     "jetstream",
     "footprint",
     "fsck",
