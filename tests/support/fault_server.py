@@ -10,6 +10,7 @@ ever acknowledged must be in the log, its chains whole, and an independent fsck 
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import http.client
 import logging
@@ -82,15 +83,24 @@ class Server:
             with suppress(OSError):
                 if service.get(f"/logs/{LOG}").status == 200:
                     return service
-            if time.monotonic() > deadline or os.waitpid(self.process, os.WNOHANG)[0]:
+            if os.waitpid(self.process, os.WNOHANG)[0]:
                 raise Loss(f"expected the server to start, found: {self.said.read_text()[-600:]}")
+            if time.monotonic() > deadline:
+                raise Loss(f"expected the server to start, found it here: {self._where()}")
             time.sleep(0.01)
+
+    def _where(self) -> str:
+        """What a server that does not answer has said, and where its threads are."""
+        os.kill(self.process, signal.SIGUSR1)
+        time.sleep(1.0)
+        return self.said.read_text()[-6000:]
 
     def _serve(self, listening: socket.socket) -> None:
         try:
             said = os.open(self.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             for fd in (1, 2):
                 os.dup2(said, fd)
+            faulthandler.register(signal.SIGUSR1, file=said)
             logging.disable(logging.NOTSET)
             run(self.settings, sockets=[listening])
         except BaseException:
