@@ -83,8 +83,11 @@ class Server:
             with suppress(OSError):
                 if service.get(f"/logs/{LOG}").status == 200:
                     return service
-            if os.waitpid(self.process, os.WNOHANG)[0]:
-                raise Loss(f"expected the server to start, found: {self.said.read_text()[-600:]}")
+            ended, status = os.waitpid(self.process, os.WNOHANG)
+            if ended:
+                self.process = 0
+                code, said = os.waitstatus_to_exitcode(status), self.said.read_text()[-600:]
+                raise Loss(f"expected the server to start, found it ended with {code} and said: {said}")
             if time.monotonic() > deadline:
                 raise Loss(f"expected the server to start, found it here: {self._where()}")
             time.sleep(0.01)
