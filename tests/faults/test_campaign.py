@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.campaign import PARTS_IN_MEMORY, Result, campaign, chosen, run_one
+from tests.faults.campaign import PARTS_IN_MEMORY, Hands, Result, campaign, chosen, run_one
 from tests.support import fault_disk, fault_matrix, fault_server
 from tests.support.contract import ContractBroken
 from tests.support.fault_scenarios import SCENARIOS
@@ -79,7 +79,7 @@ def test_a_loss_is_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A campaign that loses something says which case it was, and does not end well."""
     monkeypatch.setattr(TestBench, "audit", lambda bench: [])
     result = Result(seed=1)
-    campaign(["matrix/own/public/refused/once/go-on/3"], result, processes=1, told=lambda _: None)
+    campaign(["matrix/own/public/refused/once/go-on/3"], result, told=lambda _: None)
     assert result.line == "1 faults injected, 1 lost"
     assert result.failures[0][0] == "matrix/own/public/refused/once/go-on/3"
 
@@ -106,6 +106,10 @@ def test_the_whole_campaign() -> None:
     """Ten thousand faults and more: none loses anything."""
     result = Result(seed=1)
     names = chosen(1, quick=False, result=result)
-    campaign(names, result, processes=os.cpu_count() or 1, told=lambda _: None)
+    hands = Hands(os.cpu_count() or 1)
+    try:
+        campaign(names, result, hands=hands, told=lambda _: None)
+    finally:
+        hands.close()
     assert result.failures == []
     assert result.injected >= (9_000 if result.skipped else 10_000)

@@ -2,7 +2,8 @@
 
 python -m tests.support.readme demo      runs `auditlog demo` and writes what it printed
 python -m tests.support.readme attacks   runs `auditlog attack` on a copy of the demo's log, and on exports
-python -m tests.support.readme figures   runs every benchmark, keeps results.json, writes the table
+python -m tests.support.readme figures   runs every benchmark (or those named behind), keeps results.json, writes the
+                                         table
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +136,10 @@ def write_attacks() -> None:
         _replace(_TOOLS, tools_summary(Path(folder)))
 
 
-def write_figures() -> None:
-    """Run every benchmark in full and keep the results."""
+def write_figures(programs: Sequence[str] = PROGRAMS) -> None:
+    """Run benchmarks in full and keep the results."""
     results = json.loads(RESULTS.read_text("utf-8"))
-    for program in PROGRAMS:
+    for program in programs:
         command = [sys.executable, str(ROOT / "tests" / "benchmarks" / f"{program}.py"), "--json"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         results[program] = json.loads(done.stdout)["results"]
@@ -149,4 +151,6 @@ def write_figures() -> None:
 
 
 if __name__ == "__main__":
-    {"demo": write_demo, "attacks": write_attacks, "figures": write_figures}[sys.argv[1]]()
+    named = sys.argv[2:] or PROGRAMS
+    writers = {"demo": write_demo, "attacks": write_attacks, "figures": lambda: write_figures(named)}
+    writers[sys.argv[1]]()
