@@ -2,7 +2,7 @@
 
 python -m tests.support.readme demo      runs `auditlog demo` and writes what it printed
 python -m tests.support.readme attacks   runs `auditlog attack` on a copy of the demo's log, and on exports
-python -m tests.support.readme figures   runs every benchmark or those named, keeps results.json, writes a table
+python -m tests.support.readme figures   runs every benchmark, or those named, and writes the table
 """
 
 from __future__ import annotations
