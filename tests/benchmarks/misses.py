@@ -13,7 +13,7 @@ _LOCK = (
 
 WHY = {
     "entries committed over HTTP, index on": "as with the index off, and the index costs as much CPU again: "
-    "entries are read back and decoded once more, leaf keys and ids go into two b-trees of SQLite",
+    "entries are decoded once more, leaf keys and ids go into two b-trees of SQLite",
     "entries committed over HTTP, index off": "the ceiling hashes once and appends once; the log reads each "
     "entry strictly, hashes it again from the staged bytes before it signs, writes it twice (staged, then "
     "its bundle), and signs and commits each group. " + _LOCK,
