@@ -217,12 +217,10 @@ class Recorder(Telling, Answering, Modelling):
         No fork happens meanwhile: a child would find the locks of imports, and OpenSSL's, taken for ever.
         """
         with self._starting:
-            running.open()
-            if not running.is_open:
-                return
-            for message in self._models.messages():
-                running.intake.push(message)
-            self._declare(running)
+            # Before the slot is open to decisions: the first of them would name no model.
+            running.open(self._models.messages())
+            if running.is_open:
+                self._declare(running)
 
     def _declare(self, running: RunningCapture) -> None:
         losses = self._unguarded.take()

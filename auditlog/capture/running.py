@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -124,8 +124,8 @@ class RunningCapture(Handing):
         """Whether observations are taken: opened, not closed, and the slot's files are in their place."""
         return self._is_open and self.writer is not None and not self.writer.is_gone
 
-    def open(self) -> None:
-        """Take a slot and start the threads.
+    def open(self, first: Sequence[Message] = ()) -> None:
+        """Take a slot and start the threads; `first` is written before anything that is observed.
 
         Raises OSError, MalformedError, ConfigurationError: nothing then runs, and it may be called again.
         """
@@ -144,12 +144,12 @@ class RunningCapture(Handing):
             self._telling.report(state_doubt(settings, error.strerror or type(error).__name__))
             raise
         try:
-            self._open_in(slot)
+            self._open_in(slot, first)
         except BaseException:
             slot.release()
             raise
 
-    def _open_in(self, slot: Slot) -> None:
+    def _open_in(self, slot: Slot, first: Sequence[Message]) -> None:
         enrolment = slot.load_enrolment()
         opening = None if enrolment is None else self._wiring.opening(slot, enrolment)
         if enrolment is not None and opening is not None:
@@ -167,6 +167,8 @@ class RunningCapture(Handing):
         self._watch = watch = self._new_watch(slot)
         self._start("auditlog-keys", watch.run)
         self.signals.start()
+        for message in first:
+            self.intake.push(message)
         self._is_open = True
 
     def _write(self, writer: Writer) -> None:

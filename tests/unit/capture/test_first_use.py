@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from auditlog.capture import CaptureSettings, Recorder, recorder, running, wiring
 from auditlog.capture.audited import audited
 from auditlog.capture.client import LogClient
+from auditlog.capture.messages import Message
 from auditlog.capture.process import RecorderSource
 from auditlog.capture.running import RunningCapture
 from tests.support.drafts import sealed
@@ -52,9 +53,9 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening a slot takes long enough for the others to come meanwhile."""
     opening = RunningCapture.open
 
-    def open_slowly(self: RunningCapture) -> None:
+    def open_slowly(self: RunningCapture, first: Sequence[Message] = ()) -> None:
         time.sleep(0.1)
-        opening(self)
+        opening(self, first)
 
     monkeypatch.setattr(RunningCapture, "open", open_slowly)
 
@@ -111,9 +112,9 @@ def test_a_start_that_hangs_holds_nobody_for_long(tmp_path: Path, monkeypatch: p
     """Whoever waited in vain passes, is counted and declared once the slot is open; nobody waits again."""
     opening, go = RunningCapture.open, threading.Event()
 
-    def open_late(self: RunningCapture) -> None:
+    def open_late(self: RunningCapture, first: Sequence[Message] = ()) -> None:
         assert go.wait(WAIT_S)
-        opening(self)
+        opening(self, first)
 
     monkeypatch.setattr(RunningCapture, "open", open_late)
     monkeypatch.setattr(recorder, "START_WAIT_S", 0.01)
