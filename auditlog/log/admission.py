@@ -10,7 +10,7 @@ half, against the pending tip, is `auditlog.log.chains`. Everything here is atta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -42,6 +42,8 @@ class Batch:
 
     head_note: str
     entries: Sequence[bytes]
+    framed: bytes | None = None
+    """The framing it came in, where it did: what another process that checks it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,10 @@ class Sequenced:
 
     index: int
     leaf_hash: bytes
+
+
+Check = Callable[[Batch, ClaimedHead, str, Sequence[Ed25519Verifier]], CheckedBatch]
+"""`check_batch`, here or in a process of its own (`auditlog.log.processes`)."""
 
 
 def claimed_head(batch: Batch) -> ClaimedHead:

@@ -18,10 +18,10 @@ from auditlog.errors import MalformedError, Pushback, SubmissionRefused
 from auditlog.log.admission import (
     Accepted,
     Batch,
+    Check,
     CheckedBatch,
     Enrolled,
     Sequenced,
-    check_batch,
     check_enrolment,
     claimed_head,
 )
@@ -47,9 +47,15 @@ class Intake:
     """Admits to the pool of one log; `wake` starts the sequencer."""
 
     def __init__(
-        self, live: Live, reader: Reader, wake: Callable[[], None], index_lag: Callable[[], int]
+        self,
+        live: Live,
+        reader: Reader,
+        wake: Callable[[], None],
+        index_lag: Callable[[], int],
+        check: Check,
     ) -> None:
         self._live = live
+        self._check = check
         self._reader = reader
         self._wake = wake
         self._index_lag = index_lag
@@ -63,7 +69,7 @@ class Intake:
         while True:
             with live.lock:
                 keys = live.chains.keys(claimed.head, self._leaf_at)
-            checked = check_batch(batch, claimed, live.config.origin, keys)
+            checked = self._check(batch, claimed, live.config.origin, keys)
             with live.lock:
                 live.check_running()
                 if live.chains.keys(claimed.head, self._leaf_at) != keys:

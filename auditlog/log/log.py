@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from auditlog.errors import LogHalted
 from auditlog.log.absence import Absence
-from auditlog.log.admission import Accepted, Batch, Enrolled, Sequenced
+from auditlog.log.admission import Accepted, Batch, Check, Enrolled, Sequenced, check_batch
 from auditlog.log.anchors import Anchors, Outbox
 from auditlog.log.config import Visibility
 from auditlog.log.cosigning import QuorumStanding
@@ -66,7 +66,9 @@ class Log:
         outside: Sequence[Guard],
         workers: Workers,
         on_close: Callable[[], None],
+        *,
         witnesses: Witnesses | None = None,
+        check: Check = check_batch,
     ) -> None:
         """Put the parts together; the tree in `live` must be recovered and guarded already."""
         self._live = live
@@ -88,7 +90,7 @@ class Log:
         self._sequencer = Sequencer(
             live, outside, self._committed, lambda delay: workers.later(delay, self._sequencer.retry)
         )
-        self._intake = Intake(live, self.reader, self._wake, lambda: self.index.backlog)
+        self._intake = Intake(live, self.reader, self._wake, lambda: self.index.backlog, check)
         self._endings = Endings(live, self._intake, self.reader, self._wake)
         self._standings = Standings(live, self._intake, self.reader, self.run_pending, self._publisher.step)
 

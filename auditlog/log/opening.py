@@ -14,6 +14,7 @@ from auditlog.core.entry import parse_entry
 from auditlog.core.note import Ed25519Signer
 from auditlog.core.proofs import EMPTY_ROOT
 from auditlog.errors import ConfigurationError
+from auditlog.log.admission import Check, check_batch
 from auditlog.log.clock import Clock
 from auditlog.log.config import LogConfig, Stores
 from auditlog.log.engine import Engine, Workers
@@ -44,6 +45,7 @@ def create_log(
     outside: Sequence[Guard] = (),
     engine: Workers | None = None,
     witnesses: Witnesses | None = None,
+    check: Check = check_batch,
     is_key_new: bool = False,
 ) -> Log:
     """Create a log in empty stores: write genesis, commit and publish it. Returns the running log.
@@ -69,7 +71,7 @@ def create_log(
     nothing = sign_checkpoint(Checkpoint(config.origin, 0, EMPTY_ROOT), signer)
     for source in outside:
         source.record(nothing)
-    log = _assemble(Live(config, stores, signer, clock, EMPTY_TREE), outside, engine, witnesses)
+    log = _assemble(Live(config, stores, signer, clock, EMPTY_TREE), outside, engine, witnesses, check)
     genesis = {
         "vkeys": [signer.vkey],
         "visibility": str(config.visibility),
@@ -100,6 +102,7 @@ def open_log(
     outside: Sequence[Guard] = (),
     engine: Workers | None = None,
     witnesses: Witnesses | None = None,
+    check: Check = check_batch,
 ) -> Log:
     """Open a log that exists: recover it, ask every outside source, then run.
 
@@ -142,7 +145,7 @@ def open_log(
     for source, seen in asked:
         if seen is None or seen.tree_size < found.tree.size:
             source.record(found.committed.note)
-    log = _assemble(live, outside, engine, witnesses)
+    log = _assemble(live, outside, engine, witnesses, check)
     log.start()
     log.retention.begin()
     if found.committed.restored:
@@ -153,12 +156,16 @@ def open_log(
 
 
 def _assemble(
-    live: Live, outside: Sequence[Guard], engine: Workers | None, witnesses: Witnesses | None
+    live: Live,
+    outside: Sequence[Guard],
+    engine: Workers | None,
+    witnesses: Witnesses | None,
+    check: Check,
 ) -> Log:
     if engine is not None:
-        return Log(live, outside, engine, lambda: None, witnesses)
+        return Log(live, outside, engine, lambda: None, witnesses=witnesses, check=check)
     own = Engine()
-    return Log(live, outside, own, own.close, witnesses)
+    return Log(live, outside, own, own.close, witnesses=witnesses, check=check)
 
 
 def _note_unguarded(

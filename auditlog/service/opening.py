@@ -22,6 +22,7 @@ from auditlog.log.engine import Engine
 from auditlog.log.opening import create_log, open_log
 from auditlog.log.outcomes import PRODUCER_NAME, Outcomes
 from auditlog.log.own_producer import OwnProducer
+from auditlog.log.processes import Processes
 from auditlog.log.rollback import Guard, HighWaterFile
 from auditlog.log.witness_threads import ASKERS, WitnessThreads
 from auditlog.service import ledgers
@@ -35,6 +36,7 @@ from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.leases import SqlLeases
 from auditlog.storage.sql.state import SqlState
 from auditlog.storage.sql.tokens import SqlTokens
+from auditlog.verify.second_process import usable_cores
 
 if TYPE_CHECKING:
     from auditlog.anchoring.ledger import BlockRef
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 _INDEX_INTERVAL_S = 0.05
 """Under load the index follows in transactions of this age: each costs as much as a commit of one entry."""
 
+_MOST_CHECKING = 4
+
 
 class EngineOpener:
     """Opens the logs of one configuration over one database. `start` first; `close` last."""
@@ -56,6 +60,7 @@ class EngineOpener:
         self._held: FolderLock | None = None
         self._database: Database | None = None
         self._engine: Engine | None = None
+        self._processes = Processes(checking_processes(settings))
         self._witness_threads = WitnessThreads(askers=_most_witnesses(settings))
         self._chain = ledgers.Chain(settings, self._clock)
         self._objects = StoreOpener(settings)
@@ -97,6 +102,7 @@ class EngineOpener:
             outside=self._guards(settings, signer, witnesses),
             engine=self._engine,
             witnesses=witnesses.gatherer(self._witness_threads),
+            check=self._processes.check,
         )
 
     def create(self, settings: LogSettings, *, is_key_new: bool = False) -> Log:
@@ -126,6 +132,7 @@ class EngineOpener:
             outside=self._guards(settings, signer, witnesses),
             engine=self._engine,
             witnesses=witnesses.gatherer(self._witness_threads),
+            check=self._processes.check,
             is_key_new=is_key_new or was_made,
         )
 
@@ -180,6 +187,7 @@ class EngineOpener:
         self._witness_threads.close()
         if self._engine is not None:
             self._engine.close()
+        self._processes.close()
         if self._database is not None:
             self._database.close()
         if self._held is not None:
@@ -224,6 +232,12 @@ class EngineOpener:
             guards.append(HighWaterFile(path, signer.verifier))
         guards += self._chain.guards(settings.origin)
         return [*guards, *witnesses.guard(is_alone=not guards)]
+
+
+def checking_processes(settings: Settings) -> int:
+    """How many processes check batches: as set, else one for each core but the one that sequences."""
+    wanted = settings.service.checking_processes
+    return min(_MOST_CHECKING, usable_cores() - 1) if wanted is None else wanted
 
 
 def _most_witnesses(settings: Settings) -> int:

@@ -70,6 +70,8 @@ class ServiceSettings(Strict):
     max_batch_bytes: int = Field(default=4 << 20, ge=1 << 17, le=256 << 20)
     max_waiting_bytes: int = Field(default=64 << 20, ge=1 << 17)
     """Batches being read or sequenced at once, in bytes; above it: pushback."""
+    checking_processes: int | None = Field(default=None, ge=0, le=64)
+    """Processes that check batches beside this one; None: one for each core but one, four at most."""
     body_timeout_s: float = Field(default=30.0, gt=0)
     keep_promises_days: int = Field(default=30, ge=1, le=3650)
     """How long a promise handed over for its caller is kept after it was due."""

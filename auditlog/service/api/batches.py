@@ -63,7 +63,7 @@ def _submit(hosted: HostedLog, body: bytes, token: TokenRecord, rates: Rates) ->
     """On an admission thread: decode attacker-controlled bytes once, and hand them to the log."""
     head_note, entries = decode_batch(body)
     rates.admit(hosted.settings, token.name, entries)
-    batch = Batch(head_note, entries)
+    batch = Batch(head_note, entries, body)
     if token.producers is not None:
         producer = hosted.log.producer(bytes.fromhex(claimed_head(batch).head.producer))
         check_producer(token, producer.name)
