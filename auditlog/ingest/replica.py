@@ -35,7 +35,7 @@ from auditlog.ingest.published import Published
 from auditlog.log.admission import Accepted, Batch, CheckedBatch, check_batch, claimed_head
 from auditlog.log.chains import Chains, Placement
 from auditlog.log.endings import ProducerState
-from auditlog.log.lives import Lives
+from auditlog.log.lives import lives_of
 from auditlog.storage.ports import CommitState
 from auditlog.storage.records import OPEN, QUIESCED, READ_ONLY, RETIRED, ChainHead, ProducerRecord
 
@@ -252,17 +252,10 @@ class Replica:
         with self._lock:
             if self._monotonic() - self._known_at < age_s:
                 return
-            lives = Lives()
-            for records in (
-                self._state.rotations(),
-                self._state.retirements(),
-                self._state.declared_losses(),
-            ):
-                for life in records:
-                    lives.add(life)
-            for record in self._state.producers():
-                self._chains.add_producer(record)
-            committed = self._state.read()
-            self._standing = OPEN if committed is None else committed.standing
-            self._chains.lives = lives
+            with self._state.snapshot() as snapshot:
+                if snapshot is not None:
+                    lives, producers = lives_of(snapshot), snapshot.producers()
+                    self._standing, self._chains.lives = snapshot.committed.standing, lives
+                    for record in producers:
+                        self._chains.add_producer(record)
             self._known_at = self._monotonic()

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from auditlog.core.head import Head
 from auditlog.core.note import Ed25519Verifier
-from auditlog.errors import ChainConflictError, CommitConflictError, NotFoundError, ProducerRetired
+from auditlog.errors import ChainConflictError, NotFoundError, ProducerRetired
 from auditlog.log.admission import CheckedBatch
-from auditlog.log.lives import Lives, last_of
-from auditlog.storage.ports import CommitState
-from auditlog.storage.records import LOG_CHAIN, ChainHead, Committed, ProducerRecord
+from auditlog.log.lives import Lives, last_of, lives_of
+from auditlog.storage.ports import Snapshot
+from auditlog.storage.records import LOG_CHAIN, ChainHead, ProducerRecord
 
 LeafAt = Callable[[bytes, str, int], tuple[bytes, int] | None]
 """(producer, instance, seq) -> (leaf hash, index) of that entry in the log or the pool."""
@@ -32,6 +32,27 @@ class Placement:
     known_index: int
 
 
+@dataclass(slots=True)
+class CommittedChains:
+    """All chains of one commit, read before anything in memory changes: a store that fails changes nothing.
+
+    Of the same snapshot as the tree: heads of one commit on the tree of another would acknowledge what was
+    never applied, and doubt honest keys.
+    """
+
+    heads: dict[bytes, ChainHead]
+    """With that of the log's own chain."""
+    producers: list[ProducerRecord]
+    lives: Lives
+
+    @classmethod
+    def read(cls, snapshot: Snapshot) -> Self:
+        """Those of a committed state."""
+        heads = snapshot.heads()
+        heads[LOG_CHAIN] = snapshot.committed.own_head
+        return cls(heads, snapshot.producers(), lives_of(snapshot))
+
+
 class Chains:
     """Producers and chain heads of one log."""
 
@@ -43,29 +64,13 @@ class Chains:
         self.pending: dict[bytes, ChainHead] = {}
         self.lives = Lives()
 
-    def load(self, committed: Committed | None, state: CommitState) -> None:
-        """Start from what the state store holds; whatever was pending is forgotten.
-
-        Raises:
-            CommitConflictError: another commit came since `committed` was read; recover again. Heads of one
-            commit on the tree of another would acknowledge what was never applied, and doubt honest keys.
-            StorageError: the store failed.
-        """
-        lives = Lives()
-        for records in (state.rotations(), state.retirements(), state.declared_losses()):
-            for life in records:
-                lives.add(life)
-        heads, producers = state.heads(), state.producers()
-        now = state.read()
-        if (now and now.note) != (committed and committed.note):
-            raise CommitConflictError("expected the heads of the commit just read, found a newer commit")
-        # Nothing is taken over before all of it was read: a store that fails leaves memory as it was.
-        self.lives, self.committed = lives, dict(heads)
-        if committed is not None:
-            self.committed[LOG_CHAIN] = committed.own_head
+    def load(self, found: CommittedChains | None) -> None:
+        """Start from what was committed (None: nothing), and keep it; whatever was pending is forgotten."""
+        found = found or CommittedChains({}, [], Lives())
+        self.lives, self.committed = found.lives, found.heads
         self.pending = dict(self.committed)
         self._producers, self._by_name = {}, {}
-        for record in producers:
+        for record in found.producers:
             self.add_producer(record)
 
     def forget_pending(self, size: int) -> None:

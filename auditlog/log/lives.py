@@ -18,6 +18,7 @@ from auditlog.core.keys import Ed25519Verifier
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.statements import open_rotation
 from auditlog.errors import EvidenceError
+from auditlog.storage.ports import Snapshot
 from auditlog.storage.records import ChainHead, LossRecord, ProducerRecord, RetirementRecord, RotationRecord
 
 NEVER_WROTE = "none"
@@ -62,6 +63,15 @@ class Lives:
     def losses(self, producer: bytes) -> list[LossRecord]:
         """What was declared lost with the producer's host."""
         return list(self._losses.get(producer, []))
+
+
+def lives_of(snapshot: Snapshot) -> Lives:
+    """Those of a committed state."""
+    lives = Lives()
+    for records in (snapshot.rotations(), snapshot.retirements(), snapshot.declared_losses()):
+        for record in records:
+            lives.add(record)
+    return lives
 
 
 def last_of(producer: bytes, head: ChainHead | None) -> dict[str, object]:

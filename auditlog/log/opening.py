@@ -21,7 +21,7 @@ from auditlog.log.engine import Engine, Workers
 from auditlog.log.live import Live
 from auditlog.log.log import Log
 from auditlog.log.reader import Reader
-from auditlog.log.recover import Recovered, check_own_head, recover, until_still
+from auditlog.log.recover import check_own_head, recover
 from auditlog.log.rollback import (
     Guard,
     ask,
@@ -118,19 +118,14 @@ def open_log(
     asked = ask(outside, stores)
     # A start that is refused for what it is, an old copy, has not even put a tile in its place.
     unguarded = config.allow_unguarded
-
-    def recovered() -> Recovered:
-        found = recover(
-            live.layout,
-            signer.verifier,
-            lambda size: check_not_older(asked, tree_size=size, allow_unguarded=unguarded),
-        )
-        if found is None:
-            raise ConfigurationError(f"expected a log of origin {config.origin} in the database, found none")
-        live.chains.load(found.committed, stores.state)
-        return found
-
-    found = until_still(recovered)
+    found = recover(
+        live.layout,
+        signer.verifier,
+        lambda size: check_not_older(asked, tree_size=size, allow_unguarded=unguarded),
+    )
+    if found is None:
+        raise ConfigurationError(f"expected a log of origin {config.origin} in the database, found none")
+    live.chains.load(found.chains)
     live.tree = found.tree
     live.next_index = found.tree.size
     live.minimum = found.committed.minimum

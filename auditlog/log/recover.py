@@ -3,48 +3,34 @@ on. Every start and every doubtful commit comes here.
 
 Spec: design section 6. Reads the committed checkpoint, verifies it with the log's own key, reads the staged
 object that the commit names, hashes all of that again from the stored bytes, and applies it with the same
-`apply_staged` as every commit. What was staged but not committed is left alone: it was acknowledged to
-nobody. Must never: sign, or repair what differs from the signed root.
+`apply_staged` as every commit. Tree and chains are of one commit: both come from one snapshot. What was
+staged but not committed is left alone: it was acknowledged to nobody. Must never: sign, or repair what
+differs from the signed root.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from auditlog.core.checkpoint import Checkpoint, open_checkpoint
 from auditlog.core.entry import LOG_WRITER, parse_entry
 from auditlog.core.merkle import hash_leaf
 from auditlog.core.note import NoteVerifier
 from auditlog.errors import (
-    CommitConflictError,
     DamagedStoreError,
     EvidenceError,
     MalformedError,
     NotFoundError,
     StorageError,
 )
+from auditlog.log.chains import CommittedChains
 from auditlog.log.config import Layout
-from auditlog.log.staging import apply_staged, find_staged, read_staged
+from auditlog.log.staging import Staged, apply_staged, find_staged, read_staged
 from auditlog.log.tree import Tree
+from auditlog.storage.ports import Snapshot
 from auditlog.storage.records import Committed
-
-_OVERTAKEN = 10
-_Found = TypeVar("_Found")
-
-
-def until_still(step: Callable[[], _Found]) -> _Found:
-    """Do it again as long as another commit came while it read: tree and heads must be of one commit.
-
-    Raises:
-        CommitConflictError: one came again and again. Whatever else the step raises.
-    """
-    for _ in range(_OVERTAKEN):
-        with suppress(CommitConflictError):
-            return step()
-    return step()
 
 
 class HasEntries(Protocol):
@@ -61,6 +47,7 @@ class Recovered:
     tree: Tree
     committed: Committed
     staged_name: str
+    chains: CommittedChains
 
 
 def _any_size(_: int) -> None:
@@ -73,35 +60,44 @@ def recover(
     """Bring the tile tree up to the committed checkpoint; None for a log that was never committed.
 
     Any number of times, same result. `may_apply` hears the committed size before anything is written, and
-    raises where nothing may be.
+    raises where nothing may be. Another process may commit at any moment: what is returned is one commit,
+    whole, and the next compare-and-swap finds it passed over.
 
     Raises:
         StorageError: a store failed. DamagedStoreError, ImmutableObjectError: it holds something else than
         was signed.
     """
-    committed = layout.stores.state.read()
-    while committed is not None:
+    state = layout.stores.state
+    while True:
+        seen = None
         try:
-            return _apply(committed, layout, verifier, may_apply)
+            with state.snapshot() as snapshot:
+                if snapshot is None:
+                    return None
+                seen = snapshot.committed
+                found, staged = _read(snapshot, layout, verifier, may_apply)
+            apply_staged(staged, layout)
         except StorageError:
             # Another process that commits meanwhile removes the object that led to what we read.
-            newer = layout.stores.state.read()
-            if newer is None or newer.note == committed.note:
+            newest = None if seen is None else state.read()
+            if newest is None or seen is None or newest.note == seen.note:
                 raise
-            committed = newer
-    return None
+        else:
+            return found
 
 
-def _apply(
-    committed: Committed, layout: Layout, verifier: NoteVerifier, may_apply: Callable[[int], object]
-) -> Recovered:
+def _read(
+    snapshot: Snapshot, layout: Layout, verifier: NoteVerifier, may_apply: Callable[[int], object]
+) -> tuple[Recovered, Staged]:
+    """One commit: its tree first, since who commits next removes that object; the chains do not change."""
+    committed = snapshot.committed
     checkpoint = open_own(committed.note, verifier)
     may_apply(checkpoint.tree_size)
     staging, size, root = layout.stores.staging, checkpoint.tree_size, checkpoint.root_hash
     name = find_staged(staging, committed.staged, size, root)
     staged = read_staged(staging, name, size, root)
-    apply_staged(staged, layout)
-    return Recovered(replace(staged.tree, note=committed.note), committed, name)
+    tree, chains = replace(staged.tree, note=committed.note), CommittedChains.read(snapshot)
+    return Recovered(tree, committed, name, chains), staged
 
 
 def check_own_head(committed: Committed, reader: HasEntries) -> None:

@@ -35,7 +35,7 @@ from auditlog.errors import AuditLogError, LogHalted, LogQuiesced, Pushback, Sto
 from auditlog.log.live import Live
 from auditlog.log.pool import Pending, head_updates, merged_runs
 from auditlog.log.preparing import Group, is_ahead, prepare
-from auditlog.log.recover import Recovered, recover, until_still
+from auditlog.log.recover import Recovered, recover
 from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_delay, recover_guarded
 from auditlog.log.rollback import Guard
 from auditlog.log.staging import Staged, apply_staged
@@ -249,7 +249,7 @@ class Sequencer:
     def _recover(self, items: list[Pending], old: Tree, tree: Tree, cause: AuditLogError) -> None:
         """Find out what the stores hold, make it whole, and tell each sender the truth."""
         try:
-            found, waiting = until_still(lambda: self._take_over(old))
+            found, waiting = self._take_over(old)
         except AuditLogError as error:
             self._halt(items, f"{cause}; then recovery: {error}", error, for_good=not may_pass(error))
             return
@@ -318,10 +318,9 @@ class Sequencer:
             self._halt([], f"recovery: {error}", error)
 
     def _reload(self, found: Recovered | None, old: Tree) -> list[Pending]:
-        """Take tree and chains from the stores; return what was waiting on the old tip and lost its place."""
+        """Take over tree and chains; return what was waiting on the old tip and lost its place."""
         live = self._live
-        state = live.stores.state
-        live.chains.load(found.committed if found else None, state)
+        live.chains.load(found.chains if found is not None else None)
         live.tree = found.tree if found is not None else old
         self._lose_places()
         live.next_index = live.tree.size

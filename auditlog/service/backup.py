@@ -188,12 +188,12 @@ def _take_state(
     """Read the state of one commit together with its staged object."""
     stores = layout.stores
     for _ in range(_ATTEMPTS):
-        with snapshot(database, origin) as (row, lines):
-            note = str(row["note"])
+        with snapshot(database, origin) as (committed, lines):
+            note = committed.note
             checkpoint = open_own(note, verifier)
             try:
                 size, root = checkpoint.tree_size, checkpoint.root_hash
-                name = find_staged(stores.staging, row["staged"], size, root)
+                name = find_staged(stores.staging, committed.staged, size, root)
                 staged = read_staged(stores.staging, name, size, root)
                 data = stores.staging.get(name)
             except StorageError:
@@ -205,7 +205,7 @@ def _take_state(
             if data is None:
                 continue
             path, sha256, rows = _write_lines(target, lines)
-            return _Taken(note, row["retention"], name, data, staged, path, sha256, rows)
+            return _Taken(note, committed.retention, name, data, staged, path, sha256, rows)
     raise StorageError("expected to read a commit and what it staged, found it superseded each time")
 
 

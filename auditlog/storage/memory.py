@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from enum import Enum
 
 from auditlog.errors import CommitConflictError, ImmutableObjectError, StorageError
 from auditlog.storage.memory_facets import blocks_among, reaches_among
+from auditlog.storage.memory_snapshot import MemorySnapshot
 from auditlog.storage.records import (
     COMMITTING,
     ID_REPEATED,
@@ -148,6 +150,14 @@ class MemoryState:
         """The newest committed state."""
         return self._committed
 
+    def snapshot(self) -> AbstractContextManager[MemorySnapshot | None]:
+        """The newest committed state with the chains that belong to it; see the port."""
+        with self._lock:
+            if self._committed is None:
+                return nullcontext()
+            lives = self._rotations, self._retirements, self._declared_losses
+            return MemorySnapshot(self._committed, self._heads, self._producers, *lives)
+
     def commit(self, change: Commit) -> None:
         """Apply the whole change or nothing; see the port."""
         fault = self.fault("commit", change.note) if self.fault else None
@@ -216,26 +226,6 @@ class MemoryState:
         if old is not None:
             new = replace(new, anchored_size=old.anchored_size, minimum=old.minimum, retention=old.retention)
         self._committed = new
-
-    def producers(self) -> list[ProducerRecord]:
-        """Every enrolled producer."""
-        return list(self._producers)
-
-    def rotations(self) -> list[RotationRecord]:
-        """Every change of a producer's key."""
-        return list(self._rotations)
-
-    def retirements(self) -> list[RetirementRecord]:
-        """Every producer that has ended."""
-        return list(self._retirements)
-
-    def declared_losses(self) -> list[LossRecord]:
-        """Every loss declared for a producer."""
-        return list(self._declared_losses)
-
-    def heads(self) -> dict[bytes, ChainHead]:
-        """The newest entry of every producer."""
-        return dict(self._heads)
 
     def run_of(self, producer: bytes, instance: str, seq: int) -> ChainRun | None:
         """The run that holds a number."""

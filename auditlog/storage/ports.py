@@ -11,6 +11,7 @@ callers re-read, they never assume.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from auditlog.storage.records import (
@@ -72,11 +73,44 @@ class ObjectStore(Protocol):
         """Remove the object; nothing happens if there is none. Need not be durable on return."""
 
 
+class Snapshot(Protocol):
+    """The state of one log as one commit left it: whatever is committed meanwhile, all reads are of that one.
+
+    Read inside the block that it was given to. A read that fails is a `StorageError` where the block ends,
+    whatever it is inside.
+    """
+
+    @property
+    def committed(self) -> Committed:
+        """What `CommitState.read` would have said at that moment."""
+
+    def producers(self) -> list[ProducerRecord]:
+        """Every enrolled producer, in order of enrolment."""
+
+    def rotations(self) -> list[RotationRecord]:
+        """Every change of a producer's key, in order of the log."""
+
+    def retirements(self) -> list[RetirementRecord]:
+        """Every producer that has ended, in order of the log."""
+
+    def declared_losses(self) -> list[LossRecord]:
+        """Every loss the log declared for a producer, in order of the log."""
+
+    def heads(self) -> dict[bytes, ChainHead]:
+        """The newest entry of every producer that has one."""
+
+
 class CommitState(Protocol):
     """The one commit point of one log."""
 
     def read(self) -> Committed | None:
         """The newest committed state, or None for a log never created. Reads what is durable, not a cache."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot | None]:
+        """The newest committed state with the chains that belong to it, or None for a log never created.
+
+        Commits go on while the block is open.
+        """
 
     def commit(self, change: Commit) -> None:
         """Apply the whole change in one transaction, durable on return, or nothing of it.
@@ -105,21 +139,6 @@ class CommitState(Protocol):
             CommitConflictError: another document was found, or a minimum above this one; nothing changed.
             StorageError: it failed, and may have happened all the same: read again.
         """
-
-    def producers(self) -> list[ProducerRecord]:
-        """Every enrolled producer, in order of enrolment."""
-
-    def rotations(self) -> list[RotationRecord]:
-        """Every change of a producer's key, in order of the log."""
-
-    def retirements(self) -> list[RetirementRecord]:
-        """Every producer that has ended, in order of the log."""
-
-    def declared_losses(self) -> list[LossRecord]:
-        """Every loss the log declared for a producer, in order of the log."""
-
-    def heads(self) -> dict[bytes, ChainHead]:
-        """The newest entry of every producer that has one."""
 
     def run_of(self, producer: bytes, instance: str, seq: int) -> ChainRun | None:
         """The run that holds number `seq` of this instance."""

@@ -17,6 +17,7 @@ from auditlog.errors import LogHalted, NotFoundError, ProducerRetired, Pushback
 from auditlog.log.lives import read_lives
 from auditlog.storage.memory import Fault
 from tests.support.faulty_store import Killed, NthWrite
+from tests.support.held import held
 from tests.support.testlog import FakeProducer, TestBench, next_key, rotation_body
 
 FAULTS = [Fault.REFUSED, Fault.STORED, Fault.TORN]
@@ -294,15 +295,13 @@ def test_one_write_fails_while_producers_change(number: int, fault: Fault, reloa
     bench.fault = NthWrite(number, fault)
     lives(bench, producer, reload=reload)
     entries = finish(bench)
-    found, state = read_lives(entries), bench.state
-    records = [record for each in state.producers() for record in found.rotations(each.producer)]
-    assert records == state.rotations()
+    found, state = read_lives(entries), held(bench.state)
+    records = [record for each in state.producers for record in found.rotations(each.producer)]
+    assert records == state.rotations
     assert len(records) == 1
-    assert [found.retirement(each.producer) for each in state.retirements()] == state.retirements()
-    assert len(state.retirements()) == 2
-    assert [
-        loss for each in state.producers() for loss in found.losses(each.producer)
-    ] == state.declared_losses()
-    assert len(state.declared_losses()) == 1
+    assert [found.retirement(each.producer) for each in state.retirements] == state.retirements
+    assert len(state.retirements) == 2
+    assert [loss for each in state.producers for loss in found.losses(each.producer)] == state.declared_losses
+    assert len(state.declared_losses) == 1
     with pytest.raises(ProducerRetired):
         bench.send(producer, [producer.decide(502)])

@@ -327,9 +327,9 @@ def test_a_backup_crosses_from_postgresql_to_sqlite_and_back(database: Database,
     second = Database.open(f"sqlite:///{tmp_path / 'second.sqlite'}")
     try:
         assert load(second, "a.example/log", lines) == 3
-        with snapshot(second, "a.example/log") as (found_row, again):
-            assert found_row["restored"] == 1
-            assert found_row["standing"] == "quiesced"
+        with snapshot(second, "a.example/log") as (committed, again):
+            assert committed.restored
+            assert committed.standing == "quiesced"
             assert list(again)[1:] == lines[1:]
         with pytest.raises(ConfigurationError):
             load(second, "a.example/log", lines)

@@ -23,7 +23,8 @@ from typing import Any, NoReturn
 from auditlog.core.tiles import TilePath, parse_path
 from auditlog.errors import CommitConflictError, MalformedError
 from auditlog.storage.memory import FaultHook, MemoryState, MemoryStore
-from auditlog.storage.records import ChainHead, ChainRun, Commit, Committed, IndexRows, ProducerRecord
+from auditlog.storage.memory_snapshot import MemorySnapshot
+from auditlog.storage.records import ChainRun, Commit, Committed, IndexRows
 
 
 class ContractBroken(BaseException):
@@ -312,15 +313,13 @@ class ContractState(MemoryState):
         if self.reads is not None:
             self.reads()
 
-    def heads(self) -> dict[bytes, ChainHead]:
-        """The newest entry of every producer."""
+    @contextmanager
+    def snapshot(self) -> Iterator[Any]:
+        """The newest committed state, each part of it another read; its note may be shown from here on."""
         self._reading()
-        return super().heads()
-
-    def producers(self) -> list[ProducerRecord]:
-        """Every enrolled producer."""
-        self._reading()
-        return super().producers()
+        with super().snapshot() as found:
+            self.contract.note_read(None if found is None else found.committed)
+            yield None if found is None else _Snapshot(found, self._reading)
 
     def run_of(self, producer: bytes, instance: str, seq: int) -> ChainRun | None:
         """The run that holds a number."""
@@ -362,6 +361,19 @@ class ContractState(MemoryState):
         self.contract.index_rows(rows)
         with self.contract.write():
             return super().add_index_rows(rows)
+
+
+class _Snapshot:
+    """A snapshot that tells of every read."""
+
+    def __init__(self, found: MemorySnapshot, reading: Callable[[], None]) -> None:
+        self.committed = found.committed
+        self._found = found
+        self._reading = reading
+
+    def __getattr__(self, name: str) -> Any:
+        self._reading()
+        return getattr(self._found, name)
 
 
 _NOT_HELD = {"fault", "contract", "reads", "late", "_lock"}

@@ -20,6 +20,7 @@ from tests.support.contract import root_of, size_of
 from tests.support.fault_hooks import Injection
 from tests.support.fault_world import Attempt, Scenario, World
 from tests.support.faulty_store import Killed
+from tests.support.held import held
 
 PATIENCE = 14
 _MENDED_AFTER = 4
@@ -108,7 +109,7 @@ def check_history(world: World, entries: list[bytes]) -> None:
 
 def check_state(world: World, entries: list[bytes]) -> None:
     """What the database says of producers is what the entries say; nothing is in the log twice."""
-    state = world.bench.state
+    state = held(world.bench.state)
     tips: dict[str, tuple[str, int, int]] = {}
     decisions = [_decision_of(entry) for entry in entries]
     counted = [each for each in decisions if each is not None]
@@ -116,19 +117,19 @@ def check_state(world: World, entries: list[bytes]) -> None:
     for index, data in enumerate(entries):
         entry = parsed(data)
         tips[entry.producer] = (entry.instance, entry.seq, index)
-    for producer, head in state.heads().items():
+    for producer, head in state.heads.items():
         _expect(
             tips.get(producer.hex()) == (head.instance, head.seq, head.index), "a head is that of the entries"
         )
     found = read_lives(entries)
-    each = state.producers()
+    each = state.producers
     _expect(
-        [record for one in each for record in found.rotations(one.producer)] == state.rotations(),
+        [record for one in each for record in found.rotations(one.producer)] == state.rotations,
         "every change of key is that of the entries",
     )
     ended = {one.producer: found.retirement(one.producer) for one in each}
     _expect(
-        {record.producer: record for record in state.retirements()}
+        {record.producer: record for record in state.retirements}
         == {producer: record for producer, record in ended.items() if record is not None},
         "every end is that of the entries",
     )

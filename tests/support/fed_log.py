@@ -16,6 +16,7 @@ from auditlog.ingest.published import Published
 from auditlog.ingest.replica import Replica
 from auditlog.log.config import Layout, Visibility
 from auditlog.storage.records import ChainHead
+from tests.support.held import held
 from tests.support.memory_broker import MemoryBroker
 from tests.support.testlog import ORIGIN, FakeProducer, TestBench
 
@@ -31,7 +32,7 @@ class Heads:
 
     def heads_of(self, producers: Sequence[bytes]) -> dict[bytes, ChainHead]:
         """The heads of some."""
-        return {each: head for each, head in self._state.heads().items() if each in producers}
+        return {each: head for each, head in held(self._state).heads.items() if each in producers}
 
     def committed_size(self) -> int:
         """The size in the committed note."""

@@ -36,6 +36,9 @@ _POSTGRES_OPTIONS = (
 who took the lease after it cannot commit before the server ends that session. None of ours takes a second.
 """
 
+_SNAPSHOT_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+"""A snapshot waits for other stores, which hold what it names. Nobody waits for it: it holds no row."""
+
 
 class Database:
     """Connections to one database. Safe to share between threads and logs."""
@@ -86,6 +89,15 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """One read transaction: sees what is committed when it starts."""
         with self._transaction(_READ) as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """One read transaction in which every statement sees what was committed at the first."""
+        with self.read() as connection:
+            if not self._is_sqlite:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                connection.exec_driver_sql(_SNAPSHOT_IDLE)
             yield connection
 
     @contextmanager

@@ -18,8 +18,10 @@ import msgspec
 from sqlalchemy import Connection, LargeBinary, Table, insert, select
 
 from auditlog.errors import ConfigurationError, MalformedError, StorageError
+from auditlog.storage.records import Committed
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
+from auditlog.storage.sql.state import SqlState
 
 KEPT = (
     "producer",
@@ -42,21 +44,20 @@ _OWN_KEYS = {"log_id", "anchor_id", "promise_id"}
 
 
 @contextmanager
-def snapshot(database: Database, origin: str) -> Iterator[tuple[dict[str, Any], Iterator[bytes]]]:
-    """The row of the log, and all its rows as lines, from one moment. Read the lines inside the block.
+def snapshot(database: Database, origin: str) -> Iterator[tuple[Committed, Iterator[bytes]]]:
+    """The committed state, and all rows of the log as lines, of one moment. Read the lines inside the block.
 
     Raises:
         ConfigurationError: there is no such log. StorageError: the database failed.
     """
-    with database.read() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-        row = connection.execute(select(schema.log).where(schema.log.c.origin == origin)).mappings().first()
-        if row is None:
+    with SqlState(database, origin).snapshot() as found:
+        if found is None:
             raise ConfigurationError(f"expected a log of origin {origin} in the database, found none")
-        yield dict(row), _lines(connection, row["log_id"])
+        if found.connection.dialect.name == "postgresql":
+            # A large table is one statement, read as fast as the lines can be written.
+            found.connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            found.connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        yield found.committed, _lines(found.connection, found.log_id)
 
 
 def _lines(connection: Connection, log_id: int) -> Iterator[bytes]:

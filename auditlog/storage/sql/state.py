@@ -7,6 +7,8 @@ transaction is given up. Two writers meet on the row of the log and one of them 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, insert, select, text, update
@@ -15,21 +17,19 @@ from sqlalchemy.exc import IntegrityError
 from auditlog.errors import CommitConflictError, StorageError
 from auditlog.storage.records import (
     COMMITTING,
-    LOG_INSTANCE,
     RETIRED,
     AnchorRecord,
     BatchHead,
-    ChainHead,
     ChainRun,
     Commit,
     Committed,
-    ProducerRecord,
 )
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
-from auditlog.storage.sql.lives import SqlLives, add_lives
+from auditlog.storage.sql.lives import add_lives
 from auditlog.storage.sql.outcomes import SqlOutcomes
 from auditlog.storage.sql.rows import insert_rows, swap_heads
+from auditlog.storage.sql.snapshot import SqlSnapshot, committed_of
 
 _LOG = schema.log.c
 _MOVE_LOG = (
@@ -44,7 +44,7 @@ _MOVE_LOG = (
 _READ_LOG = select(schema.log).where(_LOG.origin == bindparam("of_origin"))
 
 
-class SqlState(SqlLives, SqlOutcomes):
+class SqlState(SqlOutcomes):
     """The state of the log `origin` in a shared database."""
 
     def __init__(self, database: Database, origin: str) -> None:
@@ -53,21 +53,18 @@ class SqlState(SqlLives, SqlOutcomes):
     def read(self) -> Committed | None:
         """The newest committed state, read from the database each time."""
         with self._database.read() as connection:
-            row = connection.execute(_READ_LOG, {"of_origin": self.origin}).mappings().first()
-        if row is None:
-            return None
-        own = ChainHead(LOG_INSTANCE, row["own_seq"], bytes(row["own_leaf_hash"]), row["own_index"])
-        return Committed(
-            row["note"],
-            own,
-            row["decisions_size"],
-            row["anchored_size"],
-            row["standing"],
-            bool(row["restored"]),
-            row["minimum_index"],
-            row["retention"],
-            row["staged"],
-        )
+            row = self._row(connection)
+        return None if row is None else committed_of(row)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqlSnapshot | None]:
+        """The newest committed state with the chains that belong to it; see the port."""
+        with self._database.snapshot() as connection:
+            row = self._row(connection)
+            yield None if row is None else SqlSnapshot(connection, row)
+
+    def _row(self, connection: Connection) -> RowMapping | None:
+        return connection.execute(_READ_LOG, {"of_origin": self.origin}).mappings().first()
 
     def set_standing(self, expected: str, standing: str) -> None:
         """Compare and swap the standing; see the port."""
@@ -173,25 +170,6 @@ class SqlState(SqlLives, SqlOutcomes):
                 for head in change.batch_heads
             ],
         )
-
-    def producers(self) -> list[ProducerRecord]:
-        """Every enrolled producer, in order of enrolment."""
-        table = schema.producer
-        with self._database.read() as connection:
-            rows = connection.execute(self._mine(table).order_by(table.c.entry_index)).mappings().all()
-        return [
-            ProducerRecord(bytes(r["producer"]), r["name"], r["vkey"], r["note"], r["entry_index"])
-            for r in rows
-        ]
-
-    def heads(self) -> dict[bytes, ChainHead]:
-        """The newest entry of every producer that has one."""
-        with self._database.read() as connection:
-            rows = connection.execute(self._mine(schema.producer_head)).mappings().all()
-        return {
-            bytes(r["producer"]): ChainHead(r["instance"], r["seq"], bytes(r["leaf_hash"]), r["entry_index"])
-            for r in rows
-        }
 
     def run_of(self, producer: bytes, instance: str, seq: int) -> ChainRun | None:
         """The run that holds number `seq` of this instance."""

@@ -12,6 +12,7 @@ from auditlog.errors import BrokerError
 from auditlog.ingest import feed as feed_module
 from auditlog.storage.memory import Fault
 from tests.support.fed_log import FedLog, fed_log, framed, with_fed_log
+from tests.support.held import held
 from tests.support.memory_broker import MemoryBroker, keeps_the_contract
 from tests.support.testlog import FakeProducer, TestBench
 
@@ -64,7 +65,7 @@ def test_any_order_and_any_number_of_deliveries_gives_whole_chains(
             await fed.publish(producers[at], entries)
         for producer, chain in zip(producers, chains, strict=True):
             for entries in chain:
-                while fed.bench.state.heads().get(producer.producer) is None or not reached(
+                while held(fed.bench.state).heads.get(producer.producer) is None or not reached(
                     fed, producer, entries
                 ):
                     await fed.publish(producer, entries)

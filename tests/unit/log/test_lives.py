@@ -22,6 +22,7 @@ from auditlog.errors import (
 from auditlog.log.lives import read_lives
 from auditlog.storage.memory import Fault
 from auditlog.verify.fsck import fsck
+from tests.support.held import held
 from tests.support.memory_source import MemorySource
 from tests.support.testlog import FakeProducer, TestBench, next_key, rotation_body
 
@@ -68,13 +69,13 @@ def check_rebuilt(bench: TestBench) -> None:
     """What the state store holds is what the entries of the log say."""
     bench.publish()
     lives = read_lives(bench.audit())
-    state = bench.state
-    for record in state.producers():
-        ours = [each for each in state.rotations() if each.producer == record.producer]
+    state = held(bench.state)
+    for record in state.producers:
+        ours = [each for each in state.rotations if each.producer == record.producer]
         assert lives.rotations(record.producer) == ours
-        ended = [each for each in state.retirements() if each.producer == record.producer]
+        ended = [each for each in state.retirements if each.producer == record.producer]
         assert [lives.retirement(record.producer)] == (ended or [None])
-        lost = [each for each in state.declared_losses() if each.producer == record.producer]
+        lost = [each for each in state.declared_losses if each.producer == record.producer]
         assert lives.losses(record.producer) == lost
 
 

@@ -25,9 +25,11 @@ from auditlog.storage.records import (
     RetirementRecord,
     RotationRecord,
 )
+from tests.support.held import held
 from tests.unit.storage.commits import changed
 from tests.unit.storage.promise_contract import PromiseContract
 from tests.unit.storage.search_contract import SearchContract
+from tests.unit.storage.snapshot_contract import SnapshotContract
 from tests.unit.storage.standing_contract import StandingContract
 
 A, B = b"a" * 32, b"b" * 32
@@ -170,7 +172,7 @@ def at(seq: int, index: int, instance: str = INSTANCE) -> ChainHead:
 GENESIS = changed(previous_note=None, note="note 1\n", own_expected=None, own_head=own(0))
 
 
-class StateContract(PromiseContract, StandingContract, SearchContract):
+class StateContract(PromiseContract, StandingContract, SearchContract, SnapshotContract):
     """What every `LogState` does."""
 
     @pytest.fixture
@@ -189,7 +191,8 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         """Before the first commit there is nothing, and nothing in the index."""
         state = make_state("a.example/log")
         assert state.read() is None
-        assert state.heads() == {}
+        with state.snapshot() as nothing:
+            assert nothing is None
         assert state.index_size() == 0
 
     def test_a_log_is_created_once(self, state: LogState, make_state: Callable[[str], LogState]) -> None:
@@ -221,8 +224,8 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         assert committed is not None
         assert (committed.note, committed.own_head, committed.decisions_size) == ("note 2\n", own(1), 7)
         assert committed.staged == "staged for note 2\n"
-        assert state.producers() == [producer]
-        assert state.heads() == {A: at(4, 6)}
+        assert held(state).producers == [producer]
+        assert held(state).heads == {A: at(4, 6)}
         assert state.run_of(A, INSTANCE, 3) == ChainRun(A, INSTANCE, 0, 4, 2)
         assert state.batch_head_of(A, INSTANCE, 0) == BatchHead(A, INSTANCE, 0, 4, "head")
 
@@ -250,7 +253,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         committed = state.read()
         assert committed is not None
         assert (committed.note, committed.own_head) == ("note 1\n", own(0))
-        assert state.heads() == {}
+        assert held(state).heads == {}
         assert state.run_of(A, INSTANCE, 0) is None
 
     def test_a_head_that_moved_is_a_conflict(self, state: LogState) -> None:
@@ -275,7 +278,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
                 previous_note="note 2\n", note="note 3\n", heads=[HeadUpdate(A, at(0, 1), at(1, 2))], **base
             )
         )
-        assert state.heads() == {A: at(1, 2)}
+        assert held(state).heads == {A: at(1, 2)}
 
     def test_a_name_enrols_once(self, state: LogState) -> None:
         """Two producers of one name are a conflict."""
@@ -315,7 +318,8 @@ class StateContract(PromiseContract, StandingContract, SearchContract):
         )
         with pytest.raises(CommitConflictError):
             state.commit(again)
-        assert (state.rotations(), state.retirements(), state.declared_losses()) == (turns, ends, [loss])
+        now = held(state)
+        assert (now.rotations, now.retirements, now.declared_losses) == (turns, ends, [loss])
 
     def test_two_writers_commit_one_after_the_other(
         self, state: LogState, make_state: Callable[[str], LogState]

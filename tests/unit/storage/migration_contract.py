@@ -20,6 +20,7 @@ from auditlog.storage.sql.migrate import migrate_to, migration_config, present_r
 from auditlog.storage.sql.schema import metadata
 from auditlog.storage.sql.state import SqlState
 from auditlog.storage.sql.tokens import SqlTokens
+from tests.support.held import held as held_by
 
 ORIGIN, INSTANCE = "a.example/log", "1" * 32
 WHO, LEAF, DIGEST = b"p" * 32, b"l" * 32, b"d" * 32
@@ -116,12 +117,13 @@ class MigrationContract:
         assert committed is not None
         assert (committed.note, committed.decisions_size) == ("note 9\n", 7)
         assert committed.own_head == ChainHead("log", 3, LEAF, 8)
-        assert state.producers() == [ProducerRecord(WHO, "h", "v", "n", 1)]
-        assert state.heads() == {WHO: ChainHead(INSTANCE, 5, LEAF, 7)}
+        assert held_by(state).producers == [ProducerRecord(WHO, "h", "v", "n", 1)]
+        assert held_by(state).heads == {WHO: ChainHead(INSTANCE, 5, LEAF, 7)}
         assert state.run_of(WHO, INSTANCE, 4) == ChainRun(WHO, INSTANCE, 0, 5, 2)
         assert state.batch_head_of(WHO, INSTANCE, 1) == BatchHead(WHO, INSTANCE, 0, 5, "head")
         assert [each.tree_size for each in state.anchors()] == [5]
-        assert len(state.rotations()) == len(state.declared_losses()) == (1 if since >= "0003" else 0)
+        lives = held_by(state).rotations, held_by(state).declared_losses
+        assert [len(each) for each in lives] == [1 if since >= "0003" else 0] * 2
         assert [each.name for each in SqlTokens(again).all()] == ["t"]
         assert state.index_size() <= 0
 
