@@ -27,9 +27,9 @@ from auditlog.errors import (
 )
 from auditlog.log.chains import CommittedChains
 from auditlog.log.config import Layout
-from auditlog.log.staging import Staged, apply_staged, find_staged, read_staged
+from auditlog.log.staging import Staged, apply_staged, find_staged, open_staged
 from auditlog.log.tree import Tree
-from auditlog.storage.ports import Snapshot
+from auditlog.storage.ports import ObjectStore, Snapshot
 from auditlog.storage.records import Committed
 
 
@@ -93,11 +93,29 @@ def _read(
     committed = snapshot.committed
     checkpoint = open_own(committed.note, verifier)
     may_apply(checkpoint.tree_size)
-    staging, size, root = layout.stores.staging, checkpoint.tree_size, checkpoint.root_hash
-    name = find_staged(staging, committed.staged, size, root)
-    staged = read_staged(staging, name, size, root)
+    name, _, staged = staged_of(committed, checkpoint, layout.stores.staging)
     tree, chains = replace(staged.tree, note=committed.note), CommittedChains.read(snapshot)
     return Recovered(tree, committed, name, chains), staged
+
+
+def staged_of(
+    committed: Committed, checkpoint: Checkpoint, staging: ObjectStore
+) -> tuple[str, bytes, Staged]:
+    """What a commit staged, whose `checkpoint` was opened: name, stored bytes, and what they hold, all of it
+    hashed again.
+
+    Raises:
+        DamagedStoreError: it is gone, or does not lead to the signed tree. StorageError: the store failed.
+    """
+    size, root = checkpoint.tree_size, checkpoint.root_hash
+    name = find_staged(staging, committed.staged, size, root)
+    data = staging.get(name)
+    if data is None:
+        raise DamagedStoreError(
+            f"expected the staged object {name} of the committed tree, found none: the staging folder must "
+            "be of the same moment as the database. Bring both back together"
+        )
+    return name, data, open_staged(name, data, size, root)
 
 
 def check_own_head(committed: Committed, reader: HasEntries) -> None:

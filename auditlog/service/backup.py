@@ -26,8 +26,8 @@ from auditlog.errors import ConfigurationError, SourceError, StorageError
 from auditlog.log.config import Layout, Stores, Visibility
 from auditlog.log.cosigners import COSIGNERS, QUORUM_CHECKPOINT
 from auditlog.log.keeping import KEPT_PREFIX
-from auditlog.log.recover import open_own
-from auditlog.log.staging import Staged, find_staged, read_staged
+from auditlog.log.recover import open_own, staged_of
+from auditlog.log.staging import Staged
 from auditlog.service.secretfiles import read_log_key
 from auditlog.service.settings import LogSettings, Settings
 from auditlog.service.stores import StoreOpener
@@ -189,23 +189,17 @@ def _take_state(
     stores = layout.stores
     for _ in range(_ATTEMPTS):
         with snapshot(database, origin) as (committed, lines):
-            note = committed.note
-            checkpoint = open_own(note, verifier)
+            checkpoint = open_own(committed.note, verifier)
             try:
-                size, root = checkpoint.tree_size, checkpoint.root_hash
-                name = find_staged(stores.staging, committed.staged, size, root)
-                staged = read_staged(stores.staging, name, size, root)
-                data = stores.staging.get(name)
+                name, data, staged = staged_of(committed, checkpoint, stores.staging)
             except StorageError:
                 # Superseded between the two reads: the next attempt sees a newer commit.
                 newest = stores.state.read()
-                if newest is None or newest.note == note:
+                if newest is None or newest.note == committed.note:
                     raise
                 continue
-            if data is None:
-                continue
             path, sha256, rows = _write_lines(target, lines)
-            return _Taken(note, committed.retention, name, data, staged, path, sha256, rows)
+            return _Taken(committed.note, committed.retention, name, data, staged, path, sha256, rows)
     raise StorageError("expected to read a commit and what it staged, found it superseded each time")
 
 
