@@ -6,32 +6,30 @@ engine (`add_lives`), so that key and end of a producer are as durable as the en
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
-from typing import Any
+from sqlalchemy import Connection
 
-from sqlalchemy import Connection, Table, insert
-
-from auditlog.storage.records import Commit, LossRecord, RetirementRecord, RotationRecord
+from auditlog.storage.records import Commit
 from auditlog.storage.sql import schema
-
-_Record = RotationRecord | RetirementRecord | LossRecord
+from auditlog.storage.sql.rows import insert_rows
 
 
 def add_lives(connection: Connection, log_id: int, change: Commit) -> None:
     """Add what a commit changes of producers' lives, inside its transaction."""
-    for table, records in (
-        (schema.producer_rotation, change.rotations),
-        (schema.producer_retirement, change.retirements),
-        (schema.producer_loss, change.losses),
-    ):
-        _add(connection, log_id, table, records)
-
-
-def _add(connection: Connection, log_id: int, table: Table, records: Iterable[_Record]) -> None:
-    rows: list[dict[str, Any]] = []
-    for record in records:
-        members = asdict(record)
-        rows.append({"log_id": log_id, "entry_index": members.pop("index"), **members})
-    if rows:
-        connection.execute(insert(table), rows)
+    insert_rows(
+        connection,
+        schema.producer_rotation,
+        [(log_id, each.producer, each.index, each.vkey) for each in change.rotations],
+    )
+    insert_rows(
+        connection,
+        schema.producer_retirement,
+        [(log_id, each.producer, each.index) for each in change.retirements],
+    )
+    insert_rows(
+        connection,
+        schema.producer_loss,
+        [
+            (log_id, each.producer, each.index, each.instance, each.after_seq, each.from_us, each.to_us)
+            for each in change.losses
+        ],
+    )
