@@ -14,7 +14,8 @@ from typing import NoReturn
 from auditlog.core.entry import parse_time
 from auditlog.errors import DeclaredLost, EntryPruned, NeverArrived, NotFoundError, NotYetPublished
 from auditlog.log.envelope import read_indexed
-from auditlog.log.index import Index, id_time_ms
+from auditlog.log.index import Index
+from auditlog.log.indexing import id_time_ms
 from auditlog.log.live import Live
 from auditlog.log.publisher import Publisher
 from auditlog.log.reader import Reader

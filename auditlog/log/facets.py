@@ -10,6 +10,7 @@ Must never: keep a word of a stranger as it came.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any, TypeGuard
@@ -50,12 +51,15 @@ def _by_word(entries: Sequence[Indexed]) -> dict[tuple[int, str | int], list[int
     Column by column: most have one word in the whole block, and then nothing is done for each place.
     """
     everywhere = list(_EVERYWHERE)
-    decided = [place for place, entry in enumerate(entries) if entry.kind == "decision"]
+    kinds = [entry.kind for entry in entries]
+    decided = everywhere
+    if kinds.count("decision") < len(kinds):
+        decided = [place for place, kind in enumerate(kinds) if kind == "decision"]
     bodies = [entries[place].body for place in decided]
     found: dict[tuple[int, str | int], list[int]] = {}
     columns: tuple[tuple[int, list[int], list[Any]], ...] = (
         (TIME, everywhere, [entry.time[:16] for entry in entries]),
-        (KIND, everywhere, [entry.kind for entry in entries]),
+        (KIND, everywhere, kinds),
         (PRODUCER, everywhere, [entry.producer for entry in entries]),
         (MODEL, decided, [body.model for body in bodies]),
         (OPERATION, decided, [body.operation for body in bodies]),
@@ -67,9 +71,12 @@ def _by_word(entries: Sequence[Indexed]) -> dict[tuple[int, str | int], list[int
         if _is_word(facet, first) and words.count(first) == len(words):
             found[facet, first] = places
             continue
+        are_words = facet != STATUS and {*map(type, words)} == {str}
+        among: defaultdict[Any, list[int]] = defaultdict(list)
         for place, word in zip(places, words, strict=True):
-            if _is_word(facet, word):
-                found.setdefault((facet, word), []).append(place)
+            if are_words or _is_word(facet, word):
+                among[word].append(place)
+        found.update({(facet, word): held for word, held in among.items()})
     return found
 
 

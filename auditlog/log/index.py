@@ -9,21 +9,17 @@ never: be the evidence of anything.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 
-from auditlog.core.bodies import check_body
-from auditlog.core.entry import ENTRY_VERSION, KINDS, parse_entry, parse_time
-from auditlog.core.scalars import is_instance_hex
 from auditlog.core.tiles import TILE_WIDTH
-from auditlog.errors import AuditLogError, EntryPruned, MalformedError, StorageError
-from auditlog.log.envelope import Indexed, read_indexed
-from auditlog.log.facets import block_rows
+from auditlog.errors import AuditLogError, EntryPruned, StorageError
+from auditlog.log.envelope import read_indexed
+from auditlog.log.indexing import index_rows, pruned_rows
 from auditlog.log.live import Live
 from auditlog.log.reader import Reader
-from auditlog.storage.records import ID_REPEATED, FacetRow, GapReach, GapRow, IndexRows, ModelRow
+from auditlog.storage.records import ID_REPEATED, GapReach, GapRow, IndexRows, ModelRow
 
 logger = logging.getLogger("auditlog.log")
 
@@ -32,8 +28,6 @@ CHUNK = 4096
 come together, the more of them share one), short enough for a commit to get in between.
 """
 
-_ID_TOLERANCE_MS = 1
-_ID = re.compile(r"[!-~]{1,200}")
 _RETRY_S = 1.0
 
 
@@ -224,107 +218,3 @@ class Index:
         if self._size < self._live.minimum:
             end = min(end, self._live.minimum)
         return min(self._live.tree.size, end)
-
-
-def index_rows(
-    start: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes], before: Sequence[bytes] = ()
-) -> IndexRows:
-    """What the index keeps about entries `start`... A pure function of the log: rebuilding gives the same.
-
-    `before` are the entries of the first block in front of them, if they complete it.
-
-    Raises:
-        MalformedError: an entry that no log of ours would hold.
-    """
-    rows = IndexRows(start, start + len(entries))
-    rows.leaves.extend(zip(leaf_hashes, range(start, rows.end), strict=True))
-    read = [read_indexed(data) for data in entries]
-    rows.facets.extend(_facet_rows(start, read, before))
-    for index, data, entry in zip(range(start, rows.end), entries, read, strict=True):
-        _index_one(rows, index, data, entry, leaf_hashes[index - start])
-    return rows
-
-
-def pruned_rows(start: int, kept: Mapping[int, bytes], leaf_hashes: Sequence[bytes]) -> IndexRows:
-    """What can be known of entries `start`.. that were pruned: their leaf hashes, and those that are kept."""
-    rows = IndexRows(start, start + len(leaf_hashes))
-    rows.leaves.extend(zip(leaf_hashes, range(start, rows.end), strict=True))
-    for index, data in kept.items():
-        _index_one(rows, index, data, read_indexed(data), leaf_hashes[index - start])
-    return rows
-
-
-def _index_one(rows: IndexRows, index: int, data: bytes, entry: Indexed, leaf_hash: bytes) -> None:
-    if entry.v != ENTRY_VERSION or entry.kind not in KINDS:
-        rows.flags.append((index, "unknown_kind"))
-    elif entry.kind == "decision":
-        _index_decision(rows, index, entry)
-    elif entry.kind == "model" or (entry.kind == "coverage" and _ends_wait(entry, data)):
-        producer = bytes.fromhex(entry.producer)
-        rows.models.append(ModelRow(producer, entry.instance, entry.seq, index, leaf_hash))
-    elif entry.kind == "gap":
-        _index_gap(rows, index, entry)
-
-
-def _facet_rows(start: int, read: Sequence[Indexed], before: Sequence[bytes]) -> Iterator[FacetRow]:
-    """What the entries can be searched by, of each block that they complete."""
-    known = [*map(read_indexed, before), *read]
-    first = start - len(before)
-    for at in range(-first % TILE_WIDTH, len(known) - TILE_WIDTH + 1, TILE_WIDTH):
-        yield from block_rows((first + at) // TILE_WIDTH, known[at : at + TILE_WIDTH])
-
-
-def _ends_wait(entry: Indexed, data: bytes) -> bool:
-    """Whether a `coverage` entry says that no model is named (entry.md, "model"). One that is malformed says
-    nothing: a receipt could not carry it.
-    """
-    if entry.body.model != "unregistered":
-        return False
-    try:
-        check_body(entry.kind, parse_entry(data).body)
-    except MalformedError:
-        return False
-    return True
-
-
-def _index_decision(rows: IndexRows, index: int, entry: Indexed) -> None:
-    body = entry.body
-    if type(body.id) is not str or _ID.fullmatch(body.id) is None:
-        # Recorded, and in nobody's way: not every database can hold every text as a key.
-        rows.flags.append((index, "id_form"))
-    else:
-        rows.decisions.append((body.id, index))
-        if not _id_time_fits(body.id, body.start):
-            rows.flags.append((index, "id_time"))
-    if body.model == "unregistered":
-        rows.flags.append((index, "unregistered_model"))
-
-
-def _index_gap(rows: IndexRows, index: int, entry: Indexed) -> None:
-    body = entry.body
-    try:
-        from_us, to_us = parse_time(str(body.from_)), parse_time(str(body.to))
-    except MalformedError:
-        rows.flags.append((index, "gap_form"))
-        return
-    lost = body.count if type(body.count) is int and body.count >= 0 else None
-    producer, is_earlier = bytes.fromhex(entry.producer), body.instance != entry.instance
-    rows.gaps.append(GapRow(producer, index, from_us, to_us, lost, is_earlier))
-    if is_instance_hex(body.instance) and type(body.after_seq) is int and body.after_seq >= -1:
-        own_seq = None if is_earlier else entry.seq
-        rows.reaches.append(GapReach(producer, body.instance, index, body.after_seq, own_seq))
-
-
-def _id_time_fits(decision_id: str, start: object) -> bool:
-    """Whether the milliseconds in a UUIDv7 are those of the claimed start; either may be anything."""
-    try:
-        id_ms = id_time_ms(decision_id)
-        start_us = parse_time(start) if type(start) is str else -1
-    except (ValueError, MalformedError):
-        return False
-    return abs(id_ms - start_us // 1000) <= _ID_TOLERANCE_MS
-
-
-def id_time_ms(decision_id: str) -> int:
-    """The Unix milliseconds in a UUIDv7: when it says that it was made. Raises: ValueError."""
-    return int(decision_id[:8] + decision_id[9:13], 16)

@@ -142,7 +142,7 @@ class MemoryState:
         self._runs: list[ChainRun] = []
         self._batch_heads: list[BatchHead] = []
         self._anchors: list[AnchorRecord] = []
-        self._index = IndexRows(0, 0)
+        self._index = IndexRows(0, 0, bytearray())
         self._promises: list[tuple[PromiseRow, bool]] = []
         self._outcomes: list[tuple[OutcomeRow, frozenset[bytes]]] = []
 
@@ -285,21 +285,25 @@ class MemoryState:
             if rows.start != self._index.end:
                 raise CommitConflictError(f"expected rows from {self._index.end} on, found {rows.start}")
             if fault in {None, Fault.STORED}:
-                for name in ("leaves", "decisions", "models", "gaps", "reaches", "flags", "facets"):
+                self._index.leaf_hashes += rows.leaf_hashes or bytes(32 * (rows.end - rows.start))
+                self._index.decisions += rows.decisions or [None] * (rows.end - rows.start)
+                for name in ("models", "gaps", "reaches", "flags", "facets"):
                     getattr(self._index, name).extend(getattr(rows, name))
                 self._index.end = rows.end
-                repeated = [i for known, i in rows.decisions if self.indices_by_decision(known)[0] < i]
+                known = [(i, id_) for i, id_ in enumerate(rows.decisions, rows.start) if id_ is not None]
+                repeated = [i for i, id_ in known if self._index.decisions.index(id_) < i]
                 self._index.flags.extend((index, ID_REPEATED) for index in repeated)
         _raise(fault, "add_index_rows", "index")
         return repeated
 
     def clear_index(self) -> None:
         """Drop the index."""
-        self._index = IndexRows(0, 0)
+        self._index = IndexRows(0, 0, bytearray())
 
     def indices_by_decision(self, decision_id: str, above: int = -1, limit: int | None = None) -> list[int]:
         """Indices of decisions with this id."""
-        return [i for known, i in self._index.decisions if known == decision_id and i > above][:limit]
+        known = enumerate(self._index.decisions)
+        return [i for i, id_ in known if id_ == decision_id and i > above][:limit]
 
     def facet_blocks(self, span: FacetSpan, others: Sequence[tuple[int, int]]) -> list[FacetBlock]:
         """Blocks with entries of a property."""
@@ -307,7 +311,8 @@ class MemoryState:
 
     def indices_by_leaf(self, leaf_hash: bytes) -> list[int]:
         """Indices of entries that may have this leaf hash."""
-        return [index for known, index in self._index.leaves if known == leaf_hash]
+        hashes = self._index.leaf_hashes
+        return [i for i in range(len(hashes) // 32) if hashes[32 * i : 32 * i + 32] == leaf_hash]
 
     def next_model(self, producer: bytes, instance: str, after_seq: int) -> ModelRow | None:
         """The next `model` entry of an instance."""

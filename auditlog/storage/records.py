@@ -300,8 +300,10 @@ class IndexRows:
 
     start: int
     end: int
-    leaves: list[tuple[bytes, int]] = field(default_factory=list)
-    decisions: list[tuple[str, int]] = field(default_factory=list)
+    leaf_hashes: bytes | bytearray = b""
+    """32 bytes for each entry, in order; or none at all."""
+    decisions: list[str | None] = field(default_factory=list)
+    """For each entry the id of the decision that it is, in order; or none at all."""
     models: list[ModelRow] = field(default_factory=list)
     gaps: list[GapRow] = field(default_factory=list)
     reaches: list[GapReach] = field(default_factory=list)

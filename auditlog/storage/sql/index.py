@@ -5,7 +5,7 @@ Contract: `auditlog.storage.ports.IndexState`. Off the commit path: it has its o
 
 from __future__ import annotations
 
-from collections import Counter
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +78,7 @@ class SqlIndex:
     def add_index_rows(self, rows: IndexRows) -> list[int]:
         """Add rows and move the index on, in one transaction; see the port."""
         columns = _Columns.of(rows)  # made ready before the transaction: commits wait for it
+        again = _repeated_within(rows)
         with self._database.write(durable=False) as connection:
             log_id = self.log_id(connection)
             moved = connection.execute(
@@ -87,10 +88,9 @@ class SqlIndex:
             )
             if moved.rowcount != 1:
                 raise CommitConflictError(f"expected the index to end at {rows.start}, found another size")
-            suspects = _suspects(connection, log_id, rows)
-            _insert_each(connection, log_id, rows, columns)
+            repeated = sorted(again.union(_known_before(connection, log_id, columns)))
+            _insert_each(connection, log_id, columns)
             _insert_index_rows(connection, log_id, rows)
-            repeated = _repeated(connection, log_id, rows, suspects)
             insert_rows(connection, schema.entry_flag, [(log_id, index, ID_REPEATED) for index in repeated])
         return repeated
 
@@ -213,80 +213,85 @@ def leaf_key(leaf_hash: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """What the index keeps of each entry of a chunk, as JSON texts of one column each, in order."""
+    """What the index keeps of each entry of a chunk from `start` on, as a JSON text for each column."""
 
+    start: int
     leaf_keys: str
     decision_ids: str
 
     @classmethod
     def of(cls, rows: IndexRows) -> _Columns:
-        ids: list[str | None] = [None] * (rows.end - rows.start)
-        for known, index in rows.decisions:
-            ids[index - rows.start] = known
-        keys: list[int | None] = [None] * (rows.end - rows.start)
-        for leaf, index in rows.leaves:
-            keys[index - rows.start] = leaf_key(leaf)
-        return cls(msgspec.json.encode(keys).decode(), msgspec.json.encode(ids).decode())
+        keys = [key for (key,) in _LEAF_KEY.iter_unpack(rows.leaf_hashes)]
+        expected = {0, rows.end - rows.start}
+        assert {len(keys), len(rows.decisions)} <= expected, "each entry of a chunk, or none"
+        return cls(rows.start, *(msgspec.json.encode(each).decode() for each in (keys, rows.decisions)))
 
 
-def _insert_each(connection: Connection, log_id: int, rows: IndexRows, columns: _Columns) -> None:
+_LEAF_KEY = struct.Struct(">q24x")
+"""`leaf_key` of a whole leaf hash, in the machine's own speed."""
+
+
+def _insert_each(connection: Connection, log_id: int, columns: _Columns) -> None:
     """A row for each leaf hash and each decision id."""
-    if connection.dialect.name == "sqlite":
-        # In one step each, as in `rows`. Sorted: neighbouring pages are filled instead of jumping about.
-        for table, texts in (("leaf_index", columns.leaf_keys), ("decision_index", columns.decision_ids)):
-            connection.exec_driver_sql(_EACH[table], (log_id, rows.start, texts))
-        return
-    leaves = sorted((log_id, leaf_key(leaf), index) for leaf, index in rows.leaves)
-    insert_rows(connection, schema.leaf_index, leaves)
-    decisions = sorted((log_id, known, index) for known, index in rows.decisions)
-    insert_rows(connection, schema.decision_index, decisions)
+    sql = _SQL[connection.dialect.name]
+    for insert_each, texts in ((sql.leaves, columns.leaf_keys), (sql.decisions, columns.decision_ids)):
+        connection.exec_driver_sql(insert_each, {"texts": texts, "start": columns.start, "log": log_id})
 
 
-_EACH = {
-    table: f"INSERT INTO {table} (log_id, {key}, entry_index) "  # noqa: S608 - names of ours alone
-    "SELECT ?1, value, ?2 + key FROM json_each(?3) WHERE value IS NOT NULL ORDER BY value"
-    for table, key in (("leaf_index", "leaf_key"), ("decision_index", "decision_id"))
-}
+def _known_before(connection: Connection, log_id: int, columns: _Columns) -> list[int]:
+    """Which of the decisions have an id that is in the index already; asked before they are added."""
+    known = _SQL[connection.dialect.name].known
+    values = {"texts": columns.decision_ids, "start": columns.start, "log": log_id}
+    return [row[0] for row in connection.exec_driver_sql(known, values)]
 
 
-def _suspects(connection: Connection, log_id: int, rows: IndexRows) -> list[str]:
-    """Ids of the new decisions that may be there before, or twice among them. Asked before they are added.
+def _repeated_within(rows: IndexRows) -> set[int]:
+    """Which of the decisions have the id of an earlier one of the same chunk."""
+    known = [id_ for id_ in rows.decisions if id_ is not None]
+    if len(set(known)) == len(known):
+        return set()
+    first: dict[str, int] = {}
+    ids = enumerate(rows.decisions, rows.start)
+    return {index for index, id_ in ids if id_ is not None and first.setdefault(id_, index) < index}
 
-    Ids grow with time. On SQLite, which compares text as we do, one above all known ids is new for sure.
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """What is done with a whole column in one step each, during which the driver gives the interpreter's lock
+    away: row by row it would be given and taken as often (see `rows`).
     """
-    ids = Counter(known for known, _ in rows.decisions)
-    if connection.dialect.name != "sqlite":
-        return sorted(ids)
-    top = connection.exec_driver_sql(
-        "SELECT MAX(decision_id) FROM decision_index WHERE log_id = ?", (log_id,)
-    ).scalar_one_or_none()
-    return sorted(known for known, count in ids.items() if count > 1 or (top is not None and known <= top))
 
+    leaves: str
+    decisions: str
+    known: str
 
-def _repeated(connection: Connection, log_id: int, rows: IndexRows, suspects: list[str]) -> list[int]:
-    """Of the decisions just added, those whose id an earlier entry has; none but `suspects` can be."""
-    if not suspects:
-        return []
-    # The ids as one value: a parameter for each would cost more than the search.
-    if connection.dialect.name == "sqlite":
-        each, ids = "SELECT value AS id FROM json_each(?)", msgspec.json.encode(suspects).decode()
-        found = connection.exec_driver_sql(_FIRSTS.format(each=each, log="?"), (ids, log_id))
-    else:
-        found = connection.exec_driver_sql(
-            _FIRSTS.format(each="SELECT unnest(%s::text[]) AS id", log="%s"), (suspects, log_id)
+    @classmethod
+    def of(cls, each: str, index: str, log: str) -> _Statements:
+        """`each` gives the elements of the JSON text `texts` as `value`, `index` the entry of one."""
+
+        def insert_each(table: str, key: str, kind: str) -> str:
+            # Sorted: neighbouring pages are filled instead of jumping about.
+            return (
+                f"INSERT INTO {table} (log_id, {key}, entry_index) "  # noqa: S608 - names of ours alone
+                f"SELECT {log}, CAST(value AS {kind}), {index} FROM {each} WHERE value IS NOT NULL ORDER BY 2"
+            )
+
+        known = "SELECT 1 FROM decision_index AS known WHERE known.log_id = {} AND decision_id = new.value"
+        return cls(
+            insert_each("leaf_index", "leaf_key", "BIGINT"),
+            insert_each("decision_index", "decision_id", "TEXT"),
+            f"SELECT {index} FROM {each} WHERE value IS NOT NULL AND EXISTS ({known.format(log)})",  # noqa: S608
         )
-    first = {row[0]: row[1] for row in found}
-    return sorted(index for id_, index in rows.decisions if index > first.get(id_, index))
 
 
-_FIRSTS = """
-WITH new AS ({each})
-SELECT new.id, MIN(known.entry_index) FROM new
-CROSS JOIN decision_index AS known
-WHERE known.log_id = {log} AND known.decision_id = new.id
-GROUP BY new.id HAVING COUNT(*) > 1
-"""
-"""The first entry of each of some ids that have several. CROSS: SQLite searches for each id, never scans."""
+_SQL = {
+    "sqlite": _Statements.of("json_each(:texts) AS new", ":start + key", ":log"),
+    "postgresql": _Statements.of(
+        "json_array_elements_text(CAST(%(texts)s AS JSON)) WITH ORDINALITY AS new(value, at)",
+        "CAST(%(start)s AS BIGINT) + at - 1",
+        "CAST(%(log)s AS BIGINT)",
+    ),
+}
 
 
 def _insert_index_rows(connection: Connection, log_id: int, rows: IndexRows) -> None:

@@ -351,7 +351,7 @@ class StateContract(PromiseContract, StandingContract, SearchContract, SnapshotC
         other = make_state("b.example/log")
         assert other.read() is None
         other.commit(changed(previous_note=None, note="theirs\n", own_expected=None, own_head=own(0)))
-        state.add_index_rows(IndexRows(0, 1, leaves=[(A, 0)], decisions=[("d", 0)]))
+        state.add_index_rows(IndexRows(0, 1, A, ["d"]))
         assert other.indices_by_decision("d") == []
         assert other.index_size() == 0
         ours = state.read()
@@ -399,16 +399,16 @@ class StateContract(PromiseContract, StandingContract, SearchContract, SnapshotC
             IndexRows(
                 0,
                 3,
-                leaves=[(A, 0), (B, 1), (A[:8] + B[8:], 2)],
-                decisions=[("one", 1), ("two", 2)],
+                A + B + A[:8] + B[8:],
+                [None, "one", "two"],
                 models=[ModelRow(A, INSTANCE, 7, 0, A)],
                 flags=[(1, "id_time"), (1, "unregistered_model")],
             )
         )
         assert state.flags(2) == []
         with pytest.raises(CommitConflictError):
-            state.add_index_rows(IndexRows(2, 5, decisions=[("three", 4)]))
-        assert state.add_index_rows(IndexRows(3, 4, decisions=[("one", 3)])) == [3]
+            state.add_index_rows(IndexRows(2, 5, decisions=[None, None, "three"]))
+        assert state.add_index_rows(IndexRows(3, 4, decisions=["one"])) == [3]
         assert state.index_size() == 4
         assert state.flags(3) == ["id_repeated"]
         assert state.indices_by_decision("one") == [1, 3]
@@ -436,13 +436,13 @@ class StateContract(PromiseContract, StandingContract, SearchContract, SnapshotC
 
     def test_an_id_repeated_within_one_step_is_flagged(self, state: LogState) -> None:
         """All but the first, wherever the first is."""
-        assert state.add_index_rows(IndexRows(0, 3, decisions=[("x", 0), ("y", 1), ("x", 2)])) == [2]
-        assert state.add_index_rows(IndexRows(3, 5, decisions=[("y", 3), ("x", 4)])) == [3, 4]
+        assert state.add_index_rows(IndexRows(0, 3, decisions=["x", "y", "x"])) == [2]
+        assert state.add_index_rows(IndexRows(3, 5, decisions=["y", "x"])) == [3, 4]
         assert [state.flags(index) for index in range(3)] == [[], [], ["id_repeated"]]
 
     def test_the_index_can_be_dropped(self, state: LogState) -> None:
         """Clearing leaves an empty index and the committed state as it was."""
-        state.add_index_rows(IndexRows(0, 1, leaves=[(A, 0)], decisions=[("one", 0)], flags=[(0, "id_time")]))
+        state.add_index_rows(IndexRows(0, 1, A, ["one"], flags=[(0, "id_time")]))
         state.clear_index()
         assert state.index_size() == 0
         assert state.indices_by_decision("one") == []

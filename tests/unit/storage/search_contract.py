@@ -40,7 +40,7 @@ class SearchContract:
     def test_ids_are_read_in_pieces(self, state: LogState) -> None:
         """Decisions of one id from an index on, as many as asked for."""
         rows = IndexRows(0, 9)
-        rows.decisions += [("same", index) for index in range(9)]
+        rows.decisions += ["same"] * 9
         state.add_index_rows(rows)
         assert state.indices_by_decision("same", above=3, limit=2) == [4, 5]
         assert state.indices_by_decision("same", above=8) == []
