@@ -26,7 +26,8 @@ from auditlog.errors import (
 )
 from auditlog.log.config import Stores
 from auditlog.log.cosigners import Signer, read_cosigners
-from auditlog.storage.files import locked, read_whole, write_durably
+from auditlog.storage.files import locked, write_durably
+from auditlog.storage.temporary import read_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class HighWaterFile:
         """Guard the log whose key is `verifier`. The path must not be below the log's own directories."""
         self.path = Path(path)
         self._verifier = verifier
+        self._recorded = b""
+        """What this object wrote last: found again byte for byte, it is not verified anew for each commit."""
 
     @property
     def name(self) -> str:
@@ -97,34 +100,55 @@ class HighWaterFile:
 
     def newest(self) -> SeenTree | None:
         """Read the file; a missing file has seen nothing, a damaged or foreign one is an error."""
+        found = self._read()
+        return None if found is None else self._open(found)
+
+    def record(self, note: str) -> None:
+        """Replace the file, durable on return, unless it holds a larger tree: another process on this log may
+        have committed between a commit of ours and its record, and a mark never goes back.
+        """
+        data = note.encode("utf-8")
+        # A lock of its own: the file itself is replaced. It dies with its process.
+        with locked(self.path.with_name(f".{self.path.name}.lock")):
+            if self._held_size() <= _size_of(data):
+                write_durably(self.path, data)
+                self._recorded = data
+
+    def _held_size(self) -> int:
+        """Size of the tree in the file; below all others if there is none to go by."""
+        found = self._read()
+        if found is None:
+            return -1
+        if found == self._recorded:
+            return _size_of(found)
         try:
-            text = read_whole(self.path).decode("utf-8")
+            return self._open(found).tree_size
+        except DamagedStoreError:
+            return -1  # torn, or foreign: a start would have refused; a running log knows its own tree
+
+    def _read(self) -> bytes | None:
+        try:
+            return read_whole(self.path)
         except FileNotFoundError:
             return None
-        except UnicodeDecodeError as error:
-            raise DamagedStoreError(f"{self.name}: expected a checkpoint, found other bytes") from error
         except OSError as error:
             raise StorageError(f"{self.name}: expected to read it, found {type(error).__name__}") from error
+
+    def _open(self, found: bytes) -> SeenTree:
         try:
-            checkpoint, _ = open_checkpoint(text, [self._verifier], self._verifier.name)
+            checkpoint, _ = open_checkpoint(found.decode("utf-8"), [self._verifier], self._verifier.name)
+        except UnicodeDecodeError as error:
+            raise DamagedStoreError(f"{self.name}: expected a checkpoint, found other bytes") from error
         except AuditLogError as error:
             raise DamagedStoreError(
                 f"{self.name}: expected a checkpoint of this log, found: {error}"
             ) from error
         return SeenTree(checkpoint.tree_size, checkpoint.root_hash)
 
-    def record(self, note: str) -> None:
-        """Replace the file, durable on return, unless it holds a larger tree: another process on this log may
-        have committed between a commit of ours and its record, and a mark never goes back.
-        """
-        # A lock of its own: the file itself is replaced. It dies with its process.
-        with locked(self.path.with_name(f".{self.path.name}.lock")):
-            try:
-                held = self.newest()
-            except DamagedStoreError:
-                held = None  # torn, or foreign: a start would have refused; a running log knows its own tree
-            if held is None or held.tree_size <= int(note.split("\n")[1]):
-                write_durably(self.path, note.encode("utf-8"))
+
+def _size_of(note: bytes) -> int:
+    """Tree size in a checkpoint that this process signed."""
+    return int(note.split(b"\n", 2)[1])
 
 
 FLAG = (

@@ -2,7 +2,7 @@
 
 Contract: `auditlog.storage.ports.ObjectStore`. What a power loss can leave at each step:
 
-    temporary file written, fsynced     nothing in the store; a stray file in the temporary directory
+    temporary files written, fsynced    nothing in the store; stray files in the temporary directory
     link (create) or rename (replace)   the object whole, or not there
     fsync of the directory              the object is there for good
 
@@ -10,6 +10,8 @@ Temporary files never lie below the root, because the root may be served to the 
 directory beside it (same file system), and leftovers of a crash are swept when the store is opened.
 Must never: follow a path out of the root, or show a half-written object.
 """
+# Every commit comes by here, and pathlib takes longer than some of the system calls:
+# ruff: noqa: PTH101, PTH102, PTH106, PTH108, PTH112
 
 from __future__ import annotations
 
@@ -19,29 +21,28 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from auditlog.errors import ImmutableObjectError, StorageError
+from auditlog.errors import StorageError
 from auditlog.storage.owned import (
     OWNER_DIR,
     OWNER_FILE,
     PUBLIC_DIR,
     PUBLIC_FILE,
     make_dir,
-    open_new,
 )
+from auditlog.storage.temporary import Temporary, read_whole, sync_dir
+from auditlog.storage.together import sync_together
 
 _SWEEP_AGE_S = 3600.0
 _LOCK = "lock"
 LOCK_WAIT_S = 5.0
 """Nobody holds a lock for longer than a few writes take."""
 _LOCK_LOOK_S = 0.002
-_READ_BYTES = 1 << 20
-_TOGETHER = 4
-"""From this many objects on, as many are written at once."""
+_TOGETHER = 64
+"""So many files at most are open at once to be written."""
 
 
 class FileStore:
@@ -58,11 +59,12 @@ class FileStore:
         )
         self.root = Path(root).absolute()
         self._temp = Path(temp).absolute() if temp else self.root.with_name(f".{self.root.name}.tmp")
-        self._known_dirs: set[Path] = set()
+        self._base = str(self.root)
+        self._known_dirs: set[str] = set()
         # Names of temporary files that no other process has; random bytes for each would be a system call.
-        self._own, self._numbers = secrets.token_hex(16), itertools.count()
+        self._own, self._numbers = f"{self._temp}/{secrets.token_hex(16)}", itertools.count()
         try:
-            self._make_dir(self.root)
+            self._make_dir(self._base)
             make_dir(self._temp)
             self._sweep()
         except OSError as error:
@@ -75,36 +77,57 @@ class FileStore:
     def put_new_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Create several objects with one directory fsync for each directory; see the port."""
         waiting = list(objects)
-        if len(waiting) < _TOGETHER:
-            touched = [self._put(path, data) for path, data in waiting]
-        else:
-            # fsyncs that wait together share one journal commit: a third of the time of one after the other.
-            with ThreadPoolExecutor(_TOGETHER) as threads:
-                touched = list(threads.map(lambda item: self._put(*item), waiting))
-        for directory in dict.fromkeys(touched):
+        touched: dict[str, None] = {}
+        for at in range(0, len(waiting), _TOGETHER):
+            touched |= dict.fromkeys(self._put(waiting[at : at + _TOGETHER]))
+        for directory in touched:
             try:
-                _sync_dir(directory)
+                sync_dir(directory)
             except OSError as error:
-                raise _failed("syncing the directory of", str(directory), error) from error
+                raise _failed("syncing the directory of", directory, error) from error
 
-    def _put(self, path: str, data: bytes) -> Path:
-        """Create one object, whole and durable but for its directory, which is returned."""
-        target = self._target(path)
+    def _put(self, objects: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Create objects, each whole and durable but for its directory, which are returned. They are written,
+        then made durable together, then named: dying between leaves temporary files.
+        """
+        files: list[Temporary] = []
+        path, folders = "", []
         try:
-            self._make_dir(target.parent)
-            self._create(target, path, data)
+            for path, data in objects:
+                target = self._target(path)
+                folders.append(_folder_of(target))
+                self._make_dir(folders[-1])
+                files.append(self._open_temp(target))
+                files[-1].write(data)
+            for (path, _), error in zip(  # noqa: B007  told by the handler
+                objects, sync_together([each.fd for each in files]), strict=True
+            ):
+                if error is not None:
+                    raise error
+            for (path, data), each in zip(objects, files, strict=True):
+                each.close()
+                each.link(path, data)
         except OSError as error:
             raise _failed("creating", path, error) from error
-        return target.parent
+        finally:
+            for each in files:
+                each.drop()
+        return folders
 
     def replace(self, path: str, data: bytes) -> None:
         """Put `data` in the place of the object; see the port."""
         target = self._target(path)
         try:
-            self._make_dir(target.parent)
-            temporary = self._write_temp(data)
-            temporary.replace(target)
-            _sync_dir(target.parent)
+            self._make_dir(_folder_of(target))
+            temporary = self._open_temp(target)
+            try:
+                temporary.write(data)
+                os.fsync(temporary.fd)
+                temporary.close()
+                temporary.rename()
+            finally:
+                temporary.drop()
+            sync_dir(_folder_of(target))
         except OSError as error:
             raise _failed("replacing", path, error) from error
 
@@ -141,64 +164,43 @@ class FileStore:
     def delete(self, path: str) -> None:
         """Remove the object if it is there, and its folder of partial tiles if it was the last of them."""
         target = self._target(path)
+        folder = _folder_of(target)
         try:
-            target.unlink(missing_ok=True)
-            if target.parent.suffix == ".p":
-                self._known_dirs.discard(target.parent)
-                target.parent.rmdir()
+            with suppress(FileNotFoundError):
+                os.unlink(target)
+            if folder.endswith(".p"):
+                self._known_dirs.discard(folder)
+                os.rmdir(folder)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
                 raise _failed("deleting", path, error) from error
 
-    def _target(self, path: str) -> Path:
-        parts = path.split("/")
-        if any(part in {"", ".", ".."} or "\0" in part for part in parts):
-            raise StorageError(f"expected a relative path without empty, . or .. parts, found {path!r}")
-        return self.root.joinpath(*parts)
+    def _target(self, path: str) -> str:
+        for part in path.split("/"):
+            if part in {"", ".", ".."} or "\0" in part:
+                raise StorageError(f"expected a relative path without empty, . or .. parts, found {path!r}")
+        return f"{self._base}/{path}"
 
-    def _create(self, target: Path, path: str, data: bytes) -> None:
-        temporary = self._write_temp(data)
-        try:
-            # link, unlike rename, refuses to take the place of what is there: create-only without a race.
-            os.link(temporary, target)
-        except FileExistsError:
-            if read_whole(target) != data:
-                raise ImmutableObjectError(
-                    f"expected no object or the same {len(data)} bytes at {path}, found other bytes"
-                ) from None
-            # The bytes are right but whoever wrote them may have died before their fsync.
-            _sync_file(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    def _open_temp(self, target: str) -> Temporary:
+        path = f"{self._own}-{next(self._numbers)}"
+        return Temporary(path, self._file_mode, target)
 
-    def _write_temp(self, data: bytes) -> Path:
-        temporary = self._temp / f"{self._own}-{next(self._numbers)}"
-        fd = open_new(temporary, self._file_mode)
-        try:
-            _write_all(fd, data)
-            os.fsync(fd)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(fd)
-        return temporary
-
-    def _make_dir(self, directory: Path) -> None:
+    def _make_dir(self, directory: str) -> None:
         """Create the directory and its parents, each durable in its parent before anything is put in it.
 
         One below the root that is there already may have been made by a process that died before its sync.
         """
         if directory in self._known_dirs:
             return
-        is_there, is_ours = directory.is_dir(), self.root in directory.parents
+        is_there, is_ours = os.path.isdir(directory), directory.startswith(f"{self._base}/")
         if is_ours or not is_there:
-            self._make_dir(directory.parent)
+            self._make_dir(_folder_of(directory))
         if not is_there:
-            directory.mkdir(mode=self._dir_mode, exist_ok=True)
-            directory.chmod(self._dir_mode)
+            with suppress(FileExistsError):
+                os.mkdir(directory, self._dir_mode)
+            os.chmod(directory, self._dir_mode)
         if is_ours or not is_there:
-            _sync_dir(directory.parent)
+            sync_dir(_folder_of(directory))
         self._known_dirs.add(directory)
 
     def _sweep(self) -> None:
@@ -206,9 +208,9 @@ class FileStore:
         leftovers = [path for path in self._temp.iterdir() if path.name != _LOCK]
         if not leftovers:
             return  # the rule: a service of hundreds of logs opens three stores for each
-        probe = self._write_temp(b"")
-        now = probe.stat().st_mtime
-        probe.unlink()
+        probe = self._open_temp("")
+        now = os.fstat(probe.fd).st_mtime
+        probe.drop()
         for leftover in leftovers:
             try:
                 if now - leftover.stat().st_mtime > _SWEEP_AGE_S:
@@ -226,9 +228,12 @@ def locked(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         holds it until it goes on, or is ended.
     """
     try:
-        make_dir(path.parent)
         # Opened anew each time: locks of one opened file do not exclude the threads that share it.
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_FILE)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_FILE)
+        except FileNotFoundError:
+            make_dir(path.parent)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_FILE)
     except OSError as error:
         raise _failed("locking", str(path), error) from error
     try:
@@ -255,28 +260,6 @@ def _take_lock(fd: int, path: Path, until: float) -> None:
             return
 
 
-def read_whole(path: Path) -> bytes:
-    """The bytes of a file, in four system calls where the library takes nine: each lets go of the
-    interpreter's lock, and a thread that commits beside busy ones waits to get it back.
-
-    Raises:
-        OSError: as `os.open` and `os.read`.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.fstat(fd).st_size
-        data = os.read(fd, size + 1)
-        if len(data) == size:
-            return data
-        # Cut short (a read takes 2 GB at most), or it has grown: to the end, whatever its size was.
-        parts = [data]
-        while parts[-1]:
-            parts.append(os.read(fd, _READ_BYTES))
-        return b"".join(parts)
-    finally:
-        os.close(fd)
-
-
 def write_durably(path: Path, data: bytes) -> None:
     """Replace one file outside any store, atomically and durably, for its owner alone; its directory is
     created.
@@ -284,42 +267,28 @@ def write_durably(path: Path, data: bytes) -> None:
     Raises:
         StorageError: it failed, and may have happened all the same.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    folder = str(path.parent)
+    name = f"{folder}/.{path.name}.{secrets.token_hex(8)}.tmp"
     try:
-        make_dir(path.parent)
-        fd = open_new(temporary, OWNER_FILE)
         try:
-            _write_all(fd, data)
-            os.fsync(fd)
+            temporary = Temporary(name, OWNER_FILE, str(path))
+        except FileNotFoundError:
+            make_dir(path.parent)
+            temporary = Temporary(name, OWNER_FILE, str(path))
+        try:
+            temporary.write(data)
+            os.fsync(temporary.fd)
+            temporary.close()
+            temporary.rename()
         finally:
-            os.close(fd)
-        temporary.replace(path)
-        _sync_dir(path.parent)
+            temporary.drop()
+        sync_dir(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _failed("replacing", str(path), error) from error
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _sync_dir(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _sync_file(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _folder_of(path: str) -> str:
+    return path[: path.rindex("/")] or "/"
 
 
 def _listing_failed(error: OSError) -> None:

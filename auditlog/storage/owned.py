@@ -39,7 +39,7 @@ def make_private_file(path: Path) -> None:
         return
 
 
-def open_new(path: Path, mode: int) -> int:
+def open_new(path: str | Path, mode: int) -> int:
     """Create a file with exactly this mode, and open it for writing. Raises OSError, FileExistsError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_FILE)
     try:

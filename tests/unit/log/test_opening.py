@@ -216,6 +216,28 @@ class TestTheHighWaterFile:
         assert guard.newest() == SeenTree(5, b"\x05" * 32)
         assert "mark" in guard.name
 
+    def test_a_mark_never_goes_back_whoever_moved_it(self, tmp_path: Path) -> None:
+        """Each record compares with what the file holds now, not with what this process left there."""
+        signer = Ed25519Signer.from_seed(ORIGIN, bytes(32))
+        notes = {n: sign_checkpoint(Checkpoint(ORIGIN, n, bytes([n]) * 32), signer) for n in (3, 4, 5, 9)}
+        ours, theirs = (HighWaterFile(tmp_path / "mark", signer.verifier) for _ in range(2))
+        for guard, size, held in (
+            (ours, 3, 3),
+            (theirs, 5, 5),
+            (ours, 4, 5),
+            (theirs, 3, 5),
+            (ours, 9, 9),
+            (ours, 5, 9),
+        ):
+            guard.record(notes[size])
+            assert guard.newest() == SeenTree(held, bytes([held]) * 32)
+        (tmp_path / "mark").write_bytes(notes[9].encode()[:40])
+        ours.record(notes[4])
+        assert ours.newest() == SeenTree(4, b"\x04" * 32)
+        (tmp_path / "mark").unlink()
+        ours.record(notes[3])
+        assert ours.newest() == SeenTree(3, b"\x03" * 32)
+
     def test_damage_and_other_logs_are_errors(self, tmp_path: Path) -> None:
         """A file that cannot be believed is never taken for one that has nothing to say."""
         signer = Ed25519Signer.from_seed(ORIGIN, bytes(32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,48 @@ def test_every_write_is_synced_before_it_returns(tmp_path: Path, monkeypatch: py
     assert calls == ["fsync", "link", "fsync"]
 
 
+def test_many_objects_are_all_synced_before_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects written together wait together; their directory is synced after the last has its name."""
+    store = FileStore(tmp_path / "log")
+    store.put_new("tile/0/000", b"first, so that the directories exist")
+    calls: list[str] = []
+
+    def fsync(fd: int, real: Callable[[int], None] = os.fsync) -> None:
+        real(fd)
+        calls.append("fsync")
+
+    def link(old: str, new: str, real: Callable[[str, str], None] = os.link) -> None:
+        calls.append("link")
+        real(old, new)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    store.put_new_all([(f"tile/0/{n:03d}", b"x" * n) for n in range(1, 21)])
+    assert calls == ["fsync"] * 20 + ["link"] * 20 + ["fsync"]
+    assert store.get("tile/0/020") == b"x" * 20
+
+
+def test_an_object_that_cannot_be_synced_is_named_in_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several written together: nothing is stored, and no temporary file stays."""
+    store = FileStore(tmp_path / "log")
+    store.put_new("tile/0/000", b"first, so that the directories exist")
+
+    def fsync(fd: int, real: Callable[[int], None] = os.fsync) -> None:
+        if os.fstat(fd).st_size == 7:
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match=r"creating tile/0/007: .* Input/output error"):
+        store.put_new_all([(f"tile/0/{n:03d}", b"x" * n) for n in range(1, 10)])
+    assert store.list() == ["tile/0/000"]
+    assert list((tmp_path / ".log.tmp").iterdir()) == []
+
+
 def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the system names the object and leaves no temporary file."""
     store = FileStore(tmp_path / "log")
@@ -105,10 +148,10 @@ def test_a_folder_that_a_dead_process_made_is_made_durable(
 ) -> None:
     """It may have died between making it and syncing the one above: what is put in it must not vanish."""
     (tmp_path / "root" / "tile" / "0").mkdir(parents=True)
-    synced: list[Path] = []
-    monkeypatch.setattr("auditlog.storage.files._sync_dir", synced.append)
+    synced: list[str] = []
+    monkeypatch.setattr("auditlog.storage.files.sync_dir", synced.append)
     FileStore(tmp_path / "root").put_new("tile/0/000", b"x")
-    assert synced == [tmp_path / "root", tmp_path / "root" / "tile", tmp_path / "root" / "tile" / "0"]
+    assert synced == [str(tmp_path / "root" / below) for below in ("", "tile", "tile/0")]
 
 
 def test_a_lock_that_another_holds_is_waited_for_in_bounded_time(tmp_path: Path) -> None:
