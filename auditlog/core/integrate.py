@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from auditlog.core.merkle import CompactRange, hash_pairs
-from auditlog.core.proofs import EMPTY_ROOT, MAX_TREE_SIZE, hash_children
+from auditlog.core.merkle import hash_pairs, root_hash
+from auditlog.core.proofs import EMPTY_ROOT, MAX_TREE_SIZE
 from auditlog.core.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
@@ -102,13 +102,12 @@ class RightEdge:
 
     def root_hash(self) -> bytes:
         """Root of the tree so far."""
-        root: bytes | None = None
+        right: list[bytes] = []
         for hashes in self._levels:
-            part = CompactRange()
-            part.extend(hashes)
-            for peak in reversed(part.hashes):
-                root = peak if root is None else hash_children(peak, root)
-        return EMPTY_ROOT if root is None else root
+            # What is right of the complete subtrees of a level is its last node, however few leaves it has.
+            row = hashes + right
+            right = [root_hash(row)] if row else []
+        return right[0] if right else EMPTY_ROOT
 
 
 def level_count(size: int) -> int:
