@@ -113,12 +113,26 @@ class FsckReport:
             lines.append(f"{step.number} {step.name:<10} {outcome:<16} {detail}".rstrip())
             if step.problem_count > 1:
                 lines += [f"    {printable(problem, 500)}" for problem in step.problems]
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
         if self.tree_size is not None:
-            lines.append(f"entries: {counts or 'none of auditlog'}; {self.other_entries} of other kinds")
+            lines.append(f"entries: {self._counted(self.tree_size)}")
         if declared := self.declared.line():
             lines.append(declared)
         return lines
+
+    def _counted(self, size: int) -> str:
+        """How many entries there are of each kind, and how many are in no such count: chains, and with them
+        kinds, are followed from the first entry to the first hole.
+        """
+        found, pruned = sum(self.kinds.values()) + self.other_entries, self.minimum_index
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
+        parts = [counts or "none of auditlog", f"{self.other_entries} of other kinds"]
+        if found < size and not found:
+            parts = ["none counted by kind"]
+        if pruned:
+            parts.append(f"{pruned} were pruned and not looked at")
+        if rest := size - found - pruned:
+            parts.append(f"{rest} others were not counted" if pruned else f"{rest} were not counted")
+        return "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""

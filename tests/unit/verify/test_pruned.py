@@ -41,6 +41,9 @@ def test_fsck_says_how_much_it_did_not_check(pruned: PrunedLog) -> None:
     assert f"minimum index {MINIMUM}" in report.step("entries").detail
     assert f"{DAYS} days" in report.step("entries").detail
     assert report.to_json()["minimum_index"] == MINIMUM
+    told, rest = report.lines()[-1], (report.tree_size or 0) - MINIMUM
+    assert told.startswith(f"entries: none counted by kind; {MINIMUM} were pruned and not looked at; ")
+    assert told.endswith(f"; {rest} others were not counted")
     with_hands = fsck(pruned.source(), pruned.vkey, hands=Inline(pruned.files(), 2))
     assert with_hands.to_json() == report.to_json()
     assert fsck(MemorySource(pruned.before), pruned.vkey).exit_code == 0
