@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,9 +132,24 @@ def test_fsck_checks_any_log(tmp_path: Path, capsys: Capture) -> None:
     assert "300 of other kinds" in capsys.readouterr().out
     assert run(["fsck", str(tmp_path / "hashes"), "--vkey", log_signer().vkey, "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["exit_code"] == 3
+    assert run(["fsck", str(tmp_path / "hashes"), "--vkey", log_signer().vkey]) == 3
+    assert "entries: none counted by kind; 300 were not counted" in capsys.readouterr().out
     bundle = tmp_path / "log" / "tile" / "entries" / "000"
     bundle.write_bytes(bundle.read_bytes().replace(b"entry 7", b"entry 8", 1))
     assert run(["fsck", str(tmp_path / "log"), "--vkey", str(key)]) == 1
+
+
+def test_the_package_is_the_command() -> None:
+    """`python -m auditlog` is the program under its own name, exit codes and all."""
+    for arguments, code, says in (
+        (["--version"], 0, f"auditlog {auditlog.__version__}\n"),
+        (["nonsense"], 2, "Usage: auditlog "),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "auditlog", *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code
+        assert (done.stdout + done.stderr).startswith(says)
 
 
 def test_fsck_of_a_log_of_ours_counts_kinds(tmp_path: Path, capsys: Capture) -> None:
