@@ -266,28 +266,31 @@ class _Statements:
     known: str
 
     @classmethod
-    def of(cls, each: str, index: str, log: str) -> _Statements:
-        """`each` gives the elements of the JSON text `texts` as `value`, `index` the entry of one."""
+    def of(cls, each: str, number: str, index: str, log: str) -> _Statements:
+        """`each` gives the elements of the JSON text `texts` as `value`, `number` is one that is a number,
+        `index` the entry of one.
+        """
 
-        def insert_each(table: str, key: str, kind: str) -> str:
+        def insert_each(table: str, key: str, value: str) -> str:
             # Sorted: neighbouring pages are filled instead of jumping about.
             return (
                 f"INSERT INTO {table} (log_id, {key}, entry_index) "  # noqa: S608 - names of ours alone
-                f"SELECT {log}, CAST(value AS {kind}), {index} FROM {each} WHERE value IS NOT NULL ORDER BY 2"
+                f"SELECT {log}, {value}, {index} FROM {each} WHERE value IS NOT NULL ORDER BY 2"
             )
 
         known = "SELECT 1 FROM decision_index AS known WHERE known.log_id = {} AND decision_id = new.value"
         return cls(
-            insert_each("leaf_index", "leaf_key", "BIGINT"),
-            insert_each("decision_index", "decision_id", "TEXT"),
+            insert_each("leaf_index", "leaf_key", number),
+            insert_each("decision_index", "decision_id", "value"),
             f"SELECT {index} FROM {each} WHERE value IS NOT NULL AND EXISTS ({known.format(log)})",  # noqa: S608
         )
 
 
 _SQL = {
-    "sqlite": _Statements.of("json_each(:texts) AS new", ":start + key", ":log"),
+    "sqlite": _Statements.of("json_each(:texts) AS new", "value", ":start + key", ":log"),
     "postgresql": _Statements.of(
         "json_array_elements_text(CAST(%(texts)s AS JSON)) WITH ORDINALITY AS new(value, at)",
+        "CAST(value AS BIGINT)",
         "CAST(%(start)s AS BIGINT) + at - 1",
         "CAST(%(log)s AS BIGINT)",
     ),
