@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, and_, delete, or_, select, update
+from sqlalchemy import Connection, Select, Table, and_, bindparam, delete, or_, select, update
 
 from auditlog.errors import CommitConflictError, StorageError
 from auditlog.storage.records import (
@@ -37,6 +37,13 @@ _DERIVED = (
     schema.entry_flag,
     schema.entry_facet,
 )
+# Built once: building costs more than running.
+_LOG_ID = select(schema.log.c.log_id).where(schema.log.c.origin == bindparam("of_origin"))
+_MOVE = (
+    update(schema.log)
+    .where(schema.log.c.log_id == bindparam("of_log"), schema.log.c.index_size == bindparam("old"))
+    .values(index_size=bindparam("new"))
+)
 _CLEARING = -1
 _CLEARED_AT_ONCE = 20_000
 """About so many rows are deleted in one transaction: whoever commits gets in between."""
@@ -55,9 +62,7 @@ class SqlIndex:
         Raises:
             StorageError: the log was never created here.
         """
-        found = connection.execute(
-            select(schema.log.c.log_id).where(schema.log.c.origin == self.origin)
-        ).scalar_one_or_none()
+        found = connection.execute(_LOG_ID, {"of_origin": self.origin}).scalar_one_or_none()
         if found is None:
             raise StorageError(f"expected a log of origin {self.origin} in the database, found none")
         return int(found)
@@ -81,11 +86,7 @@ class SqlIndex:
         again = _repeated_within(rows)
         with self._database.write(durable=False) as connection:
             log_id = self.log_id(connection)
-            moved = connection.execute(
-                update(schema.log)
-                .where(schema.log.c.log_id == log_id, schema.log.c.index_size == rows.start)
-                .values(index_size=rows.end)
-            )
+            moved = connection.execute(_MOVE, {"of_log": log_id, "old": rows.start, "new": rows.end})
             if moved.rowcount != 1:
                 raise CommitConflictError(f"expected the index to end at {rows.start}, found another size")
             repeated = sorted(again.union(_known_before(connection, log_id, columns)))
