@@ -16,8 +16,9 @@ from typing import Any, cast
 
 from auditlog.errors import LogHalted
 from auditlog.log.absence import Absence
-from auditlog.log.admission import Accepted, Batch, Check, Enrolled, Sequenced, check_batch
+from auditlog.log.admission import Accepted, Batch, Enrolled, Sequenced
 from auditlog.log.anchors import Anchors, Outbox
+from auditlog.log.aside import HERE, Hands
 from auditlog.log.config import Visibility
 from auditlog.log.cosigning import QuorumStanding
 from auditlog.log.endings import Endings, Lost, ProducerState, Retired
@@ -68,7 +69,7 @@ class Log:
         on_close: Callable[[], None],
         *,
         witnesses: Witnesses | None = None,
-        check: Check = check_batch,
+        hands: Hands = HERE,
     ) -> None:
         """Put the parts together; the tree in `live` must be recovered and guarded already."""
         self._live = live
@@ -88,9 +89,13 @@ class Log:
         self.promises = Promises(live, self.reader, self._publisher, self.index)
         self.retention = Retentions(live, self.reader, self.index, lambda: self._publisher.size)
         self._sequencer = Sequencer(
-            live, outside, self._committed, lambda delay: workers.later(delay, self._sequencer.retry)
+            live,
+            outside,
+            self._committed,
+            lambda delay: workers.later(delay, self._sequencer.retry),
+            hands.stager(live.layout),
         )
-        self._intake = Intake(live, self.reader, self._wake, lambda: self.index.backlog, check)
+        self._intake = Intake(live, self.reader, self._wake, lambda: self.index.backlog, hands.check)
         self._endings = Endings(live, self._intake, self.reader, self._wake)
         self._standings = Standings(live, self._intake, self.reader, self.run_pending, self._publisher.step)
 

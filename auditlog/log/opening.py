@@ -14,7 +14,7 @@ from auditlog.core.entry import parse_entry
 from auditlog.core.note import Ed25519Signer
 from auditlog.core.proofs import EMPTY_ROOT
 from auditlog.errors import ConfigurationError
-from auditlog.log.admission import Check, check_batch
+from auditlog.log.aside import HERE, Hands
 from auditlog.log.clock import Clock
 from auditlog.log.config import LogConfig, Stores
 from auditlog.log.engine import Engine, Workers
@@ -45,7 +45,7 @@ def create_log(
     outside: Sequence[Guard] = (),
     engine: Workers | None = None,
     witnesses: Witnesses | None = None,
-    check: Check = check_batch,
+    hands: Hands = HERE,
     is_key_new: bool = False,
 ) -> Log:
     """Create a log in empty stores: write genesis, commit and publish it. Returns the running log.
@@ -71,7 +71,7 @@ def create_log(
     nothing = sign_checkpoint(Checkpoint(config.origin, 0, EMPTY_ROOT), signer)
     for source in outside:
         source.record(nothing)
-    log = _assemble(Live(config, stores, signer, clock, EMPTY_TREE), outside, engine, witnesses, check)
+    log = _assemble(Live(config, stores, signer, clock, EMPTY_TREE), outside, engine, witnesses, hands)
     genesis = {
         "vkeys": [signer.vkey],
         "visibility": str(config.visibility),
@@ -102,7 +102,7 @@ def open_log(
     outside: Sequence[Guard] = (),
     engine: Workers | None = None,
     witnesses: Witnesses | None = None,
-    check: Check = check_batch,
+    hands: Hands = HERE,
 ) -> Log:
     """Open a log that exists: recover it, ask every outside source, then run.
 
@@ -140,7 +140,7 @@ def open_log(
     for source, seen in asked:
         if seen is None or seen.tree_size < found.tree.size:
             source.record(found.committed.note)
-    log = _assemble(live, outside, engine, witnesses, check)
+    log = _assemble(live, outside, engine, witnesses, hands)
     log.start()
     log.retention.begin()
     if found.committed.restored:
@@ -155,12 +155,12 @@ def _assemble(
     outside: Sequence[Guard],
     engine: Workers | None,
     witnesses: Witnesses | None,
-    check: Check,
+    hands: Hands,
 ) -> Log:
     if engine is not None:
-        return Log(live, outside, engine, lambda: None, witnesses=witnesses, check=check)
+        return Log(live, outside, engine, lambda: None, witnesses=witnesses, hands=hands)
     own = Engine()
-    return Log(live, outside, own, own.close, witnesses=witnesses, check=check)
+    return Log(live, outside, own, own.close, witnesses=witnesses, hands=hands)
 
 
 def _note_unguarded(

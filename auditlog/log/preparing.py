@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from auditlog.log.pool import Pending
-from auditlog.log.staging import Staged, stage
+from auditlog.log.stager import Stager
+from auditlog.log.staging import Staged
 from auditlog.log.tree import Tree, grow
-from auditlog.storage.ports import ObjectStore
 
 
 @dataclass(slots=True)
@@ -37,21 +37,16 @@ class Group:
         self.entries = sum(len(item.entries) for item in self.items)
 
 
-def prepare(group: Group, staging: ObjectStore) -> None:
+def prepare(group: Group, stager: Stager) -> None:
     """Grow the tree by the entries of the group and stage that commit; what fails is kept in the group."""
     if not group.entries:
         return
     leaf_hashes = [leaf_hash for item in group.items for leaf_hash in item.leaf_hashes]
     try:
-        tree, full = grow(group.old, [entry for item in group.items for entry in item.entries], leaf_hashes)
-        group.name, group.staged = stage(staging, group.old, tree, full, leaf_hashes)
+        entries = [entry for item in group.items for entry in item.entries]
+        tree, full = grow(group.old, entries, leaf_hashes)
+        group.name, group.staged = stager.stage(group.old, tree, full, entries, leaf_hashes)
     except Exception as error:  # noqa: BLE001 - raised, or told, when its turn has come
         group.error = error
         return
     group.tree = tree
-
-
-def is_ahead(name: str, size: int) -> bool:
-    """Whether the staged object of this name builds on a tree of this size, or a larger one."""
-    old = name.partition("-")[0]
-    return old.isascii() and old.isdigit() and int(old) >= size

@@ -1,15 +1,13 @@
-"""A process beside the service that checks batches: the program it runs. `processes` starts it and asks.
+"""A process beside the service: the program it runs. `processes` starts it and asks, `aside` says what for.
 
-Checking holds the interpreter lock for nearly all it does, so that threads would only take turns with the
-sequencer. This program answers one question after the other on its standard input, a socket: a batch in its
-framing, and what the log knows of its producer. It runs the very `check_batch` that a log without processes
-runs. A question (integers big-endian):
+What takes long under the interpreter's lock keeps the sequencer waiting, however many threads there are. This
+program answers one question after the other on its standard input, a socket (integers big-endian):
 
-    uint32 length of the terms || uint32 length of the batch || terms, MessagePack || batch
+    uint32 length of the question || uint32 length of the payload || question, MessagePack || payload
 
-The answer: uint32 length || MessagePack of `Finding`, or length 0 where the batch was refused. What was wrong
-with it the asker finds by checking it again: refusals are rare, and errors need no second form.
-Must never: hold a key that signs, or open a store.
+The answer: uint32 length || answer, or length 0 where it refused or failed. What was wrong the asker finds by
+doing it again: that is rare, and errors need no second form. Must never: hold a key that signs, open a
+database, or delete anything.
 """
 
 from __future__ import annotations
@@ -17,30 +15,87 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import sha256
 from struct import Struct
+from typing import cast
 
 import msgspec
 
 from auditlog.core.batch import decode_batch
 from auditlog.core.note import Ed25519Verifier
 from auditlog.errors import AuditLogError
-from auditlog.log.admission import Batch, CheckedBatch, check_batch, claimed_head
+from auditlog.log.admission import Batch, check_batch, claimed_head
+from auditlog.log.config import Layout, Stores, Visibility
+from auditlog.log.staging import Staged, apply_staged, by_store, hashes_of, read_staged
+from auditlog.storage.ahead import Ahead
+from auditlog.storage.files import TOGETHER, FileStore
+from auditlog.storage.ports import LogState
 
 LENGTHS = Struct(">II")
 LENGTH = Struct(">I")
 HASH_BYTES = 32
+DONE = b"\x01"
+_NEWEST = 4
+"""So many staged commits are kept between their check and their turn, over all logs."""
 
 
-class Terms(msgspec.Struct, frozen=True, gc=False):
-    """What a batch is checked against: the log's origin, and the producer's keys in their order."""
+class _Question(msgspec.Struct, frozen=True, tag=True):
+    """What is asked."""
+
+
+class Nothing(_Question, frozen=True):
+    """Whether somebody is there: refused, which is an answer."""
+
+
+class CheckBatch(_Question, frozen=True):
+    """Check the batch in the payload, in its framing: origin of the log, keys of the producer in order."""
 
     origin: str
     vkeys: tuple[str, ...]
 
 
-class Finding(msgspec.Struct, frozen=True, gc=False):
+class Folder(msgspec.Struct, frozen=True):
+    """Where a `FileStore` is, and whether all may read what it creates."""
+
+    root: str
+    temp: str
+    for_all_to_read: bool
+
+
+class Folders(msgspec.Struct, frozen=True):
+    """The stores of a log, and who may read what in them."""
+
+    public: Folder
+    private: Folder
+    staging: Folder
+    visibility: str
+
+
+class CheckStaged(_Question, frozen=True):
+    """Read a staged commit and hash all of it again: the hash of the hashes of its entries."""
+
+    folders: Folders
+    name: str
+    size: int
+    root: bytes
+
+
+class ApplyStaged(_Question, frozen=True):
+    """Put a staged commit into the tree, durably."""
+
+    folders: Folders
+    name: str
+    size: int
+    root: bytes
+
+
+Question = Nothing | CheckBatch | CheckStaged | ApplyStaged
+
+
+class Finding(msgspec.Struct, frozen=True):
     """What `CheckedBatch` says beyond the batch and its head; leaf hashes one after the other."""
 
     leaf_hashes: bytes
@@ -50,19 +105,154 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     retires: bool
 
 
-def put_question(terms: Terms, batch: bytes) -> Sequence[bytes]:
-    """The parts of a question, in order: the batch is not copied."""
-    about = msgspec.msgpack.encode(terms)
-    return LENGTHS.pack(len(about), len(batch)) + about, batch
+def folders_of(layout: Layout) -> Folders | None:
+    """What another process needs to open the stores; None if they are not all folders."""
+    stores = layout.stores
+    found = [_folder(store) for store in (stores.public, stores.private, stores.staging)]
+    public, private, staging = found
+    if public is None or private is None or staging is None:
+        return None
+    return Folders(public, private, staging, str(layout.visibility))
 
 
-def answer(terms: Terms, framed: bytes) -> bytes:
-    """The answer to one question; `framed` is attacker-controlled."""
-    try:
-        checked = _checked(terms, framed)
-    except AuditLogError:
-        return LENGTH.pack(0)
-    finding = msgspec.msgpack.encode(
+def _folder(store: object) -> Folder | None:
+    return Folder(*store.place) if isinstance(store, FileStore) else None
+
+
+@lru_cache(maxsize=1024)
+def _layout(folders: Folders) -> Layout:
+    public, private, staging = (
+        FileStore(each.root, temp=each.temp, for_all_to_read=each.for_all_to_read)
+        for each in (folders.public, folders.private, folders.staging)
+    )
+    # No question touches the state.
+    return Layout(Stores(public, private, staging, cast("LogState", None)), Visibility(folders.visibility))
+
+
+@lru_cache(maxsize=1024)
+def _verifier(vkey: str) -> Ed25519Verifier:
+    return Ed25519Verifier.from_vkey(vkey)
+
+
+class _Coming:
+    """A staged commit whose turn has not come: while it is checked, its tiles are written, under no name."""
+
+    def __init__(self, about: CheckStaged) -> None:
+        """Check it. Raises: DamagedStoreError, StorageError."""
+        self._layout = _layout(about.folders)
+        self._ahead: list[Ahead] | None = []
+        self._writer: threading.Thread | None = None
+        try:
+            self.staged, hashes = hashes_of(
+                self._layout.stores.staging, about.name, about.size, about.root, self._begin
+            )
+        except AuditLogError:
+            self.drop()
+            raise
+        self.digest = sha256(b"".join(hashes)).digest()
+
+    def _begin(self, staged: Staged) -> None:
+        self._writer = threading.Thread(target=self._write, args=(staged,))
+        self._writer.start()
+
+    def _write(self, staged: Staged) -> None:
+        """Beside the check, which is the interpreter's, as this is the disk's."""
+        ahead: list[Ahead] = []
+        try:
+            for store, objects in by_store(staged.full, self._layout):
+                assert isinstance(store, FileStore)
+                named = [(str(path), data) for path, data in objects]
+                for at in range(0, len(named), TOGETHER):
+                    ahead.append(store.write_ahead(named[at : at + TOGETHER]))  # noqa: PERF401  dropped if one fails
+        except AuditLogError:
+            _drop(ahead)
+            self._ahead = None
+        else:
+            self._ahead = ahead
+
+    def apply(self) -> None:
+        """Put it into the tree, durably. Raises: StorageError, ImmutableObjectError."""
+        self._wait()
+        ahead, self._ahead = self._ahead, None
+        try:
+            for each in ahead or ():
+                each.name()
+        except AuditLogError:
+            _drop(ahead or ())
+            ahead = None
+        if ahead is None:
+            # The long way says what is wrong, and finishes what an earlier death tore.
+            apply_staged(self.staged, self._layout)
+
+    def drop(self) -> None:
+        """It was given back, or is applied by another."""
+        self._wait()
+        _drop(self._ahead or ())
+
+    def _wait(self) -> None:
+        if self._writer is not None:
+            self._writer.join()
+
+
+def _drop(ahead: Sequence[Ahead]) -> None:
+    for each in ahead:
+        each.drop()
+
+
+class Worker:
+    """Answers questions."""
+
+    def __init__(self) -> None:
+        self._coming: dict[tuple[Folders, str], _Coming] = {}
+
+    def answer(self, question: Question, payload: bytes) -> bytes:
+        """The answer; the payload is attacker-controlled.
+
+        Raises:
+            AuditLogError: refused, or failed.
+        """
+        match question:
+            case CheckBatch():
+                return _check_batch(question, payload)
+            case CheckStaged():
+                return self._check_staged(question)
+            case ApplyStaged():
+                return self._apply(question)
+        return b""
+
+    def _check_staged(self, about: CheckStaged) -> bytes:
+        coming = _Coming(about)
+        self._forget((about.folders, about.name))
+        self._coming[about.folders, about.name] = coming
+        if len(self._coming) > _NEWEST:
+            self._forget(next(iter(self._coming)))
+        return coming.digest
+
+    def _apply(self, about: ApplyStaged) -> bytes:
+        coming = self._coming.pop((about.folders, about.name), None)
+        if coming is not None:
+            coming.apply()
+        else:
+            layout = _layout(about.folders)
+            apply_staged(read_staged(layout.stores.staging, about.name, about.size, about.root), layout)
+        return DONE
+
+    def _forget(self, which: tuple[Folders, str]) -> None:
+        coming = self._coming.pop(which, None)
+        if coming is not None:
+            coming.drop()
+
+    def close(self) -> None:
+        """Leave no temporary file behind."""
+        for which in list(self._coming):
+            self._forget(which)
+
+
+def _check_batch(about: CheckBatch, framed: bytes) -> bytes:
+    batch = Batch(*decode_batch(framed))
+    keys = [_verifier(each) for each in about.vkeys]
+    checked = check_batch(batch, claimed_head(batch), about.origin, keys)
+    return msgspec.msgpack.encode(
         Finding(
             leaf_hashes=b"".join(checked.leaf_hashes),
             prev=checked.prev,
@@ -71,25 +261,19 @@ def answer(terms: Terms, framed: bytes) -> bytes:
             retires=checked.retires,
         )
     )
-    return LENGTH.pack(len(finding)) + finding
 
 
-def _checked(terms: Terms, framed: bytes) -> CheckedBatch:
-    batch = Batch(*decode_batch(framed))
-    return check_batch(batch, claimed_head(batch), terms.origin, [_verifier(each) for each in terms.vkeys])
+def put_question(question: Question, payload: bytes) -> Sequence[bytes]:
+    """The parts of a question, in order: the payload is not copied."""
+    about = msgspec.msgpack.encode(question)
+    return (
+        (LENGTHS.pack(len(about), len(payload)) + about, payload)
+        if payload
+        else (LENGTHS.pack(len(about), 0) + about,)
+    )
 
 
-@lru_cache(maxsize=1024)
-def _verifier(vkey: str) -> Ed25519Verifier:
-    return Ed25519Verifier.from_vkey(vkey)
-
-
-def read_answer(answer: bytes | bytearray) -> Finding:
-    """What was found. Raises msgspec.MsgspecError: nothing that this program writes."""
-    return msgspec.msgpack.decode(answer, type=Finding)
-
-
-def take(source: socket.socket, count: int) -> bytearray:
+def take(source: socket.socket, count: int) -> bytes:
     """So many bytes; raises EOFError where the other side has ended, OSError where nothing comes in time."""
     found = bytearray(count)
     view, at = memoryview(found), 0
@@ -98,21 +282,25 @@ def take(source: socket.socket, count: int) -> bytearray:
         if not got:
             raise EOFError
         at += got
-    return found
+    return bytes(found)
 
 
 def main() -> None:
     """Answer until the asker is gone, however it went: then there is nothing more to read."""
-    # A Ctrl-C is for the service, which closes the socket when it has stopped.
+    # A Ctrl-C is for the service, which ends this process when it has stopped.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asker = socket.socket(fileno=sys.stdin.fileno())
+    asker, worker = socket.socket(fileno=sys.stdin.fileno()), Worker()
     try:
         while True:
             about, size = LENGTHS.unpack(take(asker, LENGTHS.size))
-            terms = msgspec.msgpack.decode(take(asker, about), type=Terms)
-            asker.sendall(answer(terms, bytes(take(asker, size))))
+            question = msgspec.msgpack.decode(take(asker, about), type=Question)
+            try:
+                found = worker.answer(question, take(asker, size))
+            except AuditLogError:
+                found = b""
+            asker.sendall(LENGTH.pack(len(found)) + found)
     except (EOFError, ConnectionError):
-        return
+        worker.close()
 
 
 if __name__ == "__main__":

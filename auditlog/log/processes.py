@@ -1,9 +1,8 @@
-"""Processes that check batches beside the service, so that checking uses cores of its own.
+"""Processes beside the service, which do what would keep its one interpreter lock too long (`aside`).
 
-Promises: whatever becomes of a process (it cannot be started, it dies, it hangs), the batch it had is checked
-here, by the same function, and nobody outside notices but by the time it takes. What a process finds is never
-the last word: before a signature every stored entry is hashed again and compared with the hashes it gave
-(`staging`). Must never: make a refusal of its own, or leave a process behind.
+Promises: whatever becomes of a process (it cannot be started, it dies, it hangs), whoever asked is told so
+within `PATIENCE_S` and does it himself. A process ends with the service, however that ends. Must never: leave
+a process behind, or make a refusal of its own.
 """
 
 from __future__ import annotations
@@ -14,23 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from struct import pack
 
-import msgspec
-
-from auditlog.core.head import ClaimedHead
-from auditlog.core.note import Ed25519Verifier
-from auditlog.log.admission import Batch, CheckedBatch, check_batch
-from auditlog.log.process import HASH_BYTES, LENGTH, Finding, Terms, put_question, read_answer, take
+from auditlog.log.process import LENGTH, Nothing, Question, put_question, take
 
 logger = logging.getLogger("auditlog.log")
 
-WORTH_BYTES = 32 << 10
-"""A smaller batch is checked sooner than it is handed over."""
-
 PATIENCE_S = 10
-"""A process that takes so long for one batch is done without."""
+"""A process that takes so long for one answer is done without."""
 
 AGAIN_S = 1.0
 """Least time from one start to the next."""
@@ -57,14 +47,12 @@ class _Process:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._socket.setsockopt(socket.SOL_SOCKET, option, pack("ll", patience_s, 0))
 
-    def ask(self, terms: Terms, framed: bytes) -> Finding | None:
-        """What it found; None if it refused. Raises OSError, EOFError, msgspec.MsgspecError: it is of no use
-        any more.
-        """
-        for part in put_question(terms, framed):
+    def ask(self, question: Question, payload: bytes) -> bytes | None:
+        """What it answers; None if it refused. Raises OSError, EOFError: it is of no use any more."""
+        for part in put_question(question, payload):
             self._socket.sendall(part)
         (size,) = LENGTH.unpack(take(self._socket, LENGTH.size))
-        return read_answer(take(self._socket, size)) if size else None
+        return take(self._socket, size) if size else None
 
     @property
     def pid(self) -> int:
@@ -79,10 +67,10 @@ class _Process:
 
 
 class Processes:
-    """So many processes, started when the first batch comes that is worth it."""
+    """So many processes, started when something is asked for the first time."""
 
     def __init__(self, count: int, *, patience_s: int = PATIENCE_S) -> None:
-        """With 0, every batch is checked in the caller's thread."""
+        """With 0, nobody is there to be asked."""
         self._count, self._patience_s = count, patience_s
         self._changed = threading.Condition()
         self._free: list[_Process] = []
@@ -93,44 +81,26 @@ class Processes:
         self.restarts = 0
         """How often a process was given up."""
         self.answered = 0
-        """How many batches were found to be true by a process."""
+        """How many questions were."""
 
-    def check(
-        self, batch: Batch, claimed: ClaimedHead, origin: str, keys: Sequence[Ed25519Verifier]
-    ) -> CheckedBatch:
-        """As `check_batch`, with all its errors; from any thread."""
-        finding = self._ask(batch, origin, keys)
-        if finding is None:
-            # Refused, or not asked: the error is made here, where its caller is.
-            return check_batch(batch, claimed, origin, keys)
-        hashes = finding.leaf_hashes
-        return CheckedBatch(
-            producer=bytes.fromhex(claimed.head.producer),
-            head=claimed.head,
-            head_note=batch.head_note,
-            entries=batch.entries,
-            leaf_hashes=[hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)],
-            prev=finding.prev,
-            decides=finding.decides,
-            next_vkey=finding.next_vkey,
-            retires=finding.retires,
-        )
-
-    def _ask(self, batch: Batch, origin: str, keys: Sequence[Ed25519Verifier]) -> Finding | None:
-        framed = batch.framed
-        if framed is None or len(framed) < WORTH_BYTES or (process := self._take()) is None:
+    def ask(self, question: Question, payload: bytes = b"") -> bytes | None:
+        """What a process answered; None where it refused, or none is there: do it yourself. From any thread;
+        waits for a process that is busy, and for the answer.
+        """
+        process = self._take()
+        if process is None:
             return None
         try:
-            finding = process.ask(Terms(origin, tuple(key.vkey for key in keys)), framed)
-        except (OSError, EOFError, msgspec.MsgspecError) as error:
-            logger.warning("a process that checks batches is replaced: %s", type(error).__name__)
+            told = process.ask(question, payload)
+        except (OSError, EOFError) as error:
+            logger.warning("a process beside this one is replaced: %s", type(error).__name__)
             self._give_up(process)
             return None
         with self._changed:
             self._free.append(process)
-            self.answered += finding is not None
+            self.answered += told is not None
             self._changed.notify()
-        return finding
+        return told
 
     @property
     def running(self) -> int:
@@ -182,7 +152,7 @@ class Processes:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End them all. Whoever still asks checks for himself; twice is once."""
+        """End them all. Whoever still asks does it himself; twice is once."""
         with self._changed:
             self._is_closed = True
             starter = self._starter
@@ -200,12 +170,12 @@ def _started(patience_s: int) -> _Process | None:
     try:
         process = _Process(patience_s)
     except OSError as error:
-        logger.info("no process to check batches: %s", error)
+        logger.info("no process beside this one: %s", error)
         return None
     try:
-        process.ask(Terms("", ()), b"")
-    except (OSError, EOFError, msgspec.MsgspecError) as error:
-        logger.warning("a process that checks batches did not start: %s", type(error).__name__)
+        process.ask(Nothing(), b"")
+    except (OSError, EOFError) as error:
+        logger.warning("a process beside this one did not start: %s", type(error).__name__)
         process.close()
         return None
     return process

@@ -27,7 +27,7 @@ from auditlog.errors import (
 )
 from auditlog.log.chains import CommittedChains
 from auditlog.log.config import Layout
-from auditlog.log.staging import Staged, apply_staged, find_staged, open_staged
+from auditlog.log.staging import Staged, apply_staged, find_staged, lost, open_staged
 from auditlog.log.tree import Tree
 from auditlog.storage.ports import ObjectStore, Snapshot
 from auditlog.storage.records import Committed
@@ -111,10 +111,7 @@ def staged_of(
     name = find_staged(staging, committed.staged, size, root)
     data = staging.get(name)
     if data is None:
-        raise DamagedStoreError(
-            f"expected the staged object {name} of the committed tree, found none: the staging folder must "
-            "be of the same moment as the database. Bring both back together"
-        )
+        raise lost(size)
     return name, data, open_staged(name, data, size, root)
 
 

@@ -38,7 +38,8 @@ from auditlog.log.preparing import Group, is_ahead, prepare
 from auditlog.log.recover import Recovered, recover
 from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_delay, recover_guarded
 from auditlog.log.rollback import Guard
-from auditlog.log.staging import Staged, apply_staged
+from auditlog.log.stager import Stager
+from auditlog.log.staging import Staged
 from auditlog.log.tree import Tree
 from auditlog.storage.records import (
     COMMITTING,
@@ -63,12 +64,14 @@ class Sequencer:
         outside: Sequence[Guard],
         on_commit: Callable[[Staged | None], None],
         later: Callable[[float], None],
+        stager: Stager,
     ) -> None:
         """`on_commit` is given what a commit finished, if that is in hand; `later(seconds)` runs `retry`."""
         self._live = live
         self._outside = outside
         self._on_commit = on_commit
         self._later = later
+        self._stager = stager
         self._delay_s = FIRST_DELAY_S
         self._line = threading.Lock()
         """Held from taking a group until its turn has come: groups are committed in the order of the pool."""
@@ -129,7 +132,7 @@ class Sequencer:
             group = Group(items, self._lives, self._ahead or live.tree)
             self._is_staging = True
         if live.halted is None and live.standing in COMMITTING:
-            prepare(group, live.stores.staging)
+            prepare(group, self._stager)
         if group.tree is not None:
             self._staged.add(group.name)
             with live.lock:
@@ -180,7 +183,7 @@ class Sequencer:
             live.stores.state.commit(self._change(group, old, tree))
             read_at = live.stands_since
             standing = self._read_back(tree)
-            apply_staged(group.staged, live.layout)
+            self._stager.apply(group.name, group.staged)
             self._record_outside(tree)
         except AuditLogError as error:
             logger.warning("commit in doubt, recovering: %s", error)

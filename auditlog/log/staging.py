@@ -75,7 +75,7 @@ def find_staged(staging: ObjectStore, named: str | None, size: int, root: bytes)
         return named
     found = [name for name in staging.list() if name.endswith(ending)]
     if not found:
-        raise _lost(size)
+        raise lost(size)
     return min(found, key=old_size_of)
 
 
@@ -84,7 +84,7 @@ def old_size_of(name: str) -> int:
     return int(name.partition("-")[0])
 
 
-def _lost(size: int) -> DamagedStoreError:
+def lost(size: int) -> DamagedStoreError:
     """What to tell the operator whose staging store does not fit the database."""
     return DamagedStoreError(
         f"expected the staged object of the committed tree of size {size}, found none: the staging "
@@ -104,6 +104,17 @@ def stage(
     Raises:
         StorageError: it could not be written, or what came back is not what was written.
     """
+    name = write_staged(staging, old, tree, full)
+    return name, read_back(staging, name, tree, admitted_hashes(old, leaf_hashes))
+
+
+def admitted_hashes(old: Tree, leaf_hashes: Sequence[bytes]) -> list[bytes]:
+    """Hashes of all entries in a staged object: those of the old partial bundle, and the new ones."""
+    return [*(old.levels[0] if old.levels else ()), *leaf_hashes]
+
+
+def write_staged(staging: ObjectStore, old: Tree, tree: Tree, full: list[Object]) -> str:
+    """Write the staged object, durable on return; its name. Raises: StorageError."""
     name = staged_name(old.size, tree.size, tree.root_hash)
     data = _encode(old.size, tree, full)
     try:
@@ -112,14 +123,35 @@ def stage(
         # A torn write of an earlier attempt at this very commit. The name pins the content, so nothing
         # that could be committed is lost by writing it again.
         staging.replace(name, data)
-    del data  # held no longer than needed: the stored bytes are next
-    admitted = [*(old.levels[0] if old.levels else ()), *leaf_hashes]
+    return name
+
+
+def read_back(staging: ObjectStore, name: str, tree: Tree, admitted: list[bytes]) -> Staged:
+    """Read what was just staged, hash all of it, and compare. Raises: StorageError, DamagedStoreError."""
 
     def check(staged: Staged) -> None:
         if _check(staged) != admitted:
             raise MalformedError("expected entries of the hashes that were admitted, found others")
 
-    return name, _read(staging, name, tree.size, tree.root_hash, check)
+    return _read(staging, name, tree.size, tree.root_hash, check)
+
+
+def hashes_of(
+    staging: ObjectStore, name: str, size: int, root: bytes, begin: Callable[[Staged], object]
+) -> tuple[Staged, list[bytes]]:
+    """As `read_staged`, with the hashes of its entries, each computed from the stored bytes. `begin` is given
+    what was read before it is checked.
+
+    Raises:
+        DamagedStoreError, StorageError: as `read_staged`.
+    """
+    found: list[bytes] = []
+
+    def check(staged: Staged) -> None:
+        begin(staged)
+        found.extend(_check(staged))
+
+    return _read(staging, name, size, root, check), found
 
 
 def read_staged(staging: ObjectStore, name: str, size: int, root: bytes) -> Staged:
@@ -137,7 +169,7 @@ def _read(
 ) -> Staged:
     data = staging.get(name)
     if data is None:
-        raise _lost(size)
+        raise lost(size)
     return open_staged(name, data, size, root, check)
 
 
@@ -169,12 +201,17 @@ def apply_staged(staged: Staged, layout: Layout) -> None:
         StorageError: a write failed. ImmutableObjectError: the tree holds other bytes: damage, or another
         log's folder.
     """
-    by_store: dict[int, tuple[ObjectStore, list[Object]]] = {}
-    for path, data in staged.full:
-        store = layout.store_of(path)
-        by_store.setdefault(id(store), (store, []))[1].append((path, data))
-    for store, objects in by_store.values():
+    for store, objects in by_store(staged.full, layout):
         put_tiles(store, objects)
+
+
+def by_store(full: Sequence[Object], layout: Layout) -> list[tuple[ObjectStore, list[Object]]]:
+    """Objects with the store they belong in."""
+    found: dict[int, tuple[ObjectStore, list[Object]]] = {}
+    for path, data in full:
+        store = layout.store_of(path)
+        found.setdefault(id(store), (store, []))[1].append((path, data))
+    return list(found.values())
 
 
 def put_tiles(store: ObjectStore, objects: list[Object]) -> None:

@@ -16,13 +16,13 @@ import auditlog
 from auditlog.core.retention import Policy
 from auditlog.core.statements import producer_key_name
 from auditlog.errors import ConfigurationError, StorageError
+from auditlog.log.aside import Aside
 from auditlog.log.clock import SystemClock
 from auditlog.log.config import LogConfig, Stores
 from auditlog.log.engine import Engine
 from auditlog.log.opening import create_log, open_log
 from auditlog.log.outcomes import PRODUCER_NAME, Outcomes
 from auditlog.log.own_producer import OwnProducer
-from auditlog.log.processes import Processes
 from auditlog.log.rollback import Guard, HighWaterFile
 from auditlog.log.witness_threads import ASKERS, WitnessThreads
 from auditlog.service import ledgers
@@ -60,7 +60,7 @@ class EngineOpener:
         self._held: FolderLock | None = None
         self._database: Database | None = None
         self._engine: Engine | None = None
-        self._processes = Processes(checking_processes(settings))
+        self._aside = Aside(checking_processes(settings))
         self._witness_threads = WitnessThreads(askers=_most_witnesses(settings))
         self._chain = ledgers.Chain(settings, self._clock)
         self._objects = StoreOpener(settings)
@@ -102,7 +102,7 @@ class EngineOpener:
             outside=self._guards(settings, signer, witnesses),
             engine=self._engine,
             witnesses=witnesses.gatherer(self._witness_threads),
-            check=self._processes.check,
+            hands=self._aside.hands,
         )
 
     def create(self, settings: LogSettings, *, is_key_new: bool = False) -> Log:
@@ -132,7 +132,7 @@ class EngineOpener:
             outside=self._guards(settings, signer, witnesses),
             engine=self._engine,
             witnesses=witnesses.gatherer(self._witness_threads),
-            check=self._processes.check,
+            hands=self._aside.hands,
             is_key_new=is_key_new or was_made,
         )
 
@@ -187,7 +187,7 @@ class EngineOpener:
         self._witness_threads.close()
         if self._engine is not None:
             self._engine.close()
-        self._processes.close()
+        self._aside.close()
         if self._database is not None:
             self._database.close()
         if self._held is not None:

@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from auditlog.errors import StorageError
+from auditlog.storage.ahead import Ahead, failed
 from auditlog.storage.owned import (
     OWNER_DIR,
     OWNER_FILE,
@@ -41,7 +42,7 @@ _LOCK = "lock"
 LOCK_WAIT_S = 5.0
 """Nobody holds a lock for longer than a few writes take."""
 _LOCK_LOOK_S = 0.002
-_TOGETHER = 64
+TOGETHER = 64
 """So many files at most are open at once to be written."""
 
 
@@ -68,7 +69,12 @@ class FileStore:
             make_dir(self._temp)
             self._sweep()
         except OSError as error:
-            raise _failed("opening", str(self.root), error) from error
+            raise failed("opening", str(self.root), error) from error
+
+    @property
+    def place(self) -> tuple[str, str, bool]:
+        """Where it is, for another process that opens it: root, temporary directory, who may read."""
+        return self._base, str(self._temp), self._file_mode == PUBLIC_FILE
 
     def put_new(self, path: str, data: bytes) -> None:
         """Create the object; see the port."""
@@ -77,18 +83,13 @@ class FileStore:
     def put_new_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Create several objects with one directory fsync for each directory; see the port."""
         waiting = list(objects)
-        touched: dict[str, None] = {}
-        for at in range(0, len(waiting), _TOGETHER):
-            touched |= dict.fromkeys(self._put(waiting[at : at + _TOGETHER]))
-        for directory in touched:
-            try:
-                sync_dir(directory)
-            except OSError as error:
-                raise _failed("syncing the directory of", directory, error) from error
+        for at in range(0, len(waiting), TOGETHER):
+            self.write_ahead(waiting[at : at + TOGETHER]).name()
 
-    def _put(self, objects: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Create objects, each whole and durable but for its directory, which are returned. They are written,
-        then made durable together, then named: dying between leaves temporary files.
+    def write_ahead(self, objects: Sequence[tuple[str, bytes]]) -> Ahead:
+        """The part of `put_new_all` that takes long: `TOGETHER` objects at most, durable under no name yet.
+
+        Dying before they are named leaves temporary files. Raises: StorageError.
         """
         files: list[Temporary] = []
         path, folders = "", []
@@ -104,15 +105,13 @@ class FileStore:
             ):
                 if error is not None:
                     raise error
-            for (path, data), each in zip(objects, files, strict=True):
+            for each in files:
                 each.close()
-                each.link(path, data)
         except OSError as error:
-            raise _failed("creating", path, error) from error
-        finally:
             for each in files:
                 each.drop()
-        return folders
+            raise failed("creating", path, error) from error
+        return Ahead(list(zip(objects, files, strict=True)), list(dict.fromkeys(folders)))
 
     def replace(self, path: str, data: bytes) -> None:
         """Put `data` in the place of the object; see the port."""
@@ -129,7 +128,7 @@ class FileStore:
                 temporary.drop()
             sync_dir(_folder_of(target))
         except OSError as error:
-            raise _failed("replacing", path, error) from error
+            raise failed("replacing", path, error) from error
 
     def replace_unless(self, path: str, data: bytes, keeps: Callable[[bytes], bool]) -> bool:
         """Replace it unless what is there stays; see the port. The lock dies with its process."""
@@ -148,7 +147,7 @@ class FileStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _failed("reading", path, error) from error
+            raise failed("reading", path, error) from error
 
     def list(self, prefix: str = "") -> list[str]:
         """Paths that begin with `prefix`, sorted."""
@@ -173,7 +172,7 @@ class FileStore:
                 os.rmdir(folder)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
-                raise _failed("deleting", path, error) from error
+                raise failed("deleting", path, error) from error
 
     def _target(self, path: str) -> str:
         for part in path.split("/"):
@@ -235,7 +234,7 @@ def locked(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
             make_dir(path.parent)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_FILE)
     except OSError as error:
-        raise _failed("locking", str(path), error) from error
+        raise failed("locking", str(path), error) from error
     try:
         _take_lock(fd, path, time.monotonic() + wait_s)
         yield
@@ -255,7 +254,7 @@ def _take_lock(fd: int, path: Path, until: float) -> None:
                 ) from None
             time.sleep(_LOCK_LOOK_S)
         except OSError as error:
-            raise _failed("locking", str(path), error) from error
+            raise failed("locking", str(path), error) from error
         else:
             return
 
@@ -284,7 +283,7 @@ def write_durably(path: Path, data: bytes) -> None:
             temporary.drop()
         sync_dir(folder)
     except OSError as error:
-        raise _failed("replacing", str(path), error) from error
+        raise failed("replacing", str(path), error) from error
 
 
 def _folder_of(path: str) -> str:
@@ -294,8 +293,4 @@ def _folder_of(path: str) -> str:
 def _listing_failed(error: OSError) -> None:
     """A folder that is not there holds nothing; one that cannot be read must not look like that."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise _failed("listing", str(error.filename), error) from error
-
-
-def _failed(doing: str, what: str, error: OSError) -> StorageError:
-    return StorageError(f"{doing} {what}: expected the file system to obey, found {error.strerror or error}")
+        raise failed("listing", str(error.filename), error) from error
