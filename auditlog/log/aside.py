@@ -20,7 +20,8 @@ from auditlog.core.note import Ed25519Verifier
 from auditlog.core.tiles import TILE_WIDTH
 from auditlog.log.admission import Batch, Check, CheckedBatch, check_batch
 from auditlog.log.config import Layout
-from auditlog.log.process import (
+from auditlog.log.processes import Processes
+from auditlog.log.questions import (
     DONE,
     HASH_BYTES,
     ApplyStaged,
@@ -30,7 +31,6 @@ from auditlog.log.process import (
     Folders,
     folders_of,
 )
-from auditlog.log.processes import Processes
 from auditlog.log.stager import Stager
 from auditlog.log.staging import Staged, admitted_hashes, apply_staged, read_back, read_staged, write_staged
 from auditlog.log.tree import Object, Tree

@@ -15,7 +15,7 @@ import threading
 import time
 from struct import pack
 
-from auditlog.log.process import LENGTH, Nothing, Question, put_question, take
+from auditlog.log.questions import LENGTH, Nothing, Question, put_question, take
 
 logger = logging.getLogger("auditlog.log")
 

@@ -19,8 +19,8 @@ from auditlog.errors import AuditLogError, DamagedStoreError, ImmutableObjectErr
 from auditlog.log.admission import Batch, CheckedBatch, check_batch, claimed_head
 from auditlog.log.aside import BatchesAside, StagerAside
 from auditlog.log.config import Layout, Stores, Visibility
-from auditlog.log.process import Nothing
 from auditlog.log.processes import Processes
+from auditlog.log.questions import Nothing
 from auditlog.log.stager import Stager
 from auditlog.log.tree import EMPTY_TREE, Tree, grow
 from auditlog.storage.files import FileStore
