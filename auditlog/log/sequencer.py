@@ -10,10 +10,11 @@ Spec: design section 6. The order of durable steps, and what a death after each 
     5 apply        full tiles and bundles, durable                   as 3
     6 guard        the high-water mark outside our stores            as 3
     7 resolve      futures: the caller is acknowledged               done; sent again, it is skipped
+    8 sweep        staged objects that this commit superseded        one too many: swept after the next one
 
-While one group goes through 2 to 7, the next one is staged (1) by another thread, on the tree
-that the first one leads to. It is committed only after 7 of the first, and given back if that
-one's tree did not become the log's: nothing else of the order changes.
+While one group goes through 2 to 7, the next one is staged (1) by another thread, on the tree that
+the first one leads to. It is committed only after 7 of the first, and given back if that one's tree
+did not become the log's: nothing else of the order changes.
 
 A failure before 3 gives the items back to their senders (pushback). Any failure from 3 on:
 stop, read again, recover through the same `apply_staged`; what turns out committed is
@@ -34,12 +35,13 @@ from auditlog.core.checkpoint import Checkpoint, sign_checkpoint
 from auditlog.errors import AuditLogError, LogHalted, LogQuiesced, Pushback, StorageError
 from auditlog.log.live import Live
 from auditlog.log.pool import Pending, head_updates, merged_runs
-from auditlog.log.preparing import Group, is_ahead, prepare
+from auditlog.log.preparing import Group, prepare
 from auditlog.log.recover import Recovered, recover
 from auditlog.log.regain import FIRST_DELAY_S, check_extends, may_pass, next_delay, recover_guarded
 from auditlog.log.rollback import Guard
 from auditlog.log.stager import Stager
 from auditlog.log.staging import Staged
+from auditlog.log.sweeping import StagedObjects
 from auditlog.log.tree import Tree
 from auditlog.storage.records import (
     COMMITTING,
@@ -54,9 +56,7 @@ logger = logging.getLogger("auditlog.log")
 
 
 class Sequencer:
-    """Commits what is in the pool of one log. `step` may
-    be called from any thread; calls wait for each other.
-    """
+    """Commits what is in the pool of one log. `step` may be called from any thread: calls take turns."""
 
     def __init__(
         self,
@@ -76,7 +76,9 @@ class Sequencer:
         self._line = threading.Lock()
         """Held from taking a group until its turn has come: groups are committed in the order of the pool."""
         self._turn = threading.Lock()
-        self._staged: set[str] = set(live.stores.staging.list())
+        self._staged = StagedObjects(live.stores.staging)
+        self._newest: tuple[str, int] | None = None
+        """Of the turn: the name of what it committed and the size of its tree, to be swept after it."""
         # Under `live.lock`:
         self._ahead: Tree | None = None
         """The tree that everything taken from the pool leads to, if that is not the committed one."""
@@ -118,7 +120,10 @@ class Sequencer:
             with live.lock:
                 self._committing = 0
                 is_waiting = bool(live.pool)
+            newest, self._newest = self._newest, None
             self._turn.release()
+        if newest is not None:
+            self._staged.sweep(*newest)
         return is_waiting
 
     def _prepare(self) -> Group | None:
@@ -245,7 +250,7 @@ class Sequencer:
                     live.chains.committed[item.chain] = item.new_head
                 if item.producer is not None:
                     live.chains.add_producer(item.producer)
-        self._sweep(group.name, tree.size)
+        self._newest = (group.name, tree.size)
         self._acknowledge(items, tree)
         self._on_commit(group.staged)
 
@@ -267,7 +272,7 @@ class Sequencer:
         if found is not None:
             self._staged.add(found.staged_name)
         if ours and found is not None:
-            self._sweep(found.staged_name, found.tree.size)
+            self._newest = (found.staged_name, found.tree.size)
             self._acknowledge(items, found.tree)
         reason = Pushback(f"expected a commit, found a storage failure; nothing was accepted: {cause}")
         self._give_back(waiting if ours else [*items, *waiting], reason)
@@ -284,9 +289,7 @@ class Sequencer:
             return found, self._reload(found, old)
 
     def retry(self) -> None:
-        """Try to end a halt for a while: recover and ask the
-        guards as a start does. Never raises an `AuditLogError`.
-
+        """Try to end a halt for a while: recover, ask the guards as a start does. Raises no `AuditLogError`.
         Whoever waited was told that the outcome is unknown: sending again, it is skipped or committed now.
         """
         live = self._live
@@ -382,20 +385,3 @@ class Sequencer:
         for item in items:
             if not item.future.done():
                 item.future.set_exception(copy(reason))
-
-    def _sweep(self, name: str, size: int) -> None:
-        """Remove staged objects that no start can need any
-        more: a newer commit than theirs is in the database.
-
-        Only here, after a commit of ours: a commit reported as failed may still be on its way, and needs its
-        object until another one has taken its place. What is staged ahead builds on this commit, and stays.
-        """
-        for other in sorted(self._staged - {name}):
-            if is_ahead(other, size):
-                continue
-            try:
-                self._live.stores.staging.delete(other)
-            except StorageError as error:
-                logger.warning("could not remove the superseded %s: %s", other, error)
-                continue
-            self._staged.discard(other)
