@@ -21,8 +21,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-AWAY = "the broker is away"
-NO_QUEUE = "the broker has no queue for the log, and none could be made"
+AWAY = "broker_away"
+NO_QUEUE = "broker_refuses"
+"""It has no queue for the log, and none could be made."""
 
 
 class Delivery(Protocol):
@@ -73,8 +74,8 @@ class Broker(Protocol):
         """
 
     def fault(self, log: str) -> str | None:
-        """Why it takes no batch of this log: `AWAY`, `NO_QUEUE`; None as far as is known. For any thread. One
-        failure to publish is no reason.
+        """Why it takes no batch of this log, in a word: `AWAY`, `NO_QUEUE`; None as far as is known. For any
+        thread. One failure to publish is no reason.
         """
 
     async def publish(self, log: str, batch: bytes) -> int:

@@ -37,8 +37,6 @@ LOG_NOT_OPENED = "log_not_opened"
 LOG_NOT_CLOSED = "log_not_closed"
 QUORUMS_MAY_PART = "witness_quorums_may_part"
 HALTED = "halted"
-BROKER_FAULTS = {AWAY: "broker_away", NO_QUEUE: "broker_refuses"}
-"""What a replica says of a broker that takes no batch."""
 STANDING_BY = "standing_by"
 PUBLICATION_LATE = "publication_late"
 QUORUM_MISSING = "quorum_missing"
@@ -135,8 +133,9 @@ class HostedLog:
     def unready(self) -> str | None:
         """Why this log is not ready, in one word for all to see; None when it is."""
         if self.fault is not None:
-            is_standing_by = self._log is None and self._fault == STANDING_BY
-            return STANDING_BY if is_standing_by else BROKER_FAULTS.get(self.fault, HALTED)
+            if self._log is None and self._fault == STANDING_BY:
+                return STANDING_BY
+            return self.fault if self.fault in {AWAY, NO_QUEUE} else HALTED
         if self.publication_lag_s() > self.settings.max_merge_delay_s:
             quorum = self.quorum()
             return QUORUM_MISSING if quorum is not None and quorum.held_s else PUBLICATION_LATE
