@@ -149,7 +149,8 @@ def test_a_folder_that_a_dead_process_made_is_made_durable(
     """It may have died between making it and syncing the one above: what is put in it must not vanish."""
     (tmp_path / "root" / "tile" / "0").mkdir(parents=True)
     synced: list[str] = []
-    monkeypatch.setattr("auditlog.storage.files.sync_dir", synced.append)
+    for module in ("files", "ahead"):
+        monkeypatch.setattr(f"auditlog.storage.{module}.sync_dir", synced.append)
     FileStore(tmp_path / "root").put_new("tile/0/000", b"x")
     assert synced == [str(tmp_path / "root" / below) for below in ("", "tile", "tile/0")]
 
