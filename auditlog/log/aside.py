@@ -9,6 +9,7 @@ compared with that of the hashes admission gave them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,18 +23,20 @@ from auditlog.log.admission import Batch, Check, CheckedBatch, check_batch
 from auditlog.log.config import Layout
 from auditlog.log.processes import Processes
 from auditlog.log.questions import (
-    DONE,
     HASH_BYTES,
     ApplyStaged,
     CheckBatch,
     CheckStaged,
     Finding,
     Folders,
+    done,
     folders_of,
 )
 from auditlog.log.stager import Stager
 from auditlog.log.staging import Staged, admitted_hashes, apply_staged, read_back, read_staged, write_staged
 from auditlog.log.tree import Object, Tree
+
+logger = logging.getLogger("auditlog.log")
 
 WORTH_BYTES = 32 << 10
 """A smaller batch is checked sooner than it is handed over."""
@@ -56,9 +59,9 @@ class BatchesAside:
         if framed is None or len(framed) < WORTH_BYTES:
             return check_batch(batch, claimed, origin, keys)
         told = self._processes.ask(CheckBatch(origin, tuple(key.vkey for key in keys)), framed)
-        if told is None:
+        finding = None if told is None else _finding(told, len(batch.entries))
+        if finding is None:
             return check_batch(batch, claimed, origin, keys)
-        finding = msgspec.msgpack.decode(told, type=Finding)
         hashes = finding.leaf_hashes
         return CheckedBatch(
             producer=bytes.fromhex(claimed.head.producer),
@@ -71,6 +74,18 @@ class BatchesAside:
             next_vkey=finding.next_vkey,
             retires=finding.retires,
         )
+
+
+def _finding(told: bytes, entries: int) -> Finding | None:
+    """What a process found of so many entries; None if that is no answer to what it was asked."""
+    try:
+        found = msgspec.msgpack.decode(told, type=Finding)
+    except msgspec.DecodeError:
+        found = None
+    if found is None or len(found.leaf_hashes) != entries * HASH_BYTES:
+        logger.warning("expected a finding of %d entries, found another answer", entries)
+        return None
+    return found
 
 
 class StagerAside(Stager):
@@ -109,11 +124,11 @@ class StagerAside(Stager):
 
     def apply(self, name: str, staged: Staged) -> None:
         """See `Stager.apply`."""
-        if self._folders is None or len(staged.full) < 2:
+        if self._folders is None or staged.tree.size - staged.old_size < WORTH_ENTRIES:
             super().apply(name, staged)
             return
         size, root = staged.tree.size, staged.tree.root_hash
-        if self._processes.ask(ApplyStaged(self._folders, name, size, root)) != DONE:
+        if self._processes.ask(ApplyStaged(self._folders, name, size, root)) != done(len(staged.full)):
             # From the stored bytes, as the process does: those in memory were not compared with them.
             apply_staged(read_staged(self._layout.stores.staging, name, size, root), self._layout)
 

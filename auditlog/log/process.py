@@ -8,11 +8,11 @@ never: hold a key that signs, open a database, or delete anything but temporary 
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from typing import cast
@@ -25,7 +25,6 @@ from auditlog.errors import AuditLogError
 from auditlog.log.admission import Batch, check_batch, claimed_head
 from auditlog.log.config import Layout, Stores, Visibility
 from auditlog.log.questions import (
-    DONE,
     LENGTH,
     LENGTHS,
     ApplyStaged,
@@ -34,6 +33,7 @@ from auditlog.log.questions import (
     Finding,
     Folders,
     Question,
+    done,
     take,
 )
 from auditlog.log.staging import Staged, apply_staged, by_store, hashes_of, read_staged
@@ -66,20 +66,23 @@ class _Coming:
     def __init__(self, about: CheckStaged) -> None:
         """Check it. Raises: DamagedStoreError, StorageError."""
         self._layout = _layout(about.folders)
-        self._ahead: list[Ahead] | None = []
+        # None until every tile is written: whatever the writer dies of, nothing that is missing is named.
+        self._ahead: list[Ahead] | None = None
         self._writer: threading.Thread | None = None
         try:
             self.staged, hashes = hashes_of(
                 self._layout.stores.staging, about.name, about.size, about.root, self._begin
             )
-        except AuditLogError:
+        except BaseException:
             self.drop()
             raise
         self.digest = sha256(b"".join(hashes)).digest()
 
     def _begin(self, staged: Staged) -> None:
-        self._writer = threading.Thread(target=self._write, args=(staged,))
-        self._writer.start()
+        writer = threading.Thread(target=self._write, args=(staged,))
+        with suppress(RuntimeError):  # no more threads for this user: `apply` takes the long way
+            writer.start()
+            self._writer = writer
 
     def _write(self, staged: Staged) -> None:
         """Beside the check, which is the interpreter's, as this is the disk's."""
@@ -90,25 +93,25 @@ class _Coming:
                 named = [(str(path), data) for path, data in objects]
                 for at in range(0, len(named), TOGETHER):
                     ahead.append(store.write_ahead(named[at : at + TOGETHER]))  # noqa: PERF401  dropped if one fails
-        except AuditLogError:
+        except Exception:  # noqa: BLE001  the long way meets it again, and says what it is
             _drop(ahead)
-            self._ahead = None
         else:
             self._ahead = ahead
 
-    def apply(self) -> None:
-        """Put it into the tree, durably. Raises: StorageError, ImmutableObjectError."""
+    def apply(self) -> int:
+        """Put it into the tree, durably; how many objects. Raises: StorageError, ImmutableObjectError."""
         self._wait()
         ahead, self._ahead = self._ahead, None
-        try:
-            for each in ahead or ():
-                each.name()
-        except AuditLogError:
-            _drop(ahead or ())
-            ahead = None
-        if ahead is None:
-            # The long way says what is wrong, and finishes what an earlier death tore.
-            apply_staged(self.staged, self._layout)
+        if ahead is not None:
+            try:
+                for each in ahead:
+                    each.name()
+            except AuditLogError:
+                _drop(ahead)
+            else:
+                return sum(map(len, ahead))
+        # The long way says what is wrong, and finishes what an earlier death tore.
+        return _apply(self.staged, self._layout)
 
     def drop(self) -> None:
         """It was given back, or is applied by another."""
@@ -118,6 +121,11 @@ class _Coming:
     def _wait(self) -> None:
         if self._writer is not None:
             self._writer.join()
+
+
+def _apply(staged: Staged, layout: Layout) -> int:
+    apply_staged(staged, layout)
+    return len(staged.full)
 
 
 def _drop(ahead: Sequence[Ahead]) -> None:
@@ -157,11 +165,9 @@ class Worker:
     def _apply(self, about: ApplyStaged) -> bytes:
         coming = self._coming.pop((about.folders, about.name), None)
         if coming is not None:
-            coming.apply()
-        else:
-            layout = _layout(about.folders)
-            apply_staged(read_staged(layout.stores.staging, about.name, about.size, about.root), layout)
-        return DONE
+            return done(coming.apply())
+        layout = _layout(about.folders)
+        return done(_apply(read_staged(layout.stores.staging, about.name, about.size, about.root), layout))
 
     def _forget(self, which: tuple[Folders, str]) -> None:
         coming = self._coming.pop(which, None)
@@ -191,19 +197,20 @@ def _check_batch(about: CheckBatch, framed: bytes) -> bytes:
 
 def main() -> None:
     """Answer until the asker is gone, however it went: then there is nothing more to read."""
-    # A Ctrl-C is for the service, which ends this process when it has stopped.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     asker, worker = socket.socket(fileno=sys.stdin.fileno()), Worker()
     try:
         while True:
             about, size = LENGTHS.unpack(take(asker, LENGTHS.size))
             question = msgspec.msgpack.decode(take(asker, about), type=Question)
+            payload = take(asker, size)
             try:
-                found = worker.answer(question, take(asker, size))
-            except AuditLogError:
+                found = worker.answer(question, payload)
+            except Exception:  # noqa: BLE001  foreseen or not: the asker meets it again, where it is told
                 found = b""
             asker.sendall(LENGTH.pack(len(found)) + found)
     except (EOFError, ConnectionError):
+        pass
+    finally:
         worker.close()
 
 

@@ -1,18 +1,21 @@
 """Processes beside the service, which do what would keep its one interpreter lock too long (`aside`).
 
-Promises: whatever becomes of a process (it cannot be started, it dies, it hangs), whoever asked is told so
-within `PATIENCE_S` and does it himself. A process ends with the service, however that ends. Must never: leave
-a process behind, or make a refusal of its own.
+Promises: whatever becomes of a process (it cannot be started, it dies, it hangs, it answers no question that
+was asked), whoever asked is told so within `PATIENCE_S` and does it himself. A process ends with the service,
+however that ends. Must never: leave a process behind, make a refusal of its own, or fail where it was asked.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from struct import pack
 
 from auditlog.log.questions import LENGTH, Nothing, Question, put_question, take
@@ -23,7 +26,15 @@ PATIENCE_S = 10
 """A process that takes so long for one answer is done without."""
 
 AGAIN_S = 1.0
-"""Least time from one start to the next."""
+"""Least time from one start to the next; twice that after each that failed, up to `RARELY_S`."""
+
+RARELY_S = 60.0
+
+MOST_BYTES = 64 << 20
+"""No answer is longer: one that says so is none."""
+
+_TIDY_S = 2.0
+"""A process that is not needed any more has so long to remove its temporary files."""
 
 _MODULE = "auditlog.log.process"
 
@@ -32,13 +43,13 @@ class _Process:
     """One process, asked by one thread at a time."""
 
     def __init__(self, patience_s: int) -> None:
-        """Start it. Raises OSError."""
+        """Start it. Raises OSError, or whatever a host without a program to start raises."""
         self._socket, theirs = socket.socketpair()
         try:
             # -P: what lies in the folder this was started in is not code.
             command = [sys.executable, "-P", "-m", _MODULE]
             self._process = subprocess.Popen(command, stdin=theirs.fileno())  # noqa: S603
-        except OSError:
+        except BaseException:
             self._socket.close()
             raise
         finally:
@@ -52,6 +63,8 @@ class _Process:
         for part in put_question(question, payload):
             self._socket.sendall(part)
         (size,) = LENGTH.unpack(take(self._socket, LENGTH.size))
+        if size > MOST_BYTES:
+            raise ConnectionError(f"expected an answer of {MOST_BYTES} bytes at most, found {size}")
         return take(self._socket, size) if size else None
 
     @property
@@ -59,9 +72,20 @@ class _Process:
         """Its number."""
         return self._process.pid
 
-    def close(self) -> None:
-        """End it: it holds nothing that could be lost."""
+    def kill(self) -> None:
+        """End it; whoever waits for its answer is told. From any thread."""
+        self._process.kill()
+
+    def hang_up(self) -> None:
+        """It ends by itself when it finds that nobody asks any more."""
         self._socket.close()
+
+    def close(self, *, tidy_s: float = 0) -> None:
+        """See it end, after that many seconds by force: it holds nothing that could be lost."""
+        self.hang_up()
+        if tidy_s:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(tidy_s)
         self._process.kill()
         self._process.wait()
 
@@ -76,7 +100,8 @@ class Processes:
         self._free: list[_Process] = []
         self._running = 0
         self._starter: threading.Thread | None = None
-        self._next_start = 0.0
+        self._starting: _Process | None = None
+        self._next_start, self._pause_s = 0.0, AGAIN_S
         self._is_closed = False
         self.restarts = 0
         """How often a process was given up."""
@@ -92,14 +117,17 @@ class Processes:
             return None
         try:
             told = process.ask(question, payload)
-        except (OSError, EOFError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, its place must not be lost with it
             logger.warning("a process beside this one is replaced: %s", type(error).__name__)
             self._give_up(process)
             return None
         with self._changed:
-            self._free.append(process)
             self.answered += told is not None
-            self._changed.notify()
+            if not self._is_closed:
+                self._free.append(process)
+                self._changed.notify()
+                return told
+        self._end([process])
         return told
 
     @property
@@ -125,24 +153,53 @@ class Processes:
         """See to it that as many run as should, without waiting for it. Under the lock."""
         if self._is_closed or self._starter is not None or time.monotonic() < self._next_start:
             return
-        self._next_start = time.monotonic() + AGAIN_S
-        self._starter = threading.Thread(target=self._start, name="auditlog-processes", daemon=True)
-        self._starter.start()
+        self._next_start = time.monotonic() + self._pause_s
+        starter = threading.Thread(target=self._start, name="auditlog-processes", daemon=True)
+        with suppress(RuntimeError):  # no more threads for this user
+            starter.start()
+            self._starter = starter
 
     def _start(self) -> None:
-        while (process := _started(self._patience_s)) is not None:
+        """In a thread of its own: start as many as should run, or as can."""
+        # What it starts inherits this: a Ctrl-C, or a stop that reaches every process of the service, is for
+        # the service, which still has work for them, and ends them after it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            while self._start_one():
+                pass
+        except Exception as error:  # noqa: BLE001  no process, no harm
+            logger.warning("a process beside this one did not start: %s: %s", type(error).__name__, error)
             with self._changed:
-                if not self._is_closed:
+                self._pause_s = min(RARELY_S, 2 * self._pause_s)
+                self._next_start = time.monotonic() + self._pause_s
+        finally:
+            with self._changed:
+                self._starter = None
+
+    def _start_one(self) -> bool:
+        """Start one and wait until it answers; whether there should be more. Raises OSError, EOFError."""
+        process = _Process(self._patience_s)
+        is_there = False
+        try:
+            with self._changed:
+                if self._is_closed:
+                    return False
+                self._starting = process
+            process.ask(Nothing(), b"")
+            with self._changed:
+                self._starting = None
+                is_there = not self._is_closed
+                if is_there:
                     self._free.append(process)
                     self._running += 1
+                    self._pause_s = AGAIN_S
                     self._changed.notify()
-                    process = None
-                if process is not None or self._running >= self._count:
-                    break
-        if process is not None:
-            process.close()  # made while the service closed
-        with self._changed:
-            self._starter = None
+                return is_there and self._running < self._count
+        finally:
+            if not is_there:
+                with self._changed:
+                    self._starting = None
+                process.close()
 
     def _give_up(self, process: _Process) -> None:
         process.close()
@@ -151,31 +208,26 @@ class Processes:
             self.restarts += 1
             self._changed.notify_all()
 
+    def _end(self, processes: Sequence[_Process]) -> None:
+        for process in processes:
+            process.hang_up()
+        for process in processes:
+            process.close(tidy_s=_TIDY_S)
+        with self._changed:
+            self._running -= len(processes)
+
     def close(self) -> None:
-        """End them all. Whoever still asks does it himself; twice is once."""
+        """End them all, those that are asked something after their answer. Whoever still asks does it
+        himself; twice is once.
+        """
         with self._changed:
             self._is_closed = True
             starter = self._starter
+            if self._starting is not None:
+                self._starting.kill()
             self._changed.notify_all()
         if starter is not None:
             starter.join()
         with self._changed:
             ended, self._free = self._free, []
-        for process in ended:
-            process.close()
-
-
-def _started(patience_s: int) -> _Process | None:
-    """One that has answered; None where that cannot be."""
-    try:
-        process = _Process(patience_s)
-    except OSError as error:
-        logger.info("no process beside this one: %s", error)
-        return None
-    try:
-        process.ask(Nothing(), b"")
-    except (OSError, EOFError) as error:
-        logger.warning("a process beside this one did not start: %s", type(error).__name__)
-        process.close()
-        return None
-    return process
+        self._end(ended)

@@ -22,7 +22,6 @@ from auditlog.storage.files import FileStore
 LENGTHS = Struct(">II")
 LENGTH = Struct(">I")
 HASH_BYTES = 32
-DONE = b"\x01"
 
 
 class _Question(msgspec.Struct, frozen=True, tag=True):
@@ -67,7 +66,7 @@ class CheckStaged(_Question, frozen=True):
 
 
 class ApplyStaged(_Question, frozen=True):
-    """Put a staged commit into the tree, durably."""
+    """Put a staged commit into the tree, durably: `done`."""
 
     folders: Folders
     name: str
@@ -100,6 +99,11 @@ def folders_of(layout: Layout) -> Folders | None:
 
 def _folder(store: object) -> Folder | None:
     return Folder(*store.place) if isinstance(store, FileStore) else None
+
+
+def done(objects: int) -> bytes:
+    """The answer of a process after which so many objects are in the tree."""
+    return LENGTH.pack(objects)
 
 
 def put_question(question: Question, payload: bytes) -> Sequence[bytes]:

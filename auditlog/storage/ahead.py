@@ -20,6 +20,10 @@ class Ahead:
         """`files` are paths with their bytes, each beside its file; `folders` those their names go to."""
         self._files, self._folders = files, folders
 
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self._files)
+
     def name(self) -> None:
         """Create the objects, durable on return.
 

@@ -38,9 +38,10 @@ def sync_together(fds: Sequence[int]) -> list[OSError | None]:
     ]
     started = []
     try:
-        for thread in threads:
-            thread.start()
-            started.append(thread)
+        with suppress(RuntimeError):  # no more threads for this user: their shares are waited for here
+            for thread in threads:
+                thread.start()
+                started.append(thread)
         wait_for(range(0, len(fds), shares))
         for share in range(len(started) + 1, shares):
             wait_for(range(share, len(fds), shares))
