@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
@@ -145,6 +146,15 @@ HERE = Hands()
 """Everything in this process."""
 
 
+class Beside(NamedTuple):
+    """How the processes beside a service do."""
+
+    running: int
+    """Processes there are."""
+    restarts: int
+    """How often one was given up since the start: it died, or did not answer in time."""
+
+
 class Aside:
     """Processes for the logs of one service: some that check batches, one that stages."""
 
@@ -152,6 +162,11 @@ class Aside:
         """With 0, everything is done here."""
         self._checking, self._staging = Processes(checking), Processes(min(1, checking))
         self.hands = Hands(BatchesAside(self._checking), lambda layout: StagerAside(layout, self._staging))
+
+    def beside(self) -> Beside:
+        """How the processes do."""
+        both = (self._checking, self._staging)
+        return Beside(sum(each.running for each in both), sum(each.restarts for each in both))
 
     def close(self) -> None:
         """End the processes; close the logs first."""

@@ -69,7 +69,7 @@ def create_app(
     gate = Gate(budget_bytes=settings.service.max_waiting_bytes)
     engines: Opener = EngineOpener(settings) if opener is None else opener
     hosting = Hosting(settings, engines)
-    metrics = Metrics(hosting.all, lambda: gate.waiting_bytes)
+    metrics = Metrics(hosting.all, lambda: gate.waiting_bytes, engines.beside)
 
     def end(error: Exception) -> None:
         app.state.startup_error = error

@@ -25,6 +25,7 @@ from auditlog.storage.files import write_durably
 if TYPE_CHECKING:
     from auditlog.anchoring.ledger import BlockRef
     from auditlog.anchoring.scheduler import Turn
+    from auditlog.log.aside import Beside
     from auditlog.log.cosigning import QuorumStanding
     from auditlog.log.log import Log, LogStatus
     from auditlog.log.outcomes import Outcomes
@@ -77,6 +78,9 @@ class Opener(Protocol):
 
     def outcomes(self, settings: LogSettings, log: Log) -> Outcomes:
         """What writes outcomes into the log; the same object each time."""
+
+    def beside(self) -> Beside:
+        """How the processes beside this one do."""
 
     def close(self) -> None:
         """Let go of what the logs share."""

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from auditlog.log.aside import Beside
 from auditlog.service.hosting import HostedLog
 from auditlog.service.witness_metrics import of_witnesses
 from auditlog.storage.records import STANDINGS
@@ -23,7 +24,13 @@ BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 class Metrics:
     """Counters the request path adds to, and gauges read from the logs when scraped."""
 
-    def __init__(self, hosted: Callable[[], Iterable[HostedLog]], waiting_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        hosted: Callable[[], Iterable[HostedLog]],
+        waiting_bytes: Callable[[], int],
+        beside: Callable[[], Beside] | None = None,
+    ) -> None:
+        """`beside` where there are processes beside this one."""
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "auditlog_http_requests",
@@ -69,10 +76,33 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_LogCollector(hosted, waiting_bytes))
+        if beside is not None:
+            self.registry.register(_BesideCollector(beside))
 
     def exposition(self) -> bytes:
         """The text a scraper reads."""
         return generate_latest(self.registry)
+
+
+class _BesideCollector(Collector):
+    """Reads how the processes beside the service do."""
+
+    def __init__(self, beside: Callable[[], Beside]) -> None:
+        self._beside = beside
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield how many run, and how many were replaced."""
+        found = self._beside()
+        yield GaugeMetricFamily(
+            "auditlog_beside_processes",
+            "Processes beside this one that check batches and apply commits",
+            value=found.running,
+        )
+        yield CounterMetricFamily(
+            "auditlog_beside_restarts",
+            "Processes beside this one that were given up: dead, or silent for too long",
+            value=found.restarts,
+        )
 
 
 class _LogCollector(Collector):

@@ -16,7 +16,7 @@ import auditlog
 from auditlog.core.retention import Policy
 from auditlog.core.statements import producer_key_name
 from auditlog.errors import ConfigurationError, StorageError
-from auditlog.log.aside import Aside
+from auditlog.log.aside import Aside, Beside
 from auditlog.log.clock import SystemClock
 from auditlog.log.config import LogConfig, Stores
 from auditlog.log.engine import Engine
@@ -180,6 +180,10 @@ class EngineOpener:
             rng=os.urandom,
             clock=self._clock,
         )
+
+    def beside(self) -> Beside:
+        """How the processes beside this one do."""
+        return self._aside.beside()
 
     def close(self) -> None:
         """Close the chain's journal and the database."""

@@ -20,6 +20,7 @@ from fastapi import APIRouter, FastAPI
 from auditlog.errors import StandingBy
 from auditlog.ingest.published import Published
 from auditlog.ingest.replica_log import ReplicaLog
+from auditlog.log.aside import Beside
 from auditlog.log.config import Layout, Stores, Visibility
 from auditlog.service import forward
 from auditlog.service.admission import Gate
@@ -105,6 +106,10 @@ class ReplicaOpener:
     def outcomes(self, settings: LogSettings, log: Log) -> NoReturn:
         """Passed on to the sequencer, so nobody asks."""
         raise StandingBy(f"expected the sequencer to write into {log.origin} of {settings.name}")
+
+    def beside(self) -> Beside:
+        """None: a replica checks each batch itself."""
+        return Beside(running=0, restarts=0)
 
     def close(self) -> None:
         """Close the database."""

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from auditlog.core.merkle import hash_leaf, prove_consistency, prove_inclusion, root_hash
 from auditlog.core.tiles import encode_bundle
 from auditlog.errors import AuditLogError, NotFoundError, NotYetPublished
+from auditlog.log.aside import Beside
 from auditlog.service.app import create_app
 from auditlog.service.settings import LogSettings, Settings
 from auditlog.service.tokens import token_sha256
@@ -246,6 +247,10 @@ class FakeOpener:
     def outcomes(self, settings: LogSettings, log: Any) -> NoReturn:
         """No fake of these: tests/unit/log and tests/integration have the real one."""
         raise NotImplementedError
+
+    def beside(self) -> Beside:
+        """Two, of which one was replaced."""
+        return Beside(running=2, restarts=1)
 
     def close(self) -> None:
         """Remember it."""

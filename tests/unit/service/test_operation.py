@@ -61,6 +61,8 @@ def test_metrics_count_what_happened(call: Caller, opener: FakeOpener) -> None:
     assert 'auditlog_log_published_size{log="hashes"} 8.0' in text
     assert 'auditlog_entries_flagged_total{flag="id_repeated",log="hashes"} 1.0' in text
     assert 'auditlog_log_ready{log="public"} 0.0' in text
+    assert "auditlog_beside_processes 2.0" in text
+    assert "auditlog_beside_restarts_total 1.0" in text
 
 
 def test_no_label_holds_what_a_caller_wrote(call: Caller) -> None:
