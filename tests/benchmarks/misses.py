@@ -7,16 +7,18 @@ simply stops printing its line.
 from __future__ import annotations
 
 _LOCK = (
-    "HTTP, admission, staging and commit share one interpreter lock: the server never uses more than about "
-    "one and a half cores, and each system call or SQL step gives the lock away and has to win it back"
+    "what one process does has one interpreter lock: each system call or SQL step gives it away and has to "
+    "win it back"
 )
 
 WHY = {
-    "entries committed over HTTP, index on": "as with the index off, and the index costs as much CPU again: "
-    "entries are decoded once more, leaf keys and ids go into two b-trees of SQLite",
+    "entries committed over HTTP, index on": "as with the index off, and the index costs as much again as the "
+    "service itself: entries are decoded once more, leaf keys and ids go into two b-trees of SQLite, whose one "
+    "writer the commits wait for",
     "entries committed over HTTP, index off": "the ceiling hashes once and appends once; the log reads each "
     "entry strictly, hashes it again from the staged bytes before it signs, writes it twice (staged, then "
-    "its bundle), and signs and commits each group. " + _LOCK,
+    "its bundle), and signs and commits each group: some 25 us of CPU an entry over all its processes, which "
+    "share two cores with the client, where the ceiling takes 4",
     "posts of one entry, 64 producers": "each brings a signed head, and one Ed25519 verification takes 133 "
     "us here, a seventh of what the whole post takes; HTTP takes a quarter. " + _LOCK,
     "one entry at half that load": "a post waits for the commit before its own and then for its own, each "
