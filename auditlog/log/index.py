@@ -24,8 +24,8 @@ from auditlog.storage.records import ID_REPEATED, GapReach, GapRow, IndexRows, M
 logger = logging.getLogger("auditlog.log")
 
 CHUNK = 4096
-"""Entries in one index transaction: long enough to be cheap (leaf hashes fall on random pages, and the more
-come together, the more of them share one), short enough for a commit to get in between.
+"""Entries in one index transaction: long enough to be cheap (leaf hashes fall on random pages of their era,
+and the more come together, the more of them share one), short enough for a commit to get in between.
 """
 
 _RETRY_S = 1.0

@@ -33,6 +33,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.testlog import ORIGIN, SECRET, FakeProducer, ManualWorkers
 from tests.unit.storage.commits import changed
 from tests.unit.storage.contract import GENESIS, StateContract, own
+from tests.unit.storage.leaf_contract import SqlLeafContract, explained_look_up, populate_leaves
 from tests.unit.storage.migration_contract import ROWS, MigrationContract, write_rows
 from tests.unit.storage.search_contract import explained, populate, spans
 
@@ -89,6 +90,30 @@ def test_no_search_goes_through_a_table(database: Database) -> None:
             plan = explained(connection, "EXPLAIN", span, others)
             assert "Seq Scan on entry_facet" not in plan, plan
             assert plan.count(" pk_entry_facet") == 1 + len(others), plan
+
+
+class TestPostgresLeaves(SqlLeafContract):
+    """Leaf hashes on PostgreSQL."""
+
+    @pytest.fixture
+    def database(self, database: Database) -> Database:
+        """A new database, migrated."""
+        return database
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_a_look_up_by_leaf_hash_reads_no_table_through(database: Database, is_analyzed: bool) -> None:
+    """It searches by key in each era, whether or not PostgreSQL knows the table; nothing of it is scanned."""
+    state = SqlState(database, "a.example/log")
+    state.commit(GENESIS)
+    populate_leaves(state)
+    with database.write() as connection:
+        connection.exec_driver_sql("ANALYZE" if is_analyzed else "SELECT 1")
+    with database.read() as connection:
+        plan = explained_look_up(connection, "EXPLAIN")
+    assert "Seq Scan on leaf_index" not in plan, plan
+    assert plan.count(" pk_leaf_index") == 2, plan
+    assert plan.count("leaf_key =") == 2, plan
 
 
 def test_several_services_may_start_at_once(url: str) -> None:

@@ -26,6 +26,7 @@ from auditlog.storage.records import (
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.facets import facet_blocks
+from auditlog.storage.sql.leaves import LOOK_UP, key_of_entry, leaf_number
 from auditlog.storage.sql.rows import insert_rows
 
 _DERIVED = (
@@ -139,8 +140,9 @@ class SqlIndex:
 
     def indices_by_leaf(self, leaf_hash: bytes) -> list[int]:
         """Indices of entries that may have this leaf hash, ascending."""
-        table = schema.leaf_index
-        return self._indices(self._mine(table).where(table.c.leaf_key == leaf_key(leaf_hash)))
+        values = {"origin": self.origin, "number": leaf_number(leaf_hash)}
+        with self._database.read() as connection:
+            return [row[0] for row in connection.exec_driver_sql(LOOK_UP[connection.dialect.name], values)]
 
     def facet_blocks(self, span: FacetSpan, others: Sequence[tuple[int, int]]) -> list[FacetBlock]:
         """Blocks with entries of a property; see the port."""
@@ -205,37 +207,30 @@ class SqlIndex:
             return sorted(row["flag"] for row in rows)
 
 
-def leaf_key(leaf_hash: bytes) -> int:
-    """The first eight bytes as a signed number: a tenth of the space of the whole hash, and as good to find
-    it.
-    """
-    return int.from_bytes(leaf_hash[:8], "big", signed=True)
-
-
 @dataclass(frozen=True, slots=True)
 class _Columns:
     """What the index keeps of each entry of a chunk from `start` on, as a JSON text for each column."""
 
     start: int
-    leaf_keys: str
+    leaf_numbers: str
     decision_ids: str
 
     @classmethod
     def of(cls, rows: IndexRows) -> _Columns:
-        keys = [key for (key,) in _LEAF_KEY.iter_unpack(rows.leaf_hashes)]
+        numbers = [number for (number,) in _LEAF_NUMBER.iter_unpack(rows.leaf_hashes)]
         expected = {0, rows.end - rows.start}
-        assert {len(keys), len(rows.decisions)} <= expected, "each entry of a chunk, or none"
-        return cls(rows.start, *(msgspec.json.encode(each).decode() for each in (keys, rows.decisions)))
+        assert {len(numbers), len(rows.decisions)} <= expected, "each entry of a chunk, or none"
+        return cls(rows.start, *(msgspec.json.encode(each).decode() for each in (numbers, rows.decisions)))
 
 
-_LEAF_KEY = struct.Struct(">q24x")
-"""`leaf_key` of a whole leaf hash, in the machine's own speed."""
+_LEAF_NUMBER = struct.Struct(">q24x")
+"""`leaf_number` of a whole leaf hash, in the machine's own speed."""
 
 
 def _insert_each(connection: Connection, log_id: int, columns: _Columns) -> None:
     """A row for each leaf hash and each decision id."""
     sql = _SQL[connection.dialect.name]
-    for insert_each, texts in ((sql.leaves, columns.leaf_keys), (sql.decisions, columns.decision_ids)):
+    for insert_each, texts in ((sql.leaves, columns.leaf_numbers), (sql.decisions, columns.decision_ids)):
         connection.exec_driver_sql(insert_each, {"texts": texts, "start": columns.start, "log": log_id})
 
 
@@ -281,7 +276,7 @@ class _Statements:
 
         known = "SELECT 1 FROM decision_index AS known WHERE known.log_id = {} AND decision_id = new.value"
         return cls(
-            insert_each("leaf_index", "leaf_key", number),
+            insert_each("leaf_index", "leaf_key", key_of_entry(index, number)),
             insert_each("decision_index", "decision_id", "value"),
             f"SELECT {index} FROM {each} WHERE value IS NOT NULL AND EXISTS ({known.format(log)})",  # noqa: S608
         )

@@ -166,9 +166,9 @@ leaf_index = Table(
     "leaf_index",
     metadata,
     _log_id(),
-    Column(
-        "leaf_key", BigInteger, primary_key=True
-    ),  # first eight bytes of the leaf hash, as a signed number
+    # Era of the entry (16 bits) and the first 48 of its leaf hash, signed (auditlog/storage/sql/leaves.py).
+    # A release before 0010 of the migrations: the first 64 of the hash.
+    Column("leaf_key", BigInteger, primary_key=True),
     Column("entry_index", BigInteger, primary_key=True),
     sqlite_with_rowid=False,
 )

@@ -23,8 +23,8 @@ def config(tmp_path: Path) -> list[str]:
 def test_the_schema_goes_back_and_forth(config: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Back by one, and up again at the next start; the log is there as before."""
     capsys.readouterr()
-    assert run(["migrate", "--to", "0008", "--json", *config]) == 0
-    assert json.loads(capsys.readouterr().out) == {"was": "0009", "revision": "0008"}
+    assert run(["migrate", "--to", "0009", "--json", *config]) == 0
+    assert json.loads(capsys.readouterr().out) == {"was": "0010", "revision": "0009"}
     settings = Settings.load(Path(config[1]), {})
     with live_service(settings) as service:
         assert service.get("/logs/public").json["size"] == 1

@@ -27,6 +27,7 @@ from auditlog.storage.records import (
 )
 from tests.support.held import held
 from tests.unit.storage.commits import changed
+from tests.unit.storage.leaf_contract import LeafContract
 from tests.unit.storage.promise_contract import PromiseContract
 from tests.unit.storage.search_contract import SearchContract
 from tests.unit.storage.snapshot_contract import SnapshotContract
@@ -172,7 +173,7 @@ def at(seq: int, index: int, instance: str = INSTANCE) -> ChainHead:
 GENESIS = changed(previous_note=None, note="note 1\n", own_expected=None, own_head=own(0))
 
 
-class StateContract(PromiseContract, StandingContract, SearchContract, SnapshotContract):
+class StateContract(PromiseContract, StandingContract, SearchContract, LeafContract, SnapshotContract):
     """What every `LogState` does."""
 
     @pytest.fixture

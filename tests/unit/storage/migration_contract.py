@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, inspect, text
 
 from auditlog.errors import ConfigurationError
-from auditlog.storage.records import BatchHead, ChainHead, ChainRun, ProducerRecord
+from auditlog.storage.records import BatchHead, ChainHead, ChainRun, IndexRows, ProducerRecord
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.migrate import migrate_to, migration_config, present_revision
 from auditlog.storage.sql.schema import metadata
@@ -126,6 +126,24 @@ class MigrationContract:
         assert [len(each) for each in lives] == [1 if since >= "0003" else 0] * 2
         assert [each.name for each in SqlTokens(again).all()] == ["t"]
         assert state.index_size() <= 0
+
+    def test_an_index_made_before_leaf_keys_had_eras_is_used_as_it_is(
+        self, engine: Engine, again: Database
+    ) -> None:
+        """Nothing is rewritten, all is found, and it is built on; going back has it made anew."""
+        migrate_to(engine, "0009")
+        number = int.from_bytes(LEAF[:8], "big", signed=True)
+        write_rows(engine, ROWS | {"leaf_index": {"log_id": 1, "leaf_key": number, "entry_index": 7}})
+        migrate_to(engine, HEAD)
+        state = SqlState(again, ORIGIN)
+        assert (state.index_size(), state.indices_by_leaf(LEAF)) == (9, [7])
+        state.add_index_rows(IndexRows(9, 10, LEAF))
+        assert state.indices_by_leaf(LEAF) == [7, 9]
+        migrate_to(engine, "0009")
+        assert held(engine, {"log": ROWS["log"]}) == {"log": [ROWS["log"] | {"index_size": -1}]}
+        migrate_to(engine, HEAD)
+        state.clear_index()
+        assert (state.index_size(), state.indices_by_leaf(LEAF)) == (0, [])
 
     def test_going_back_keeps_everything_that_is_not_derived(self, engine: Engine) -> None:
         """A schema that went up and came down holds the rows it held; the index is to be built again."""

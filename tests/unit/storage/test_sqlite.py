@@ -14,6 +14,7 @@ from auditlog.storage.sql import database as sql_database
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.state import SqlState
 from tests.unit.storage.contract import GENESIS, StateContract
+from tests.unit.storage.leaf_contract import SqlLeafContract, explained_look_up, populate_leaves
 from tests.unit.storage.search_contract import explained, populate, spans
 
 
@@ -46,6 +47,30 @@ def test_no_search_goes_through_a_table(database: Database) -> None:
             assert plan.count("USING PRIMARY KEY (log_id=? AND facet=? AND value=? AND block=?)") == len(
                 others
             )
+
+
+class TestSqliteLeaves(SqlLeafContract):
+    """Leaf hashes on SQLite."""
+
+    @pytest.fixture
+    def database(self, database: Database) -> Database:
+        """A new SQLite database."""
+        return database
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_a_look_up_by_leaf_hash_reads_no_table_through(database: Database, is_analyzed: bool) -> None:
+    """It searches by key in each era, whatever SQLite believes of the table; nothing of it is scanned."""
+    state = SqlState(database, "a.example/log")
+    state.commit(GENESIS)
+    populate_leaves(state)
+    with database.write() as connection:
+        connection.exec_driver_sql("ANALYZE" if is_analyzed else "SELECT 1")
+    with database.read() as connection:
+        plan = explained_look_up(connection, "EXPLAIN QUERY PLAN")
+    assert plan.count("SEARCH leaf USING PRIMARY KEY (log_id=? AND leaf_key=?)") == 2, plan
+    assert "SCAN leaf" not in plan, plan
+    assert "SCAN log" not in plan, plan
 
 
 def test_settings_are_the_durable_ones(database: Database) -> None:
