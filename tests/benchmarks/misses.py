@@ -12,9 +12,9 @@ _LOCK = (
 )
 
 WHY = {
-    "entries committed over HTTP, index on": "as with the index off, and the index costs as much again as the "
-    "service itself: entries are decoded once more, leaf keys and ids go into two b-trees of SQLite, whose one "
-    "writer the commits wait for",
+    "entries committed over HTTP, index on": "as with the index off, and the index costs as much again "
+    "as the service itself: entries are decoded once more, leaf keys and ids go into two b-trees of SQLite, "
+    "whose one writer the commits wait for",
     "entries committed over HTTP, index off": "the ceiling hashes once and appends once; the log reads each "
     "entry strictly, hashes it again from the staged bytes before it signs, writes it twice (staged, then "
     "its bundle), and signs and commits each group: some 25 us of CPU an entry over all its processes, which "
