@@ -208,7 +208,7 @@ def main() -> None:
             except Exception:  # noqa: BLE001  foreseen or not: the asker meets it again, where it is told
                 found = b""
             asker.sendall(LENGTH.pack(len(found)) + found)
-    except (EOFError, ConnectionError):
+    except (EOFError, OSError):
         pass
     finally:
         worker.close()

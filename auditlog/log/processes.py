@@ -33,6 +33,9 @@ RARELY_S = 60.0
 MOST_BYTES = 64 << 20
 """No answer is longer: one that says so is none."""
 
+_DYING_S = 2.0
+"""One that was killed is waited for so long: a disk that does not answer keeps it from dying."""
+
 _TIDY_S = 2.0
 """A process that is not needed any more has so long to remove its temporary files."""
 
@@ -80,6 +83,11 @@ class _Process:
         """It ends by itself when it finds that nobody asks any more."""
         self._socket.close()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
     def close(self, *, tidy_s: float = 0) -> None:
         """See it end, after that many seconds by force: it holds nothing that could be lost."""
         self.hang_up()
@@ -87,7 +95,11 @@ class _Process:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(tidy_s)
         self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(_DYING_S)
+        except subprocess.TimeoutExpired:
+            # What it may still do in there is to write, or name, the bytes that the asker names as well.
+            logger.warning("process %d is in a system call that does not end; not waited for", self.pid)
 
 
 class Processes:
@@ -101,6 +113,8 @@ class Processes:
         self._running = 0
         self._starter: threading.Thread | None = None
         self._starting: _Process | None = None
+        self._dying: list[_Process] = []
+        """Killed, and not dead when that was last looked at."""
         self._next_start, self._pause_s = 0.0, AGAIN_S
         self._is_closed = False
         self.restarts = 0
@@ -202,19 +216,25 @@ class Processes:
                 process.close()
 
     def _give_up(self, process: _Process) -> None:
-        process.close()
+        process.kill()
         with self._changed:
             self._running -= 1
             self.restarts += 1
             self._changed.notify_all()
+        self._bury([process])
 
     def _end(self, processes: Sequence[_Process]) -> None:
         for process in processes:
             process.hang_up()
-        for process in processes:
-            process.close(tidy_s=_TIDY_S)
+        self._bury(processes, tidy_s=_TIDY_S)
         with self._changed:
             self._running -= len(processes)
+
+    def _bury(self, processes: Sequence[_Process], *, tidy_s: float = 0) -> None:
+        for process in processes:
+            process.close(tidy_s=tidy_s)
+        with self._changed:
+            self._dying = [each for each in [*self._dying, *processes] if not each.is_gone]
 
     def close(self) -> None:
         """End them all, those that are asked something after their answer. Whoever still asks does it

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from auditlog.errors import ConfigurationError, StorageError
@@ -40,12 +41,16 @@ def make_private_file(path: Path) -> None:
 
 
 def open_new(path: str | Path, mode: int) -> int:
-    """Create a file with exactly this mode, and open it for writing. Raises OSError, FileExistsError."""
+    """Create a file with exactly this mode, and open it for writing. Raises OSError, FileExistsError: then it
+    has not been created.
+    """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_FILE)
     try:
         os.fchmod(fd, mode)
     except OSError:
         os.close(fd)
+        with suppress(OSError):
+            Path(path).unlink()
         raise
     return fd
 

@@ -4,8 +4,9 @@
 
 Prints `N faults injected, 0 lost` and what N is made of; exit code 1 if anything acknowledged was lost or an
 audit failed, with the command that repeats each. The parts: the matrix in memory (`fault_matrix`), a process
-on real files and SQLite under strace (`fault_disk`), the real server under load (`fault_server`). What this
-machine cannot do (strace, ptrace) is said and counted, never left out in silence.
+on real files and SQLite under strace (`fault_disk`), the real server under load (`fault_server`), and with
+the processes beside it (`fault_beside`, `fault_commit`). What this machine cannot do (strace, ptrace) is said
+and counted, never left out in silence.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.support import fault_disk, fault_matrix, fault_server
+from tests.support import fault_beside, fault_commit, fault_disk, fault_matrix, fault_server
 
 WHOLE = {
     "matrix": 6800,
@@ -36,12 +37,15 @@ WHOLE = {
     "flip": 400,
     "disk": 700,
     "server": 120,
+    "beside": 90,
+    "commit": 150,
 }
 """How many cases of each part one run takes, out of all there are; another seed takes others."""
 QUICK_SHARE = 50
 REPEAT = "python -m tests.faults.campaign --only"
 TOLD_EVERY = 500
 """Cases after which a line says how far it is, where there is no terminal to draw on."""
+_OF_SERVERS = ("server/", "beside/")
 PARTS_IN_MEMORY = ("matrix", "pair", "second", "restore", "late", "read", "flip")
 _PARTS = {
     "matrix": "one write fails, dies or meets an outage",
@@ -53,6 +57,8 @@ _PARTS = {
     "flip": "a stored bit flips",
     "disk": "files and SQLite: a system call fails, or the process is killed at it",
     "server": "`auditlog serve` under load is killed, or a system call of it fails",
+    "commit": "a process beside a log meets one at a system call of a large commit",
+    "beside": "the processes beside it, or both, are killed, frozen or meet a failing system call",
 }
 
 
@@ -82,9 +88,12 @@ Outcome = tuple[str, bool, str | None]
 
 def run_one(name: str) -> Outcome:
     """Run one case in a worker."""
-    runner = {"disk": fault_disk.run_case, "server": fault_server.run_case}.get(
-        name.partition("/")[0], fault_matrix.run_case
-    )
+    runner = {
+        "disk": fault_disk.run_case,
+        "server": fault_server.run_case,
+        "beside": fault_beside.run_case,
+        "commit": fault_commit.run_case,
+    }.get(name.partition("/")[0], fault_matrix.run_case)
     try:
         struck = runner(name) > 0
     except KeyboardInterrupt:
@@ -99,7 +108,12 @@ def chosen(seed: int, *, quick: bool, result: Result) -> list[str]:
     """The cases of this run, by name; what cannot be run here is put into `result.skipped`."""
     share = QUICK_SHARE if quick else 1
     found = fault_matrix.cases(seed)
-    for part, module in (("disk", fault_disk), ("server", fault_server)):
+    for part, module in (
+        ("disk", fault_disk),
+        ("server", fault_server),
+        ("beside", fault_beside),
+        ("commit", fault_commit),
+    ):
         why = module.missing()
         if why:
             result.skipped[part] = why
@@ -138,15 +152,16 @@ class Hands:
     def __init__(self, processes: int) -> None:
         """Fork the first of them now."""
         fault_server.prepared()
+        fault_beside.prepared()
         self._processes = processes
         self._fork = multiprocessing.get_context("fork")
         self._for_servers = self._fork.Pool(processes)
 
     def run(self, names: list[str]) -> Iterator[Outcome]:
         """The outcome of each case, as they come."""
-        of_servers = [name for name in names if name.startswith("server/")]
+        of_servers = [name for name in names if name.startswith(_OF_SERVERS)]
         yield from self._for_servers.imap_unordered(run_one, of_servers)
-        others = [name for name in names if not name.startswith("server/")]
+        others = [name for name in names if not name.startswith(_OF_SERVERS)]
         # Forked now, so that the worlds made while the cases were counted are there already.
         with self._fork.Pool(self._processes) as pool:
             yield from pool.imap_unordered(run_one, others, chunksize=4)
@@ -209,6 +224,8 @@ def main(arguments: list[str] | None = None) -> int:
                 hands.close()
             fault_disk.clean()
             fault_server.clean()
+            fault_beside.clean()
+            fault_commit.clean()
     report(result, console)
     if options.json:
         print(json.dumps(asdict(result) | {"line": result.line}))

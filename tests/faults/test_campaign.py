@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.campaign import PARTS_IN_MEMORY, Hands, Result, campaign, chosen, run_one
-from tests.support import fault_disk, fault_matrix, fault_server
+from tests.support import fault_beside, fault_commit, fault_disk, fault_matrix, fault_server
 from tests.support.contract import ContractBroken
 from tests.support.fault_scenarios import SCENARIOS
 from tests.support.fault_world import begun
@@ -21,6 +21,8 @@ def _tidy() -> Iterator[None]:
     yield
     fault_disk.clean()
     fault_server.clean()
+    fault_beside.clean()
+    fault_commit.clean()
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,36 @@ def test_a_system_call_fails(fault: str) -> None:
 def test_the_server_is_killed_under_load() -> None:
     """One life of the real server, ended by SIGKILL while two senders post."""
     assert run_one("server/SIGKILL/moment/1-60")[2] is None
+
+
+@pytest.mark.parametrize("case", ["process/SIGKILL/again/0-5", "both/SIGKILL/moment/4-9"])
+def test_processes_beside_the_server_are_killed_under_load(case: str) -> None:
+    """They die alone, again and again, or a moment before the service: it goes on, and nothing is lost."""
+    assert run_one(f"beside/{case}") == (f"beside/{case}", True, None)
+
+
+def test_a_service_that_stops_leaves_neither_process_nor_file() -> None:
+    """SIGTERM of every process of the service, under load."""
+    case = "beside/group/SIGTERM/moment/7-20"
+    assert run_one(case) == (case, True, None)
+
+
+def test_a_system_call_of_a_process_beside_the_server_fails() -> None:
+    """Naming a tile of a large commit: the service does it itself."""
+    why = fault_beside.missing()
+    if why:
+        pytest.skip(why)
+    case = "beside/process/EIO/link/6-2"
+    assert run_one(case) == (case, True, None)
+
+
+@pytest.mark.parametrize("case", ["EIO/link/2", "ENOSPC/fsync/3", "SIGKILL/openat/2", "EIO/fchmod/1"])
+def test_a_system_call_of_a_large_commit_fails(case: str) -> None:
+    """In the process that applies it: the tree is that of a log without processes."""
+    why = fault_commit.missing()
+    if why:
+        pytest.skip(why)
+    assert run_one(f"commit/{case}") == (f"commit/{case}", True, None)
 
 
 def test_every_scenario_ends_well_when_nothing_fails() -> None:

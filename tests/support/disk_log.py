@@ -7,6 +7,7 @@ from pathlib import Path
 
 from auditlog.core.note import Ed25519Signer
 from auditlog.log import Engine, HighWaterFile, Log, LogConfig, Stores, create_log, open_log
+from auditlog.log.aside import HERE, Hands
 from auditlog.log.engine import Workers
 from auditlog.storage.files import FileStore
 from auditlog.storage.sql.database import Database
@@ -18,8 +19,15 @@ from tests.support.testlog import ORIGIN, SECRET, FakeProducer
 class DiskLog:
     """One log below `folder`: public/, private/, staging/, state.sqlite and outside/high-water."""
 
-    def __init__(self, folder: Path, *, visibility: str = "public", publish_interval_s: float = 1.0) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        visibility: str = "public",
+        publish_interval_s: float = 1.0,
+        hands: Hands = HERE,
+    ) -> None:
+        self.folder, self.hands = folder, hands
         self.signer = Ed25519Signer.from_seed(ORIGIN, bytes(32))
         self.config = LogConfig(
             origin=ORIGIN,
@@ -42,14 +50,26 @@ class DiskLog:
     def create(self, engine: Workers | None = None) -> Log:
         """Create the log."""
         self.log = create_log(
-            self.config, self.stores, self.signer, self.clock, outside=[self.guard], engine=engine
+            self.config,
+            self.stores,
+            self.signer,
+            self.clock,
+            outside=[self.guard],
+            engine=engine,
+            hands=self.hands,
         )
         return self.log
 
     def open(self, engine: Workers | None = None) -> Log:
         """Open the log."""
         self.log = open_log(
-            self.config, self.stores, self.signer, self.clock, outside=[self.guard], engine=engine
+            self.config,
+            self.stores,
+            self.signer,
+            self.clock,
+            outside=[self.guard],
+            engine=engine,
+            hands=self.hands,
         )
         return self.log
 

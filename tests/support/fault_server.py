@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -125,6 +126,9 @@ class Server:
 class Sender:
     """One producer that posts batch after batch, and keeps what was acknowledged."""
 
+    SIZES = (1, 60)
+    """Least size of a batch, and the first that is too large."""
+
     def __init__(self, service: LiveService, name: str, chance: random.Random) -> None:
         self.producer: FakeProducer
         self.acknowledged: list[bytes] = []
@@ -138,7 +142,7 @@ class Sender:
         """Post until told to stop, or until the server does not answer any more."""
         while not until.is_set():
             if not self._waiting:
-                count = self._chance.randrange(1, 60)
+                count = self._chance.randrange(*self.SIZES)
                 first = len(self.acknowledged)
                 self._waiting = [self.producer.decide(first + n) for n in range(count)]
             if not self._post(service):
@@ -209,7 +213,7 @@ def run_case(name: str) -> int:
             sender.finish(service)
         service.await_published(LOG, sum(len(each.acknowledged) for each in senders) + 1 + SENDERS)
         server.kill()
-        _check(server, vkey, senders)
+        check(server, vkey, senders)
         return 1
     finally:
         server.kill()
@@ -261,7 +265,8 @@ def _await_death(server: Server, seconds: float) -> None:
         time.sleep(0.01)
 
 
-def _check(server: Server, vkey: str, senders: list[Sender]) -> None:
+def check(server: Server, vkey: str, senders: Sequence[Sender]) -> None:
+    """Everything acknowledged, whole chains, a clean fsck. Raises: Loss."""
     entries = read_entries(server.public)
     check_chains(entries)
     held = {hashlib.sha256(entry).digest() for entry in entries}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -214,6 +215,23 @@ def test_a_start_that_hangs_does_not_keep_the_service_from_stopping(
     found.close()
     assert time.monotonic() - began < 30
     assert found._starter is None
+
+
+def test_one_that_cannot_die_is_not_waited_for(one: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in a system call of a disk that does not answer: whoever asked goes on, as all others do."""
+    (pid,) = one.pids()
+    monkeypatch.setattr(processes, "_DYING_S", 0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess.Popen, "kill", lambda _: None)
+        os.kill(pid, signal.SIGSTOP)
+        one._free[0]._socket.shutdown(socket.SHUT_RDWR)
+        question = asked()
+        assert BatchesAside(one)(*question) == check_batch(*question)
+        assert (one.running, one.restarts) == (0, 1)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_running(pid))
+    one.close()
+    assert one._dying == []
 
 
 def test_a_commit_that_was_given_back_leaves_no_file(one: Processes, tmp_path: Path) -> None:
