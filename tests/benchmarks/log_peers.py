@@ -15,13 +15,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from measure import Result, arguments, report
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from auditlog.core.batch import encode_batch
 from auditlog.log import Batch, Engine
+from auditlog.log.aside import Aside
 from tests.support.disk_log import DiskLog
 from tests.support.testlog import FakeProducer
 
@@ -89,10 +91,13 @@ PEERS = (
 
 
 class Ours:
-    """Our engine on files and SQLite, with what is to be sent made ahead of the clock."""
+    """Our engine on files and SQLite, with processes beside it as in `auditlog serve`, and with what is to be
+    sent made ahead of the clock.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._disk = DiskLog(folder)
+        self._aside = Aside(1)
+        self._disk = DiskLog(folder, hands=self._aside.hands)
         self.log = self._disk.create(Engine())
         self.producer = FakeProducer("host")
         done = self.log.enrol("host", self.producer.signer.vkey, self.producer.note).result(timeout=30)
@@ -105,7 +110,8 @@ class Ours:
         made = []
         for _ in range(count):
             numbers = range(self._made, self._made + size)
-            made.append(self.producer.batch([self.producer.decide(n, pad=PAD) for n in numbers]))
+            batch = self.producer.batch([self.producer.decide(n, pad=PAD) for n in numbers])
+            made.append(replace(batch, framed=encode_batch(batch.head_note, batch.entries)))
             self._made += size
         return made
 
@@ -122,6 +128,7 @@ class Ours:
     def close(self) -> None:
         """Stop."""
         self._disk.close()
+        self._aside.close()
 
 
 def measured(scratch: Path, *, rounds: int, count: int) -> list[Result]:
