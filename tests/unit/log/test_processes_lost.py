@@ -21,6 +21,7 @@ from auditlog.errors import StorageError
 from auditlog.log import process, processes
 from auditlog.log.admission import check_batch, claimed_head
 from auditlog.log.aside import BatchesAside, StagerAside
+from auditlog.log.config import Layout, Stores, Visibility
 from auditlog.log.process import Worker
 from auditlog.log.processes import Processes
 from auditlog.log.questions import ApplyStaged, CheckStaged, Nothing, done, folders_of
@@ -28,6 +29,7 @@ from auditlog.log.stager import Stager
 from auditlog.log.staging import write_staged
 from auditlog.log.tree import EMPTY_TREE, Tree, grow
 from auditlog.storage.files import FileStore
+from auditlog.storage.memory import MemoryState, MemoryStore
 from auditlog.storage.together import sync_together
 from tests.support import lying_process
 from tests.support.testlog import ORIGIN, FakeProducer
@@ -321,6 +323,21 @@ def test_a_small_commit_over_the_edge_of_a_tile_is_applied_here(tmp_path: Path) 
     tree, full = grow(first, ENTRIES[250:260], HASHES[250:260])
     stager.apply(*stager.stage(first, tree, full, ENTRIES[250:260], HASHES[250:260]))
     assert len(tree_files(tmp_path)) == len(full) == 2
+    assert (found.running, found.answered) == (0, 0)
+    found.close()
+
+
+def test_stores_that_are_no_folders_start_nothing() -> None:
+    """Buckets, and whatever else a process could not open: staged and applied here."""
+    found = Processes(1)
+    public, private, staging = (MemoryStore() for _ in range(3))
+    stores = Stores(public, private, staging, MemoryState())
+    stager = StagerAside(Layout(stores, Visibility.PUBLIC), found)
+    tree, full = grow(EMPTY_TREE, ENTRIES, HASHES)
+    name, staged = stager.stage(EMPTY_TREE, tree, full, ENTRIES, HASHES)
+    assert staged.tree.root_hash == tree.root_hash
+    stager.apply(name, staged)
+    assert len(public.objects) == len(full)
     assert (found.running, found.answered) == (0, 0)
     found.close()
 
