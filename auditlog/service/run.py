@@ -44,6 +44,8 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
     """
     import uvicorn
 
+    from auditlog.service.wire import BoundedHttp
+
     configure_logging(settings.service.log_format)
     listening = sockets or listen(settings.service.host, settings.service.port)
     servers: list[uvicorn.Server] = []
@@ -57,6 +59,7 @@ def run(settings: Settings, *, sockets: list[socket.socket] | None = None) -> No
         app,
         host=settings.service.host,
         port=settings.service.port,
+        http=BoundedHttp,
         lifespan="on",
         log_config=None,
         access_log=False,
