@@ -8,6 +8,7 @@ busy threads. Promises: each file is fsynced by itself, and its own error is tol
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ _AT_ONCE = 8
 
 def sync_together(fds: Sequence[int]) -> list[OSError | None]:
     """Sync each file; return for each what the system said, in their order: None if it is durable."""
-    told: list[OSError | None] = [None] * len(fds)
+    # Until it is known to be durable it is not, whatever the thread that waits for it dies of.
+    told: list[OSError | None] = [OSError(errno.EIO, "it was not synced")] * len(fds)
     if len(fds) > 1:
         _send_off(fds)
 
@@ -30,6 +32,8 @@ def sync_together(fds: Sequence[int]) -> list[OSError | None]:
                 os.fsync(fds[place])
             except OSError as error:
                 told[place] = error
+            else:
+                told[place] = None
 
     shares = min(_AT_ONCE, len(fds)) if len(fds) >= _ALONE else 1
     threads = [
