@@ -1,7 +1,8 @@
 """`auditlog backup DIR` and `auditlog restore DIR`: a log out of its stores, and into an empty place.
 
 Spec: auditlog/spec/log.md, "Backups". A backup is taken beside the running service. Exit 0 done, 1 the stores
-or the backup are not what was signed, 2 usage, 3 a store cannot be read now. Must never: write a key unless
+or the backup are not what was signed, 2 usage, 3 a store cannot be read now, or another run has DIR: nothing
+was changed there, run it again later. Must never: write a key unless
 told to, or restore over anything.
 """
 
@@ -30,7 +31,11 @@ def backup(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Back up one log while it runs; an older backup of it in DIR is brought up to date."""
+    """Back up one log while it runs; an older backup of it in DIR is brought up to date.
+
+    One run at a time has DIR: a second one, or a restore from it, ends at once with exit code 3 and changes
+    nothing.
+    """
     settings = load_settings(config)
     from auditlog.service.backup import back_up, shown
 
@@ -56,7 +61,7 @@ def restore(
     """Put a backup where the configuration says that the log is, and nothing is yet.
 
     The log then starts only if its rollback guards have seen nothing newer, and says in an entry that it was
-    restored.
+    restored. Exit code 3 if the backup cannot be read whole, or another run has DIR.
     """
     settings = load_settings(config)
     from auditlog.service.backup import shown

@@ -4,8 +4,9 @@ Spec: auditlog/spec/log.md, "Backups". A snapshot of the database names a commit
 very commit is read while the snapshot is open, and what else the tree needs was applied before it, so that
 the copy is whole at that size however busy the log is. `backup.json` is written last and names the rest,
 under names that no other run uses; the edge of the tree is read from the staged object (`CommitSource`). So a
-run that stops leaves the backup before it in force. Every byte of the tree is checked against the signed
-commit. Must never: hold a key unless told to.
+run that stops leaves the backup before it in force. One run at a time has the folder (`storage.alone`). Every
+byte of the tree is checked against the signed commit. Must never: hold a key unless told to, or put a backup
+in the place of a larger one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import msgspec
 
 from auditlog.core.retention import RETENTION_PATH
 from auditlog.core.tiles import parse_path
-from auditlog.errors import ConfigurationError, SourceError, StorageError
+from auditlog.errors import ConfigurationError, InconsistentLogError, SourceError, StorageError
 from auditlog.log.config import Layout, Stores, Visibility
 from auditlog.log.cosigners import COSIGNERS, QUORUM_CHECKPOINT
 from auditlog.log.keeping import KEPT_PREFIX
@@ -31,8 +32,9 @@ from auditlog.log.staging import Staged
 from auditlog.service.secretfiles import read_log_key
 from auditlog.service.settings import LogSettings, Settings
 from auditlog.service.stores import StoreOpener
+from auditlog.storage.alone import alone
 from auditlog.storage.files import FileStore, write_durably
-from auditlog.storage.owned import OWNER_FILE, make_dir, open_new
+from auditlog.storage.owned import OWNER_FILE, open_new
 from auditlog.storage.sql.database import Database
 from auditlog.storage.sql.export import snapshot
 from auditlog.storage.sql.state import SqlState
@@ -109,16 +111,31 @@ def back_up(
     Raises:
         ConfigurationError: no such log, or the folder holds something else.
         InconsistentLogError: the folder holds a larger or another tree of this log: it was rolled back.
-        StorageError: a store failed, or does not hold what was signed.
+        StorageError: a store failed, or does not hold what was signed; or another run has the folder.
     """
-    held = read_manifest(target) if (target / MANIFEST).exists() else None
-    if held is None and target.exists() and any(target.iterdir()) and not (target / TREE).is_dir():
+    is_new = not (target / MANIFEST).exists() and not (target / TREE).is_dir()
+    if is_new and target.exists() and any(target.iterdir()):
         raise ConfigurationError(f"expected a new folder or a backup at {target}, found something else")
+    verifier = read_log_key(settings.paths(log).key_file, log.origin).verifier
+    # The tree first: by it a run that meets the folder now sees that it is to be a backup.
+    tree = FileStore(target / TREE)
+    with alone(tree.root, "backup"):
+        return _back_up(settings, log, target, verifier, tree, with_keys, progress)
+
+
+def _back_up(  # noqa: PLR0917  what `back_up` has, the key, and the copy
+    settings: Settings,
+    log: LogSettings,
+    target: Path,
+    verifier: NoteVerifier,
+    tree: FileStore,
+    with_keys: bool,
+    progress: Callable[[int, int], None] | None,
+) -> Manifest:
+    """A run that has the folder to itself."""
+    held = _held(target)
     if held is not None and held.origin != log.origin:
         raise ConfigurationError(f"expected a backup of {log.origin}, found one of {held.origin}")
-    paths = settings.paths(log)
-    verifier = read_log_key(paths.key_file, log.origin).verifier
-    make_dir(target)
     database = Database.open(settings.database_url)
     try:
         stores = stores_of(settings, log, database)
@@ -129,14 +146,14 @@ def back_up(
     source = CommitSource(
         taken.note, taken.retention, taken.staged, lambda path: layout.store_of(parse_path(path)).get(path)
     )
-    mirror(source, FileStore(target / TREE), verifier.vkey, progress=progress)
+    mirror(source, tree, verifier.vkey, progress=progress)
     _keep(target / STAGING / taken.staged_name, taken.staged_bytes)
     for name in stores.private.list(KEPT_PREFIX):
         _keep_found(stores.private, name, target / EXTRAS)
     for name in EXTRA_NAMES:
         _keep_found(stores.private, name, extras_of(target, taken.state.name))
     if with_keys:
-        for each in key_files(paths):
+        for each in key_files(settings.paths(log)):
             if each.path.exists():
                 _keep(target / KEYS / each.name, each.path.read_bytes())
     manifest = Manifest(
@@ -152,9 +169,33 @@ def back_up(
         rows=taken.rows,
         keys=with_keys or (held is not None and held.keys),
     )
+    _check_goes_forward(target, held, manifest)
     write_durably(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     _drop_older(target, manifest)
     return manifest
+
+
+def _held(target: Path) -> Manifest | None:
+    """The backup that is there."""
+    return read_manifest(target) if (target / MANIFEST).exists() else None
+
+
+def _check_goes_forward(target: Path, held: Manifest | None, manifest: Manifest) -> None:
+    """No backup is put in the place of a larger one, nor of one that this run has not seen: where a file
+    system does not keep the lock (some network ones), a run that began earlier stops here.
+    """
+    found = _held(target)
+    if found != held:
+        raise StorageError(
+            f"expected the backup at {target} as it was when this run began, found another one: another run "
+            "has written it. It was left as it is; run one backup at a time"
+        )
+    if held is not None and held.size > manifest.size:
+        raise InconsistentLogError(
+            f"expected at least the {held.size} entries of the backup at {target}, found {manifest.size}",
+            smaller=manifest.note,
+            larger=held.note,
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -35,6 +35,7 @@ from auditlog.service.backup import (
 )
 from auditlog.service.secretfiles import read_log_key
 from auditlog.service.settings import LogSettings, Settings
+from auditlog.storage.alone import alone
 from auditlog.storage.files import write_durably
 from auditlog.storage.owned import FolderLock, make_dir
 from auditlog.storage.ports import ObjectStore
@@ -58,8 +59,18 @@ def restore(
 
     Raises:
         ConfigurationError: the place is not empty, the backup is of another log, or a key is missing.
-        DamagedStoreError, EvidenceError: the backup is not what was signed. StorageError: a store failed.
+        DamagedStoreError, EvidenceError: the backup is not what was signed.
+        StorageError: a store failed; or a backup is being taken in the folder, or another restore reads it.
     """
+    read_manifest(folder)  # nothing is made in a folder that is no backup, not even a lock
+    with alone(folder / TREE, "restore", only_reads=True):
+        return _restore_from(settings, log, folder, progress)
+
+
+def _restore_from(
+    settings: Settings, log: LogSettings, folder: Path, progress: Callable[[int, int], None] | None
+) -> Manifest:
+    """From a backup that nobody changes meanwhile."""
     manifest = read_manifest(folder)
     if (manifest.origin, manifest.visibility) != (log.origin, log.visibility):
         raise ConfigurationError(

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from auditlog.errors import StorageError
 from auditlog.storage.ahead import Ahead, failed
+from auditlog.storage.alone import ALONE
 from auditlog.storage.owned import (
     OWNER_DIR,
     OWNER_FILE,
@@ -204,7 +205,7 @@ class FileStore:
 
     def _sweep(self) -> None:
         """Remove temporary files that a crash left. Age is told by the file system's own clock."""
-        leftovers = [path for path in self._temp.iterdir() if path.name != _LOCK]
+        leftovers = [path for path in self._temp.iterdir() if path.name not in {_LOCK, ALONE}]
         if not leftovers:
             return  # the rule: a service of hundreds of logs opens three stores for each
         probe = self._open_temp("")
