@@ -1,12 +1,14 @@
 """`auditlog mirror SOURCE TARGET --vkey VKEY`: copy a whole log, checked as it is copied.
 
 Spec: auditlog/spec/log.md, "Mirrors". From a folder, a URL or a bucket, to a folder or a bucket that any file
-server can serve. Exit 0 copied whole, 1 the log is not what it signed, 3 not all of it could be read: the
-same command goes on from there. Must never: write other bytes over what is there.
+server can serve. Exit 0 copied whole, 1 the log is not what it signed, 3 not all of it could be read (the
+same command goes on from there), or another run has the folder. Must never: write other bytes over what is
+there.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +38,10 @@ def mirror(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Copy a log, or bring a copy up to date. Exit 0 whole, 1 the log contradicts itself, 3 not all read."""
+    """Copy a log, or bring a copy up to date. Exit 0 whole, 1 the log contradicts itself, 3 not all read.
+
+    One run at a time has a folder: a second one ends at once with exit code 3 and changes nothing there.
+    """
     from auditlog.errors import InconsistentLogError
     from auditlog.verify.mirror import mirror as copy_log
     from auditlog.verify.sources import HttpSource, open_source
@@ -45,7 +50,9 @@ def mirror(
     token = None if token_file is None else read_text_line(token_file, "--token-file")
     opened, bar = open_source(source, token), Bar("copying", with_rate=True)
     try:
-        done = copy_log(opened, open_target(target), key, hashes_only=hashes_only, progress=bar)
+        store = open_target(target)
+        with _lock(target):
+            done = copy_log(opened, store, key, hashes_only=hashes_only, progress=bar)
     except InconsistentLogError as error:
         _convict(error, as_json=json)
         raise typer.Exit(EXIT_FAILED) from None
@@ -59,6 +66,8 @@ def mirror(
         say_json({**done.to_json(), "exit_code": code})
     else:
         say(f"{done.origin}: {done.size} entries, root {done.root_hash.hex()}, {done.copied} objects written")
+        if done.copy_size > done.size:
+            say(f"another run has brought the copy to {done.copy_size} entries meanwhile; that was left")
         if done.pruned:
             say(f"not copied: the log has pruned its entries below the published minimum index {done.pruned}")
         elif code:
@@ -77,7 +86,8 @@ def open_target(target: str) -> MirrorTarget:
     if "://" not in target:
         from auditlog.storage.files import FileStore
 
-        return FileStore(target, for_all_to_read=True)
+        # By its real name, so that the lock and the temporary files of one folder lie in one place.
+        return FileStore(Path(target).resolve(), for_all_to_read=True)
     if target.split("://", 1)[0] not in {"s3", "gs", "az"}:
         raise ConfigurationError(f"expected a folder or a bucket for the copy, found {target[:80]!a}")
     from auditlog.bucket_client import BucketAccess
@@ -86,6 +96,13 @@ def open_target(target: str) -> MirrorTarget:
     store = BucketStore(target, BucketAccess())
     store.prove_conditions()
     return store
+
+
+def _lock(target: str) -> AbstractContextManager[None]:
+    """A folder is one run's at a time; a bucket has no lock, and there the checkpoint alone decides."""
+    from auditlog.storage.alone import alone
+
+    return nullcontext() if "://" in target else alone(Path(target), "mirror")
 
 
 def _convict(error: InconsistentLogError, *, as_json: bool) -> None:

@@ -2,7 +2,10 @@
 
 Spec: `auditlog/spec/log.md`, "Mirrors". The copy is a tlog-tiles folder that any file server can serve. Order
 of writes: full tiles and bundles, then the partial ones, then `checkpoint`; a copy that stops anywhere shows
-its old checkpoint and goes on from where it stopped. Everything read from the source is attacker-controlled.
+its old checkpoint and goes on from where it stopped. Runs may overlap (a bucket has no lock): the checkpoint
+is compared and swapped, so it never goes back, and partial objects are removed only by the run whose
+checkpoint stands, those of smaller sizes: what a larger size shares with them, the standing one has too.
+Everything read from the source is attacker-controlled.
 Promises: what the copy holds below its checkpoint hangs on that checkpoint; other bytes are never written
 over what is there. Must never: follow a log that was rolled back or has two histories.
 """
@@ -12,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from operator import ne
 from typing import Any, Protocol, TypeVar
 
 from auditlog.core.merkle import hash_leaf, root_hash
 from auditlog.core.note import Ed25519Verifier
-from auditlog.core.retention import RETENTION_PATH
+from auditlog.core.retention import RETENTION_PATH, Retention, open_retention
 from auditlog.core.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
@@ -27,7 +32,13 @@ from auditlog.core.tiles import (
     encode_bundle,
     encode_tile,
 )
-from auditlog.errors import InconsistentLogError, MalformedError, SourceError, VerificationError
+from auditlog.errors import (
+    EvidenceError,
+    InconsistentLogError,
+    MalformedError,
+    SourceError,
+    VerificationError,
+)
 from auditlog.verify.retention import Told, read_retention
 from auditlog.verify.sources import CHECKPOINT_PATH, LogSource
 from auditlog.verify.tlogclient import VerifiedTree, fetch_bundle, fetch_tile
@@ -50,8 +61,10 @@ class MirrorTarget(Protocol):
     def put_new_all(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Create objects, durable on return; the same bytes again are fine, others are refused."""
 
-    def replace(self, path: str, data: bytes) -> None:
-        """Create the object or take the place of the old one, atomically."""
+    def replace_unless(self, path: str, data: bytes, keeps: Callable[[bytes], bool]) -> bool:
+        """Create the object or take the place of the old one, atomically, unless there is one that `keeps`
+        says stays; whether it was put. What `keeps` saw is what is replaced.
+        """
 
     def delete(self, path: str) -> None:
         """Remove the object, if there is one."""
@@ -70,6 +83,8 @@ class Mirrored:
     """Whether the bundles were copied as well: a source may keep them from the public."""
     pruned: int
     """Entries below this are not in the copy: the source has pruned them, and says so."""
+    copy_size: int
+    """What the copy shows: more than `size` if another run brought it further meanwhile."""
 
     def to_json(self) -> dict[str, Any]:
         """Members as JSON values."""
@@ -81,6 +96,7 @@ class Mirrored:
             "objects_copied": self.copied,
             "has_entries": self.has_entries,
             "pruned": self.pruned,
+            "copy_size": self.copy_size,
         }
 
 
@@ -109,11 +125,13 @@ def mirror(
     """
     verifier = Ed25519Verifier.from_vkey(vkey)
     keys = LogKeys([verifier], key_name=verifier.name)
-    signed = keys.open(source.fetch(CHECKPOINT_PATH))
+    # The copy first: what another run puts there after the source was read is no rollback of the source.
     held_note = target.get(CHECKPOINT_PATH)
+    signed = keys.open(source.fetch(CHECKPOINT_PATH))
     held = None if held_note is None else keys.open(held_note)
     tree = VerifiedTree(source, signed.checkpoint)
     _check_follows(held, signed, tree)
+    show = _Showing(target, keys, signed, tree)
     told = read_retention(source, [verifier], signed.checkpoint)
     if told.fault:
         raise VerificationError(told.fault)
@@ -122,9 +140,10 @@ def mirror(
     copy.run(has_entries, progress or (lambda _done, _all: None))
     if told.note:
         # Before the checkpoint: a reader of the copy is told of a hole before it can meet it.
-        target.replace(RETENTION_PATH, told.note.encode("utf-8"))
-    target.replace(CHECKPOINT_PATH, signed.note.encode("utf-8"))
-    copy.drop_superseded()
+        target.replace_unless(RETENTION_PATH, told.note.encode("utf-8"), partial(_tells_more, told, verifier))
+    standing = show.place(held_note, held)
+    if standing is signed:
+        copy.drop_superseded(show.replaced)
     return Mirrored(
         origin=signed.checkpoint.origin,
         old_size=copy.old_size,
@@ -133,6 +152,7 @@ def mirror(
         copied=copy.written,
         has_entries=has_entries,
         pruned=told.minimum if has_entries and copy.lacks_pruned() else 0,
+        copy_size=standing.tree_size,
     )
 
 
@@ -158,6 +178,50 @@ def _check_follows(held: SignedCheckpoint | None, signed: SignedCheckpoint, tree
             smaller=held.note,
             larger=signed.note,
         )
+
+
+class _Showing:
+    """Puts the checkpoint of a run, unless the copy has been brought further meanwhile."""
+
+    def __init__(
+        self, target: MirrorTarget, keys: LogKeys, signed: SignedCheckpoint, tree: VerifiedTree
+    ) -> None:
+        self._target, self._keys, self._signed, self._tree = target, keys, signed, tree
+        self.replaced = 0
+        """Size of the checkpoint whose place was taken."""
+
+    def place(self, note: bytes | None, held: SignedCheckpoint | None) -> SignedCheckpoint:
+        """What stands then: ours, or a larger one. `note` was found, holds `held`, and is followed by ours.
+
+        Ends: each turn lost is one that another run has won, and none goes back.
+        """
+        data = self._signed.note.encode("utf-8")
+        while not self._target.replace_unless(CHECKPOINT_PATH, data, partial(ne, note)):
+            note = self._target.get(CHECKPOINT_PATH)
+            held = None if note is None else self._keys.open(note)
+            if held is not None and held.tree_size > self._signed.tree_size:
+                return held
+            _check_follows(held, self._signed, self._tree)
+        self.replaced = 0 if held is None else held.tree_size
+        return self._signed
+
+
+def _tells_more(told: Told, verifier: Ed25519Verifier, found: bytes) -> bool:
+    """Whether the retention document in the copy is a newer one, which another run has put there."""
+    ours = told.document
+    if ours is None:
+        return True
+    try:
+        there = open_retention(found, verifier, ours.origin)
+    except EvidenceError:
+        return False
+    return _age(there) > _age(ours)
+
+
+def _age(document: Retention) -> tuple[int, int, int]:
+    """A later one has more: a minimum never goes back, nor does what was published."""
+    newest = document.marks[-1] if document.marks else None
+    return document.minimum, document.since_us, 0 if newest is None else newest.at_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,14 +350,15 @@ class _Copy:
         self._target.put_new_all(objects)
         self.written += len(objects)
 
-    def drop_superseded(self) -> None:
-        """Remove the partial objects of the old checkpoint, which nobody is pointed to any more."""
-        if self.old_size in {0, self._size}:
-            return
+    def drop_superseded(self, replaced: int) -> None:
+        """Remove the partial objects of the old checkpoint, which nobody is pointed to any more; and of the
+        one whose place ours took, if another run had put that meanwhile.
+        """
         kept = {str(path) for path in self._partials(self._size)}
-        for path in self._partials(self.old_size):
-            if str(path) not in kept:
-                self._target.delete(str(path))
+        for size in {self.old_size, replaced} - {self._size}:
+            for path in self._partials(size):
+                if str(path) not in kept:
+                    self._target.delete(str(path))
 
     @staticmethod
     def _partials(size: int) -> Iterator[TilePath]:
