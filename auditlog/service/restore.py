@@ -121,8 +121,7 @@ def _restore(  # noqa: PLR0917  what `restore` has, and the database
     for name, path in _extras(folder, manifest):
         stores.private.replace(name, _read(path))
     # The rows last, all or none: before them there is no log here.
-    with (folder / manifest.state).open("rb") as lines:
-        load(database, log.origin, lines)
+    load(database, log.origin, _state_lines(folder, manifest))
     mark.unlink(missing_ok=True)
 
 
@@ -133,8 +132,7 @@ def _goes_on(mark: Path, manifest: Manifest) -> bool:
 
 def _commit_of(folder: Path, manifest: Manifest, checkpoint: Checkpoint, staged: bytes) -> CommitSource:
     """The tree as the backup says it is; a later run that stopped may have brought the folder further."""
-    with (folder / manifest.state).open("rb") as lines:
-        row = log_row(next(lines, b""), manifest.origin)
+    row = log_row(next(_state_lines(folder, manifest), b""), manifest.origin)
     tree = FolderSource(folder / TREE)
 
     def rest(path: str) -> bytes | None:
@@ -167,11 +165,23 @@ def _read(path: Path) -> bytes:
         raise StorageError(f"expected to read {path}, found {error.strerror}") from error
 
 
+def _state_lines(folder: Path, manifest: Manifest) -> Iterator[bytes]:
+    """The rows of the backup, the log's own first. Raises StorageError: the file is missing or unreadable."""
+    try:
+        with (folder / manifest.state).open("rb") as lines:
+            yield from lines
+    except OSError as error:
+        raise StorageError(
+            f"backup: expected {manifest.state}, which backup.json names, in {folder}, found: "
+            f"{error.strerror}. No log was restored. If this is a copy of a backup, copy all of it again; else "
+            "restore another backup"
+        ) from error
+
+
 def _check_state(folder: Path, manifest: Manifest) -> None:
     digest = hashlib.sha256()
-    with (folder / manifest.state).open("rb") as lines:
-        for line in lines:
-            digest.update(line)
+    for line in _state_lines(folder, manifest):
+        digest.update(line)
     if digest.hexdigest() != manifest.state_sha256:
         raise DamagedStoreError(f"backup: expected {manifest.state} as it was written, found other bytes")
 
@@ -191,7 +201,7 @@ def _restore_keys(settings: Settings, log: LogSettings, folder: Path) -> None:
     for each in key_files(settings.paths(log)):
         kept = folder / KEYS / each.name
         if not each.path.exists() and kept.exists():
-            write_durably(each.path, kept.read_bytes())
+            write_durably(each.path, _read(kept))
     for path in (settings.paths(log).key_file, settings.paths(log).receipt_secret_file):
         if not path.exists():
             raise ConfigurationError(f"expected the secret of the log at {path} or in the backup, found none")

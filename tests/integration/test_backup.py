@@ -178,3 +178,27 @@ def test_every_table_is_kept_or_derived() -> None:
     derived = {"decision_index", "leaf_index", "model_entry", "gap_entry", "gap_reach", "entry_flag"}
     of_the_service = {"log", "token", "lease"}
     assert set(schema.metadata.tables) == set(KEPT) | derived | {"entry_facet"} | of_the_service
+
+
+def test_a_backup_without_one_of_its_files_says_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A state file that is missing or cannot be read is told with what to do, and exits 3, not as usage."""
+    first = settings_in(tmp_path / "first")
+    create_logs(first)
+    folder = tmp_path / "backup"
+    state = folder / back_up(first, first.logs[0], folder, with_keys=True).state
+    settings_in(tmp_path / "second")
+    command = ["restore", str(folder), "--config", str(tmp_path / "second" / "auditlog.toml")]
+    state.rename(tmp_path / "elsewhere")
+    for there in (None, "a folder"):
+        if there:
+            state.mkdir()
+        capsys.readouterr()
+        assert run(command) == 3
+        said = capsys.readouterr().err
+        assert f"expected {state.name}, which backup.json names" in " ".join(said.split())
+        assert "No log was restored" in " ".join(said.split())
+    state.rmdir()
+    (tmp_path / "elsewhere").rename(state)
+    assert run(command) == 0
