@@ -173,7 +173,7 @@ def _state_lines(folder: Path, manifest: Manifest) -> Iterator[bytes]:
     except OSError as error:
         raise StorageError(
             f"backup: expected {manifest.state}, which backup.json names, in {folder}, found: "
-            f"{error.strerror}. No log was restored. If this is a copy of a backup, copy all of it again; else "
+            f"{error.strerror}. No log was restored. If this is a copy of a backup, copy it all again; else "
             "restore another backup"
         ) from error
 
