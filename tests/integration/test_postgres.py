@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -133,6 +135,7 @@ def test_connections_are_durable_and_bounded(database: Database) -> None:
                 "lock_timeout",
                 "statement_timeout",
                 "idle_in_transaction_session_timeout",
+                "transaction_timeout",
             )
         }
     assert found == {
@@ -140,7 +143,40 @@ def test_connections_are_durable_and_bounded(database: Database) -> None:
         "lock_timeout": "10s",
         "statement_timeout": "30s",
         "idle_in_transaction_session_timeout": "4s",
+        "transaction_timeout": "6s",
     }
+
+
+FROZEN = """
+import sys
+import time
+from sqlalchemy import BigInteger, Column, MetaData, Table, insert
+from auditlog.storage.sql.database import Database
+with Database.open(sys.argv[1]).write(durable=False) as connection:
+    connection.exec_driver_sql("CREATE TEMP TABLE many (a bigint)")
+    connection.exec_driver_sql("LOCK TABLE lease IN EXCLUSIVE MODE")
+    table = Table("many", MetaData(), Column("a", BigInteger))
+    connection.execute(insert(table), [{"a": number} for number in range(200_000)])
+"""
+
+
+def test_a_process_that_froze_while_it_sent_holds_nobody_up(database: Database, url: str) -> None:
+    """Its session is not idle, the server waits for the rest: what it holds is free within ten seconds."""
+    sending = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO many%%'"
+    with subprocess.Popen([sys.executable, "-c", FROZEN, url]) as child:
+        try:
+            while True:
+                with database.read() as connection:
+                    if connection.exec_driver_sql(sending).scalar_one():
+                        break
+                assert child.poll() is None
+                time.sleep(0.01)
+            child.send_signal(signal.SIGSTOP)
+            with database.write() as connection:
+                connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
+                connection.exec_driver_sql("LOCK TABLE lease IN EXCLUSIVE MODE")  # waits ten seconds at most
+        finally:
+            child.kill()
 
 
 class TestPostgresMigrations(MigrationContract):

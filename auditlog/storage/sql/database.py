@@ -36,6 +36,12 @@ _POSTGRES_OPTIONS = (
 who took the lease after it cannot commit before the server ends that session. None of ours takes a second.
 """
 
+_WRITE_WITHIN = "SET LOCAL transaction_timeout = '6s'"
+"""The same for one that froze while it was sending a statement: its session is not idle, it is waited for."""
+
+_HAS_TRANSACTION_TIMEOUT = (17,)
+"""PostgreSQL before this version waits for such a client until its connection breaks."""
+
 _SNAPSHOT_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 """A snapshot waits for other stores, which hold what it names. Nobody waits for it: it holds no row."""
 
@@ -70,8 +76,10 @@ class Database:
         return cls(engine)
 
     @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True, may_last: bool = False) -> Iterator[Connection]:
         """One write transaction: committed and durable when the block ends, rolled back if it raises.
+
+        On PostgreSQL 17 and newer it fails after six seconds, unless it `may_last`: where nobody works.
 
         With `durable=False` a power loss may undo it, whole, and nothing older: for what is derived and can
         be built again, so that it does not make a commit wait for the disk.
@@ -81,9 +89,17 @@ class Database:
         """
         turn = self._writer if self._is_sqlite else nullcontext()
         with turn, self._transaction(_DURABLE if durable else _DERIVED) as connection:
-            if not durable and not self._is_sqlite:
-                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            if not self._is_sqlite:
+                connection.exec_driver_sql("; ".join(self._terms(durable=durable, may_last=may_last)))
             yield connection
+
+    def _terms(self, *, durable: bool, may_last: bool) -> list[str]:
+        """What a write transaction on PostgreSQL begins with."""
+        found = ["SET LOCAL synchronous_commit = " + ("on" if durable else "off")]
+        version = getattr(self.engine.dialect, "server_version_info", None)
+        if not may_last and version is not None and version >= _HAS_TRANSACTION_TIMEOUT:
+            found.append(_WRITE_WITHIN)
+        return found
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

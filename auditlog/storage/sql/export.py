@@ -79,7 +79,7 @@ def load(database: Database, origin: str, lines: Iterable[bytes]) -> int:
     values = log_row(next(every, b""), origin)
     rows = (_row(line) for line in every)
     count = 1
-    with database.write() as connection:
+    with database.write(may_last=True) as connection:
         log = schema.log
         if connection.execute(select(log.c.log_id).where(log.c.origin == origin)).first() is not None:
             raise ConfigurationError(f"expected no log of origin {origin} in the database, found one")

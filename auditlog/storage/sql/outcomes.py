@@ -14,6 +14,7 @@ from sqlalchemy import RowMapping, Select, delete, insert, select
 from auditlog.storage.records import OutcomeRow
 from auditlog.storage.sql import schema
 from auditlog.storage.sql.promises import SqlPromises
+from auditlog.storage.sql.rows import insert_rows
 
 
 class SqlOutcomes(SqlPromises):
@@ -45,9 +46,7 @@ class SqlOutcomes(SqlPromises):
                     request_body=row.request_body,
                 )
             )
-            rows = [{"log_id": log_id, "digest": d, "leaf_hash": row.leaf_hash} for d in set(digests)]
-            if rows:
-                connection.execute(insert(index), rows)
+            insert_rows(connection, index, [(log_id, digest, row.leaf_hash) for digest in set(digests)])
 
     def outcome_of_request(self, request: bytes) -> OutcomeRow | None:
         """The outcome that was written for this request."""
