@@ -119,14 +119,7 @@ class FileStore:
         target = self._target(path)
         try:
             self._make_dir(_folder_of(target))
-            temporary = self._open_temp(target)
-            try:
-                temporary.write(data)
-                os.fsync(temporary.fd)
-                temporary.close()
-                temporary.rename()
-            finally:
-                temporary.drop()
+            self._open_temp(target).replace(data)
             sync_dir(_folder_of(target))
         except OSError as error:
             raise failed("replacing", path, error) from error
@@ -275,13 +268,7 @@ def write_durably(path: Path, data: bytes) -> None:
         except FileNotFoundError:
             make_dir(path.parent)
             temporary = Temporary(name, OWNER_FILE, str(path))
-        try:
-            temporary.write(data)
-            os.fsync(temporary.fd)
-            temporary.close()
-            temporary.rename()
-        finally:
-            temporary.drop()
+        temporary.replace(data)
         sync_dir(folder)
     except OSError as error:
         raise failed("replacing", str(path), error) from error

@@ -56,10 +56,16 @@ class Temporary:
         os.unlink(self._path)
         self._path = ""
 
-    def rename(self) -> None:
-        """Put it in the place of the object."""
-        os.replace(self._path, self._target)
-        self._path = ""
+    def replace(self, data: bytes) -> None:
+        """Put these bytes in the place of the object, durable but for its directory; nothing else is left."""
+        try:
+            self.write(data)
+            os.fsync(self.fd)
+            self.close()
+            os.replace(self._path, self._target)
+            self._path = ""
+        finally:
+            self.drop()
 
     def drop(self) -> None:
         """Leave nothing behind of what did not become an object; never raises."""
